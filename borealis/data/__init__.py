@@ -1,0 +1,1 @@
+"""Manifests, sources, augmentation and batches: everything between a recording and a trainer."""

@@ -1,0 +1,106 @@
+"""Manifests: JSON Lines files, one utterance a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from borealis.errors import ManifestError
+
+KINDS = ("speech", "silence", "noise", "music")
+
+
+@dataclass
+class Utterance:
+    """One recording and what is known about it.
+
+    Args:
+        audio: path of the file; relative paths are relative to the manifest's folder.
+        text: what is said, with punctuation; empty for anything but speech.
+        duration: seconds.
+        language: `ru`, `en`, or empty where nobody speaks.
+        voice: name of the speaker or synthetic voice; held-out voices are chosen by it.
+        gender: `male`, `female`, or empty when unknown.
+        kind: `speech`, `silence`, `noise` or `music`.
+        question: a question about the recording, for instruction data of your own.
+        answer: the answer to learn for `question`.
+    """
+
+    audio: str
+    text: str = ""
+    duration: float = 0.0
+    language: str = "ru"
+    voice: str = ""
+    gender: str = ""
+    kind: str = "speech"
+    question: str = ""
+    answer: str = ""
+
+
+_FIELDS = {f.name: f for f in fields(Utterance)}
+_TYPES: dict[str, tuple[type, ...]] = {
+    name: ((int, float) if name == "duration" else (str,)) for name in _FIELDS
+}
+
+
+def read_manifest(path: str | Path) -> list[Utterance]:
+    """Read a manifest; relative audio paths come back joined to the manifest's folder.
+
+    Raises:
+        ManifestError: the file is missing, a line isn't a JSON object, a key is unknown or has a
+            wrong type, or `audio` is missing. The message names the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ManifestError(f"There is no manifest at '{path}'. Check the path.")
+    items = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        items.append(_parse(line, f"'{path.name}', line {number}", path.parent))
+    if not items:
+        raise ManifestError(f"The manifest '{path}' is empty: it should hold a JSON object a line.")
+    return items
+
+
+def _parse(line: str, where: str, folder: Path) -> Utterance:
+    try:
+        row: Any = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ManifestError(f"{where}: not valid JSON ({error.msg}).") from None
+    if not isinstance(row, dict):
+        raise ManifestError(f"{where}: a JSON object is wanted, like {{\"audio\": \"a.wav\", ...}}.")
+    unknown = sorted(set(row) - set(_FIELDS))
+    if unknown:
+        raise ManifestError(
+            f"{where}: unknown key {unknown[0]!r}; the keys are {', '.join(_FIELDS)}."
+        )
+    if not row.get("audio"):
+        raise ManifestError(f"{where}: the key 'audio' (path of the recording) is missing.")
+    for key, value in row.items():
+        if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
+            raise ManifestError(f"{where}: {key!r} has the wrong type ({type(value).__name__}).")
+    if row.get("kind", "speech") not in KINDS:
+        raise ManifestError(f"{where}: kind is {row['kind']!r}; it must be one of {', '.join(KINDS)}.")
+    item = Utterance(**row)
+    if not Path(item.audio).is_absolute():
+        item.audio = str(folder / item.audio)
+    return item
+
+
+def write_manifest(path: str | Path, items: Iterable[Utterance]) -> Path:
+    """Write a manifest; audio under the manifest's folder is stored as a relative path."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    root = path.parent.resolve()
+    with path.open("w", encoding="utf-8") as file:
+        for item in items:
+            row = {k: v for k, v in asdict(item).items() if v != _FIELDS[k].default}
+            audio = Path(item.audio)
+            if audio.is_absolute() and audio.resolve().is_relative_to(root):
+                row["audio"] = audio.resolve().relative_to(root).as_posix()
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return path

@@ -1,0 +1,249 @@
+"""Builders of manifests from the corpora that borealis-nano is trained on.
+
+Each builder takes a folder (or archive) of the source and an output folder, writes manifests there
+and returns their paths. Nothing is downloaded from a hub: the recordings come from Debian packages
+and, where given, an archive of synthetic speech.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from borealis.audio import SAMPLING_RATE, load_audio
+from borealis.data.augment import coloured_noise
+from borealis.data.manifest import Utterance, write_manifest
+from borealis.data.text import clean_transcript
+from borealis.errors import BorealisError
+
+FESTVOX_TEST = 60
+FESTVOX_VALIDATION = 60
+
+# RHVoice voices of the synthetic corpus.
+_GENDERS = {"aleksandr": "male", "anna": "female", "elena": "female", "irina": "female"}
+
+# (engine, voice, language, gender); flite and espeak-ng are free and in Debian.
+ENGLISH_VOICES = (
+    ("flite", "slt", "female"),
+    ("flite", "rms", "male"),
+    ("flite", "awb", "male"),
+    ("flite", "kal16", "male"),
+    ("espeak-ng", "en-us", "male"),
+    ("espeak-ng", "en-us+f3", "female"),
+    ("espeak-ng", "en-gb+m3", "male"),
+)
+
+
+class SourceError(BorealisError):
+    """A corpus is missing or isn't what its builder expects."""
+
+
+def unpack_debian_package(name: str, folder: Path) -> Path:
+    """Download a Debian package and unpack it without installing; returns the folder.
+
+    Raises:
+        SourceError: apt-get or dpkg-deb is missing or fails (the message has their last line).
+    """
+    target = folder / name
+    if target.is_dir():
+        return target
+    for tool in ("apt-get", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            raise SourceError(
+                f"'{tool}' isn't here. On another system unpack the Debian package '{name}' "
+                f"into '{target}' yourself and run the command again."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    _run(["apt-get", "download", name], cwd=folder)
+    package = next(iter(sorted(folder.glob(f"{name}_*.deb"))), None)
+    if package is None:
+        raise SourceError(f"apt-get downloaded no package '{name}'. Run 'apt-get update' first.")
+    partial = target.with_suffix(".partial")
+    _run(["dpkg-deb", "-x", str(package.resolve()), str(partial.resolve())])
+    partial.rename(target)
+    return target
+
+
+def _run(command: Sequence[str], cwd: Path | None = None, stdin: str | None = None) -> None:
+    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise SourceError(f"'{command[0]}' failed: {last}")
+
+
+def _held_out(text: str, percent: int) -> bool:
+    """Whether a sentence belongs to the test split: by its words, so that copies go together."""
+    digest = hashlib.sha256(re.sub(r"\W+", " ", text.lower()).encode()).digest()
+    return int.from_bytes(digest[:4], "big") % 100 < percent
+
+
+def festvox_ru(source: Path, output: Path) -> list[Path]:
+    """One man reading prose (Debian `festvox-ru`), 620 utterances, 99.5 minutes.
+
+    The split is fixed: by file name, the last 60 are test, the 60 before them validation.
+    """
+    root = source / "usr/share/festival/voices/russian/msu_ru_nsh_clunits"
+    listing = root / "etc/txt.done.data"
+    if not listing.is_file():
+        raise SourceError(f"No 'etc/txt.done.data' under '{source}': is it festvox-ru unpacked?")
+    items = []
+    for line in listing.read_text(encoding="utf-8").splitlines():
+        match = re.match(r'\(\s*(\S+)\s+"(.*)"\s*\)', line.strip())
+        if not match or not (wav := root / "wav" / f"{match[1]}.wav").is_file():
+            continue
+        info = soundfile.info(wav)
+        # Commas mark the reader's pauses there, far more of them than the language wants.
+        text = clean_transcript(match[2].replace(",", "").replace(" - ", " "))
+        items.append(
+            Utterance(
+                audio=str(wav.resolve()),
+                text=text,
+                duration=round(info.duration, 2),
+                voice="festvox",
+                gender="male",
+            )
+        )
+    items.sort(key=lambda item: item.audio)
+    cut, end = len(items) - FESTVOX_TEST - FESTVOX_VALIDATION, len(items) - FESTVOX_TEST
+    parts = {"train": items[:cut], "validation": items[cut:end], "test": items[end:]}
+    return [write_manifest(output / f"festvox-ru.{k}.jsonl", v) for k, v in parts.items()]
+
+
+def synthetic_ru(source: Path, output: Path, *, test_percent: int = 3) -> list[Path]:
+    """The synthetic Russian corpus: Opus files and `manifest.jsonl`, as a folder or a tar archive."""
+    if source.is_file():
+        folder = output / "synthetic-ru"
+        if not folder.is_dir():
+            partial = output / "synthetic-ru.partial"
+            partial.mkdir(parents=True, exist_ok=True)
+            with tarfile.open(source) as archive:
+                archive.extractall(partial, filter="data")
+            partial.rename(folder)
+    else:
+        folder = source
+    listing = next(iter(sorted(folder.rglob("manifest.jsonl"))), None)
+    if listing is None:
+        raise SourceError(f"No 'manifest.jsonl' in '{source}'.")
+    parts: dict[str, list[Utterance]] = {"train": [], "test": []}
+    for line in listing.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        item = Utterance(
+            audio=str((listing.parent / row["audio"]).resolve()),
+            text=clean_transcript(row["text"]),
+            duration=row["duration"],
+            voice=row["voice"],
+            gender=_GENDERS.get(row["voice"], ""),
+        )
+        parts["test" if _held_out(row["text"], test_percent) else "train"].append(item)
+    return [write_manifest(output / f"synthetic-ru.{k}.jsonl", v) for k, v in parts.items()]
+
+
+def speak(text: str, engine: str, voice: str, target: Path, *, speed: float = 1.0) -> None:
+    """Say `text` into a WAV file with flite or espeak-ng."""
+    if engine == "flite":
+        # flite stretches durations, so the factor is inverted.
+        command = ["flite", "-voice", voice, "--setf", f"duration_stretch={1 / speed:.2f}"]
+        _run([*command, "-t", text, "-o", str(target)])
+    else:
+        _run(["espeak-ng", "-v", voice, "-s", str(round(160 * speed)), "-w", str(target), text])
+
+
+def english_tts(
+    sentences: Iterable[str], output: Path, *, seed: int = 0, test_percent: int = 5, workers: int = 2
+) -> list[Path]:
+    """English sentences spoken by the free voices of flite and espeak-ng."""
+    missing = [tool for tool in ("flite", "espeak-ng") if shutil.which(tool) is None]
+    if missing:
+        raise SourceError(f"Install {' and '.join(missing)} (Debian packages of that name).")
+    rng = np.random.default_rng(seed)
+    folder = output / "english-tts"
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = []
+    for number, sentence in enumerate(sentences):
+        engine, voice, gender = ENGLISH_VOICES[int(rng.integers(len(ENGLISH_VOICES)))]
+        target = folder / f"{number:05d}.wav"
+        jobs.append((sentence, engine, voice, gender, target, float(rng.uniform(0.85, 1.2))))
+
+    def make(job: tuple[str, str, str, str, Path, float]) -> Utterance:
+        sentence, engine, voice, gender, target, speed = job
+        if not target.is_file():
+            speak(sentence, engine, voice, target, speed=speed)
+        return Utterance(
+            audio=str(target.resolve()),
+            text=clean_transcript(sentence),
+            duration=round(soundfile.info(target).duration, 2),
+            language="en",
+            voice=f"{engine}:{voice}",
+            gender=gender,
+        )
+
+    with ThreadPoolExecutor(workers) as pool:
+        items = list(pool.map(make, jobs))
+    parts: dict[str, list[Utterance]] = {"train": [], "test": []}
+    for item in items:
+        parts["test" if _held_out(item.text, test_percent) else "train"].append(item)
+    return [write_manifest(output / f"english-tts.{k}.jsonl", v) for k, v in parts.items()]
+
+
+def sounds(
+    packages: Sequence[Path], output: Path, *, seed: int = 0, silence: int = 120, noise: int = 200
+) -> list[Path]:
+    """Clips without speech: music and effects of Debian's packages, made noise, and silence.
+
+    Music is cut into pieces of 2-10 s; every fifth piece goes to the test split. Folders named
+    `moh` (music on hold) hold music, everything else counts as noise.
+    """
+    rng = np.random.default_rng(seed)
+    folder = output / "sounds"
+    folder.mkdir(parents=True, exist_ok=True)
+    items: list[Utterance] = []
+
+    def keep(audio: np.ndarray, kind: str) -> None:
+        target = folder / f"{kind}-{len(items):05d}.flac"
+        soundfile.write(target, np.clip(audio, -1, 1), SAMPLING_RATE)
+        seconds = round(len(audio) / SAMPLING_RATE, 2)
+        items.append(
+            Utterance(str(target.resolve()), duration=seconds, language="", voice=kind, kind=kind)
+        )
+
+    for package in packages:
+        files = [p for p in sorted(package.rglob("*")) if p.suffix in (".wav", ".oga", ".ogg")]
+        for path in files:
+            if path.is_symlink() or not path.is_file():
+                continue
+            audio = load_audio(path)
+            kind = "music" if "moh" in path.parts else "noise"
+            start = 0
+            while len(audio) - start >= SAMPLING_RATE // 2 and start < 300 * SAMPLING_RATE:
+                length = int(rng.uniform(2, 10) * SAMPLING_RATE)
+                piece = audio[start : start + length]
+                if np.abs(piece).max() > 0.01:
+                    keep(piece, kind)
+                start += length
+    for _ in range(noise):
+        length = int(rng.uniform(1, 10) * SAMPLING_RATE)
+        made = coloured_noise(length, rng) * 10 ** (rng.uniform(-40, -8) / 20)
+        if rng.random() < 0.3:  # noise that comes and goes
+            made *= np.clip(np.sin(np.arange(length) / SAMPLING_RATE * rng.uniform(1, 8)), 0, 1)
+        keep(made, "noise")
+    for _ in range(silence):
+        length = int(rng.uniform(0.5, 10) * SAMPLING_RATE)
+        level = 0.0 if rng.random() < 0.3 else 10 ** (rng.uniform(-90, -65) / 20)
+        keep(coloured_noise(length, rng) * level, "silence")
+    order = rng.permutation(len(items))
+    test = {int(i) for i in order[: len(items) // 5]}
+    parts = {
+        "train": [x for i, x in enumerate(items) if i not in test],
+        "test": [x for i, x in enumerate(items) if i in test],
+    }
+    return [write_manifest(output / f"sounds.{k}.jsonl", v) for k, v in parts.items()]

@@ -1,0 +1,86 @@
+"""Text for training: cleaning of transcripts and corpora, sentences, CTC labels."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+# Characters CTC may emit. ё is folded into е: the classics in the corpus are printed without it.
+CTC_CHARACTERS = " абвгдежзийклмнопрстуфхцчшщъыьэюяabcdefghijklmnopqrstuvwxyz'"
+
+_QUOTES = re.compile(r"[«»„“”\"‹›]")
+_DASHES = re.compile(r"\s*(?:—|–|―|--)\s*|\s+-\s+")
+_SPACES = re.compile(r"\s+")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+(?=[А-ЯЁA-Z«\"—–-])")
+_SPEAKABLE = re.compile(r"[А-Яа-яЁёA-Za-z ,.!?:;—'-]+")
+
+
+def clean_transcript(text: str) -> str:
+    """The form a transcript is learned in: no quotes, brackets or stress marks, one kind of dash.
+
+    Spoken audio doesn't say which quotes were printed, so the model isn't asked to guess them.
+    """
+    text = unicodedata.normalize("NFC", text.replace("+", "").replace("\u0301", ""))
+    text = _QUOTES.sub("", text).replace("…", "...").replace("(", "").replace(")", "")
+    text = _DASHES.sub(" — ", text)
+    text = _SPACES.sub(" ", text).strip()
+    # A dash that opens a line of dialogue isn't heard; before a comma or stop it is a leftover.
+    text = re.sub(r"^(?:— )+", "", text)
+    text = re.sub(r"\s+([,.!?:;])", r"\1", text)
+    return re.sub(r"\s*—\s*$", "", text).strip(" ,;:")
+
+
+def ctc_text(text: str) -> str:
+    """Lower case, ё folded, only the characters of `CTC_CHARACTERS`, single spaces."""
+    text = text.lower().replace("ё", "е").replace("’", "'")
+    text = re.sub(r"[-—–]", " ", text)
+    return " ".join("".join(c for c in text if c in CTC_CHARACTERS).split())
+
+
+def ctc_label_ids(text: str, labels: str = CTC_CHARACTERS) -> list[int]:
+    """Class indices of `ctc_text(text)`; 0 is the blank, so the first label is 1."""
+    index = {c: i + 1 for i, c in enumerate(labels)}
+    return [index[c] for c in ctc_text(text) if c in index]
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    """Paragraphs of a plain-text book: lines are joined until a blank or an indented line.
+
+    Poems, headings and tables come out as short pieces, which `sentences` then drops.
+    """
+    block: list[str] = []
+    for line in text.splitlines():
+        stripped = line.strip()
+        if not stripped or (line.startswith(("   ", "\t")) and block):
+            if block:
+                yield " ".join(block)
+            block = [stripped] if stripped else []
+        else:
+            block.append(stripped)
+    if block:
+        yield " ".join(block)
+
+
+def sentences(text: str, *, min_chars: int = 12, max_chars: int = 240) -> Iterator[str]:
+    """Clean sentences of prose that could be read aloud letter by letter: no digits, no symbols."""
+    for paragraph in paragraphs(text):
+        flat = _SPACES.sub(" ", paragraph)
+        for sentence in _SENTENCE_END.split(flat):
+            sentence = clean_transcript(sentence)
+            if (
+                min_chars <= len(sentence) <= max_chars
+                and _SPEAKABLE.fullmatch(sentence)
+                and sentence[0].isupper()
+                and sentence[-1] in ".!?"
+            ):
+                yield sentence
+
+
+def unique(items: Iterable[str]) -> Iterator[str]:
+    """Items in order, each once."""
+    seen: set[str] = set()
+    for item in items:
+        if item not in seen:
+            seen.add(item)
+            yield item

@@ -1,0 +1,1 @@
+"""Training: stages, recipe schema, feature cache, trainer."""

@@ -1,0 +1,344 @@
+"""Batches by step: what step N learns from depends on the seed and N alone, so resume is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from borealis.data.phrasings import Phrasings
+from borealis.data.text import ctc_label_ids
+from borealis.training.features import CachedClip, FeatureCache
+from borealis.training.instructions import Turn, clip_turn, text_turn
+from borealis.training.pseudo import PseudoAudio
+from borealis.training.recipe import StageSection
+
+IGNORE = -100
+
+
+@dataclass
+class BatchContext:
+    """What batches are made of.
+
+    Args:
+        tokenizer: the language model's tokenizer.
+        config: the model's `BorealisConfig`.
+        phrasings: wordings of questions and answers.
+        cache: encoder frames of the recorded clips, if the stage has any.
+        sentences: sentences of the corpora, sorted by length.
+        seed: seed of the recipe.
+    """
+
+    tokenizer: Any
+    config: Any
+    phrasings: Phrasings
+    cache: FeatureCache | None
+    sentences: Sequence[str]
+    seed: int
+
+
+def load_sentences(paths: Sequence[Path]) -> list[str]:
+    """Sentences of all corpora, shortest first."""
+    lines = [line for p in paths for line in p.read_text(encoding="utf-8").splitlines() if line]
+    return sorted(lines, key=len)
+
+
+def length_buckets(
+    lengths: Sequence[int], budget: int, rng: np.random.Generator
+) -> list[list[int]]:
+    """Batches of similar length, in random order.
+
+    Args:
+        lengths: length of every item.
+        budget: most `items x longest length` in a batch.
+        rng: jitters the order of equal lengths and shuffles the batches.
+    """
+    jitter = np.asarray(lengths) * (1 + 0.1 * rng.random(len(lengths)))
+    batches: list[list[int]] = []
+    current: list[int] = []
+    longest = 0
+    for i in np.argsort(jitter, kind="stable").tolist():
+        grown = max(longest, lengths[i])
+        if current and grown * (len(current) + 1) > budget:
+            batches.append(current)
+            current, grown = [], lengths[i]
+        current.append(i)
+        longest = grown
+    if current:
+        batches.append(current)
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class StepBatches(Dataset):
+    """A dataset whose item N is the whole batch of step N.
+
+    Each batch is a dict with `mode` (`text`, `pseudo` or `audio`) and tensors; see `collate_*`.
+    """
+
+    def __init__(self, stage: StageSection, context: BatchContext) -> None:
+        self.stage, self.context = stage, context
+        self.pseudo = PseudoAudio(
+            context.config.ctc_labels or "", context.config.downsample_factor
+        )
+        self._lengths = np.array([len(s) for s in context.sentences])
+        self._epoch: tuple[int, list[list[int]]] | None = None
+        self._epoch_sizes: list[int] = []
+
+    def __len__(self) -> int:
+        return self.stage.max_steps
+
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        if not 0 <= step < len(self):
+            raise IndexError(step)
+        rng = np.random.default_rng([self.context.seed, 1, step])
+        draw, stage = rng.random(), self.stage
+        if draw < stage.text_share:
+            return self.text_batch(rng)
+        if draw < stage.text_share + stage.pseudo_share or self.context.cache is None:
+            return self.pseudo_batch(rng, step / max(1, stage.max_steps - 1))
+        return self.audio_batch(step, rng)
+
+    # ---- plain text ----
+
+    def text_batch(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Rows of sentences packed to equal length, every token learned."""
+        length, sentences = 160, self.context.sentences
+        rows = max(1, self.stage.batch_tokens // length)
+        end = self.context.tokenizer.eos_token_id
+        block = []
+        for _ in range(rows):
+            ids: list[int] = []
+            while len(ids) < length:
+                pick = sentences[int(rng.integers(len(sentences)))]
+                ids += [*self.context.tokenizer(pick).input_ids, end]
+            block.append(ids[:length])
+        ids = torch.tensor(block)
+        return {"mode": "text", "input_ids": ids, "labels": ids.clone()}
+
+    # ---- pseudo-audio ----
+
+    def pseudo_batch(self, rng: np.random.Generator, progress: float) -> dict[str, Any]:
+        """Sentences of similar length as noisy posteriors, to be written down or asked about."""
+        stage, sentences = self.stage, self.context.sentences
+        first, last = stage.max_chars
+        longest = round(first + (last - first) * min(1.0, progress * 3))
+        limit = max(int(np.searchsorted(self._lengths, longest)), 64)
+        # Sentences are sorted, so neighbours have like lengths; long ones are drawn less often.
+        centre = int(rng.integers(limit))
+        window = sentences[max(0, centre - 200) : centre + 200]
+        clips: list[tuple[np.ndarray, Turn, np.ndarray | None]] = []
+        used = 0
+        while used < stage.batch_tokens:
+            text = window[int(rng.integers(len(window)))]
+            low, high = stage.error_rate
+            error = rng.uniform(0, low + (high - low) * min(1.0, progress * 2))
+            clip = self.pseudo(text, rng, error)
+            other = window[int(rng.integers(len(window)))]
+            turn = text_turn(text, self.context.phrasings, rng, stage.question_share, other)
+            clips.append((clip.posteriors, turn, clip.char_frames))
+            used += len(clip.posteriors) // self.context.config.downsample_factor + 40
+        batch = self._prompts([turn for _, turn, _ in clips], [len(p) for p, _, _ in clips])
+        width = max(len(p) for p, _, _ in clips)
+        posteriors = np.zeros((len(clips), width, clips[0][0].shape[1]), np.float32)
+        mask = np.zeros((len(clips), width), bool)
+        for row, (p, _, _) in enumerate(clips):
+            posteriors[row, : len(p)], mask[row, : len(p)] = p, True
+        batch |= {
+            "mode": "pseudo",
+            "posteriors": torch.from_numpy(posteriors),
+            "frame_mask": torch.from_numpy(mask),
+        }
+        if stage.guide_weight:
+            batch["guide"] = self._guides(clips, batch)
+        return batch
+
+    def _guides(
+        self,
+        clips: Sequence[tuple[np.ndarray, Turn, np.ndarray | None]],
+        batch: dict[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """For each position that predicts a transcript token, the places it should listen to.
+
+        Returns:
+            `[N, 4]`: row, position of the query, first and last place of its audio tokens.
+        """
+        factor, out = self.context.config.downsample_factor, []
+        for row, (_, turn, char_frames) in enumerate(clips):
+            if turn.task != "transcribe" or char_frames is None:
+                continue
+            labels = batch["labels"][row]
+            first = int((labels != IGNORE).nonzero()[0])
+            audio = int((batch["input_ids"][row] == self.context.config.audio_token_id).nonzero()[0])
+            coded = self.context.tokenizer(turn.answer, return_offsets_mapping=True)
+            for i, (a, b) in enumerate(coded["offset_mapping"]):
+                if b > a:
+                    span = char_frames[a:b]
+                    low, high = int(span.min()) // factor, int(span.max()) // factor
+                    out.append((row, first + i - 1, audio + low, audio + high))
+        return torch.tensor(out).reshape(-1, 4)
+
+    # ---- recorded audio ----
+
+    def audio_batch(self, step: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Clips of similar length with their instruction (or only CTC labels for align)."""
+        cache = self.context.cache
+        assert cache is not None
+        clips = [cache.clips[i] for i in self._plan(step)]
+        frames, mask = self.frames(clips, rng)
+        batch: dict[str, Any] = {"mode": "audio", "frames": frames, "frame_mask": mask}
+        if self.stage.ctc_weight:
+            targets = [ctc_label_ids(c.utterance.text, self.pseudo.labels) for c in clips]
+            batch["ctc_targets"] = torch.tensor([t for row in targets for t in row])
+            batch["ctc_lengths"] = torch.tensor([len(row) for row in targets])
+        if self.stage.kind == "instruct" or not self.stage.ctc_weight:
+            share = self.stage.question_share if self.stage.kind == "instruct" else 0.0
+            others = [cache.clips[i].utterance.text for i in rng.integers(len(cache), size=len(clips))]
+            turns = [
+                clip_turn(c.utterance, self.context.phrasings, rng, share, other)
+                for c, other in zip(clips, others, strict=True)
+            ]
+            batch |= self._prompts(turns, [c.frames for c in clips])
+        return batch
+
+    def _plan(self, step: int) -> list[int]:
+        """Indices of the clips of `step`: whole epochs, each in an order of its own."""
+        cache = self.context.cache
+        assert cache is not None
+        budget = round(self.stage.batch_seconds * 50)  # encoder frames
+        epoch, place = 0, step
+        while True:
+            if epoch < len(self._epoch_sizes) and place >= self._epoch_sizes[epoch]:
+                place -= self._epoch_sizes[epoch]
+                epoch += 1
+                continue
+            if self._epoch is None or self._epoch[0] != epoch:
+                rng = np.random.default_rng([self.context.seed, 2, epoch])
+                lengths = [clip.frames for clip in cache.clips]
+                self._epoch = (epoch, length_buckets(lengths, budget, rng))
+                if epoch == len(self._epoch_sizes):
+                    self._epoch_sizes.append(len(self._epoch[1]))
+            if place < self._epoch_sizes[epoch]:
+                return self._epoch[1][place]
+
+    def frames(
+        self, clips: Sequence[CachedClip], rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encoder frames `[clips, T, d_model]` with time masks (SpecAugment), and their mask."""
+        cache, factor = self.context.cache, self.context.config.downsample_factor
+        assert cache is not None
+        width = max(c.frames for c in clips)
+        width += -width % factor
+        frames = np.zeros((len(clips), width, self.context.config.audio_config.d_model), np.float32)
+        mask = np.zeros((len(clips), width), bool)
+        for row, clip in enumerate(clips):
+            frames[row, : clip.frames], mask[row, : clip.frames] = cache.frames(clip), True
+            left = int(clip.frames * self.stage.time_mask * rng.uniform(0, 2))
+            while left > 0:
+                span = min(left, int(rng.integers(2, 16)))
+                start = int(rng.integers(0, max(1, clip.frames - span)))
+                frames[row, start : start + span] = 0.0
+                left -= span
+        return torch.from_numpy(frames), torch.from_numpy(mask)
+
+    # ---- prompts ----
+
+    def _prompts(self, turns: Sequence[Turn], num_frames: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Ids and labels of whole conversations, padded on the right; only answers are learned."""
+        tokens = [self.context.config.num_tokens_from_frames(n) for n in num_frames]
+        rows = [
+            encode_turn(self.context.tokenizer, turn, count, self.context.config.audio_token_id)
+            for turn, count in zip(turns, tokens, strict=True)
+        ]
+        width = max(len(ids) for ids, _ in rows)
+        ids = torch.full((len(rows), width), self.context.tokenizer.pad_token_id)
+        labels = torch.full((len(rows), width), IGNORE)
+        attention = torch.zeros((len(rows), width), dtype=torch.long)
+        for row, (row_ids, row_labels) in enumerate(rows):
+            ids[row, : len(row_ids)] = torch.tensor(row_ids)
+            labels[row, : len(row_ids)] = torch.tensor(row_labels)
+            attention[row, : len(row_ids)] = 1
+        return {"input_ids": ids, "labels": labels, "attention_mask": attention}
+
+
+
+
+def encode_turn(
+    tokenizer: Any, turn: Turn, num_tokens: int, audio_token_id: int
+) -> tuple[list[int], list[int]]:
+    """Ids and labels of one question and answer through the tokenizer's own chat template."""
+    parts: list[dict[str, str]] = [{"type": "text", "text": turn.question}]
+    if num_tokens:
+        parts.insert(0, {"type": "audio"})
+    return encode_messages(
+        tokenizer,
+        [{"role": "user", "content": parts}, {"role": "assistant", "content": turn.answer}],
+        [num_tokens] if num_tokens else [],
+        audio_token_id,
+    )
+
+
+def encode_messages(
+    tokenizer: Any,
+    messages: Sequence[dict[str, Any]],
+    num_tokens: Sequence[int],
+    audio_token_id: int,
+) -> tuple[list[int], list[int]]:
+    """Ids of a conversation, and labels that are -100 outside the assistant's turns.
+
+    An assistant turn is learned with its end mark, so that the model learns to stop.
+
+    Args:
+        tokenizer: with a chat template.
+        messages: the conversation; system, user and assistant turns in any number.
+        num_tokens: audio tokens of each clip, in reading order.
+        audio_token_id: id of the placeholder.
+    """
+    ids: list[int] = []
+    labels: list[int] = []
+    counts = iter(num_tokens)
+    for i, message in enumerate(messages):
+        answer = message["role"] == "assistant"
+        before = _render(tokenizer, messages[:i], answer)
+        after = _render(tokenizer, messages[: i + 1], False)
+        if answer:
+            _extend(tokenizer, before[len(_render(tokenizer, messages[:i], False)) :], ids, labels)
+            body = after[len(before) :]
+            stop = body.rindex(tokenizer.eos_token) + len(tokenizer.eos_token)
+            _extend(tokenizer, body[:stop], ids, labels, learn=True)
+            _extend(tokenizer, body[stop:], ids, labels)
+        else:
+            fresh: list[int] = []
+            _extend(tokenizer, after[len(before) :], fresh, [])
+            for token in fresh:
+                repeat = next(counts) if token == audio_token_id else 1
+                ids += [token] * repeat
+                labels += [IGNORE] * repeat
+    return ids, labels
+
+
+def _render(tokenizer: Any, messages: Sequence[dict[str, Any]], prompt: bool) -> str:
+    if not messages:
+        return ""
+    return tokenizer.apply_chat_template(
+        list(messages), tokenize=False, add_generation_prompt=prompt
+    )
+
+
+def _extend(
+    tokenizer: Any, text: str, ids: list[int], labels: list[int], learn: bool = False
+) -> None:
+    fresh = tokenizer(text, add_special_tokens=False).input_ids
+    ids += fresh
+    labels += fresh if learn else [IGNORE] * len(fresh)
+
+
+def first(batch: Sequence[Any]) -> Any:
+    """Collate for a loader whose items are whole batches."""
+    return batch[0]
+
+

@@ -1,0 +1,275 @@
+"""Feature cache: a frozen audio tower is run once over every clip, and its frames are kept.
+
+A cache is a folder with `frames.npy` (float16 `[total_frames, d_model]`, read as a memory map)
+and `index.jsonl` (one clip a line: the utterance, `offset` and `frames` into the array).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from borealis.audio import SAMPLING_RATE, load_audio
+from borealis.data.augment import AugmentConfig, augment
+from borealis.data.manifest import Utterance, read_manifest
+from borealis.errors import AudioError, RecipeError
+
+if TYPE_CHECKING:
+    from borealis.model import BorealisConfig
+    from borealis.model.audio_tower import BorealisAudioTower
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """One pass over a manifest.
+
+    Args:
+        manifest: file name, relative to the data folder.
+        augment: `none`, `light` or `rough`.
+        fraction: share of the utterances taken, chosen at random.
+        join_probability: chance that an utterance is followed by others of the same voice, so
+            that the model meets long clips too.
+        max_joined_seconds: longest joined clip.
+    """
+
+    manifest: str
+    augment: str = "none"
+    fraction: float = 1.0
+    join_probability: float = 0.0
+    max_joined_seconds: float = 20.0
+
+
+AUGMENTATIONS: dict[str, AugmentConfig | None] = {
+    "none": None,
+    "light": AugmentConfig(
+        echo_probability=0.1, telephone_probability=0.1, noise_probability=0.15
+    ),
+    "rough": AugmentConfig(
+        speed_probability=0.9,
+        speed_range=(0.83, 1.2),
+        echo_probability=0.35,
+        telephone_probability=0.4,
+        noise_probability=0.5,
+        noise_snr=(5.0, 30.0),
+    ),
+}
+
+
+@dataclass
+class Clip:
+    """What one cache entry is made of: utterances to join, and how to distort them."""
+
+    parts: list[Utterance]
+    augment: str
+    seed: int
+    duration: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.duration = sum(p.duration for p in self.parts)
+
+
+def plan_clips(sources: Sequence[FeatureSource], folder: Path, *, seed: int) -> list[Clip]:
+    """List the clips of all sources, the same for the same seed."""
+    clips: list[Clip] = []
+    for number, source in enumerate(sources):
+        if source.augment not in AUGMENTATIONS:
+            raise RecipeError(
+                f"augment is {source.augment!r}; it must be one of {', '.join(AUGMENTATIONS)}."
+            )
+        rng = np.random.default_rng([seed, number])
+        items = read_manifest(folder / source.manifest)
+        kept = rng.permutation(len(items))[: max(1, round(len(items) * source.fraction))]
+        by_voice: dict[str, list[Utterance]] = {}
+        for item in items:
+            by_voice.setdefault(item.voice, []).append(item)
+        for i in kept:
+            parts, seconds = [items[i]], items[i].duration
+            while rng.random() < source.join_probability:
+                mates = by_voice[items[i].voice]
+                mate = mates[int(rng.integers(len(mates)))]
+                if seconds + mate.duration > source.max_joined_seconds:
+                    break
+                parts.append(mate)
+                seconds += mate.duration
+            clips.append(Clip(parts, source.augment, int(rng.integers(2**31))))
+    return clips
+
+
+def clip_audio(clip: Clip) -> np.ndarray:
+    """Load, join and distort a clip: float32 `[num_samples]` at 16 kHz."""
+    rng = np.random.default_rng(clip.seed)
+    pieces: list[np.ndarray] = []
+    for part in clip.parts:
+        if pieces:
+            pieces.append(np.zeros(int(rng.uniform(0.05, 0.6) * SAMPLING_RATE), np.float32))
+        pieces.append(load_audio(part.audio))
+    audio = np.concatenate(pieces)
+    config = AUGMENTATIONS[clip.augment]
+    if config is None:
+        return audio
+    if clip.parts[0].kind == "silence":  # louder silence would become noise
+        config = replace(config, gain_range=None, noise_probability=0.0)
+    return augment(audio, config, rng)
+
+
+def build_features(
+    clips: Sequence[Clip],
+    output: Path,
+    *,
+    audio_tower: BorealisAudioTower,
+    feature_extractor: Any,
+    config: BorealisConfig,
+    batch_seconds: float = 64.0,
+) -> dict[str, float]:
+    """Encode `clips` into a cache folder.
+
+    Args:
+        clips: what to encode; clips over one encoder window (30 s) are left out and counted.
+        output: folder of the cache; an existing one is written again.
+        audio_tower: the frozen encoder.
+        feature_extractor: Whisper's feature extractor.
+        config: gives the window arithmetic.
+        batch_seconds: audio given to the encoder at once.
+
+    Returns:
+        `clips`, `hours`, `too_long` and `unreadable`.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    order = sorted(range(len(clips)), key=lambda i: clips[i].duration)
+    counts = {"clips": 0, "hours": 0.0, "too_long": 0, "unreadable": 0}
+    capacity = sum(
+        config.num_encoder_frames(int(min(c.duration * 1.35 + 4, 30) * SAMPLING_RATE))
+        for c in clips
+    )
+    width = config.audio_config.d_model
+    scratch = output / "frames.partial"
+    frames = np.memmap(scratch, dtype=np.float16, mode="w+", shape=(capacity, width))
+    offset = 0
+    with (output / "index.jsonl").open("w", encoding="utf-8") as index:
+        for batch, lost in _batches(clips, order, config, batch_seconds):
+            for key, value in lost.items():
+                counts[key] += value
+            if not batch:
+                continue
+            encoded = encode_windows(
+                [audio for _, audio in batch], audio_tower, feature_extractor, config
+            )
+            for (clip, audio), hidden in zip(batch, encoded, strict=True):
+                frames[offset : offset + len(hidden)] = hidden
+                row = asdict(clip.parts[0]) | {
+                    "text": " ".join(p.text for p in clip.parts),
+                    "duration": round(len(audio) / SAMPLING_RATE, 2),
+                    "offset": offset,
+                    "frames": len(hidden),
+                }
+                index.write(json.dumps(row, ensure_ascii=False) + "\n")
+                offset += len(hidden)
+                counts["clips"] += 1
+                counts["hours"] += len(audio) / SAMPLING_RATE / 3600
+            if counts["clips"] % 512 < len(batch):
+                logger.info("%s: %d of %d clips", output.name, counts["clips"], len(clips))
+    saved = np.lib.format.open_memmap(
+        output / "frames.npy", mode="w+", dtype=np.float16, shape=(offset, width)
+    )
+    saved[:] = frames[:offset]
+    saved.flush()
+    del frames
+    scratch.unlink()
+    return counts
+
+
+def _batches(
+    clips: Sequence[Clip], order: Sequence[int], config: BorealisConfig, batch_seconds: float
+) -> Iterator[tuple[list[tuple[Clip, np.ndarray]], dict[str, int]]]:
+    """Batches of clips whose encoder windows have equal length, and what was dropped on the way."""
+    groups: dict[int, list[tuple[Clip, np.ndarray]]] = {}
+    for i in order:
+        try:
+            audio = clip_audio(clips[i])
+        except AudioError as error:
+            logger.warning("dropped %s: %s", clips[i].parts[0].audio, error)
+            yield [], {"unreadable": 1}
+            continue
+        if len(audio) > config.window_length:
+            yield [], {"too_long": 1}
+            continue
+        size = config.encoder_samples(len(audio))
+        group = groups.setdefault(size, [])
+        group.append((clips[i], audio))
+        if len(group) * size >= batch_seconds * SAMPLING_RATE:
+            yield groups.pop(size), {}
+    for group in groups.values():
+        yield group, {}
+
+
+def encode_windows(
+    audios: Sequence[np.ndarray],
+    audio_tower: BorealisAudioTower,
+    feature_extractor: Any,
+    config: BorealisConfig,
+) -> list[np.ndarray]:
+    """Encode clips of at most one window each; frames of the padding are dropped.
+
+    All clips must have the same `config.encoder_samples`. Returns float16 `[frames, d_model]` each.
+    """
+    import torch
+
+    size = config.encoder_samples(len(audios[0]))
+    features = feature_extractor(
+        list(audios),
+        sampling_rate=config.sampling_rate,
+        padding="max_length",
+        max_length=size,
+        return_tensors="pt",
+    )["input_features"]
+    with torch.inference_mode():
+        weight = audio_tower.conv1.weight
+        hidden = audio_tower(features.to(weight.device, weight.dtype)).last_hidden_state
+    hidden = hidden.to(torch.float16).cpu().numpy()
+    return [
+        h[: config.num_encoder_frames(len(audio))] for h, audio in zip(hidden, audios, strict=True)
+    ]
+
+
+@dataclass
+class CachedClip:
+    """A clip of a cache: the utterance and where its frames lie."""
+
+    utterance: Utterance
+    offset: int
+    frames: int
+    shard: int
+
+
+class FeatureCache:
+    """Read one or several cache folders as one list of clips."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.arrays: list[np.ndarray] = []
+        self.clips: list[CachedClip] = []
+        names = {f.name for f in fields(Utterance)}
+        for shard, folder in enumerate(folders):
+            if not (folder / "frames.npy").is_file():
+                raise RecipeError(
+                    f"There is no feature cache at '{folder}'. Run 'borealis data features' first."
+                )
+            self.arrays.append(np.load(folder / "frames.npy", mmap_mode="r"))
+            for line in (folder / "index.jsonl").read_text(encoding="utf-8").splitlines():
+                row = json.loads(line)
+                utterance = Utterance(**{k: v for k, v in row.items() if k in names})
+                self.clips.append(CachedClip(utterance, row["offset"], row["frames"], shard))
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def frames(self, clip: CachedClip) -> np.ndarray:
+        """Encoder frames of a clip, float16 `[frames, d_model]`."""
+        return self.arrays[clip.shard][clip.offset : clip.offset + clip.frames]

@@ -1,0 +1,190 @@
+"""Recipe schema: one YAML file fixes a model, its data and its stages.
+
+Every key has its help and default here; `borealis train --help-recipe` and the documentation
+print them from this file.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from borealis.errors import RecipeError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(_Section):
+    """What the model is assembled from."""
+
+    audio_tower: str = Field(
+        description="Whisper whose encoder is used: hub id, checkpoint folder, or a safetensors "
+        "file with a config beside it."
+    )
+    language_model: str | None = Field(
+        None, description="Causal language model to start from: hub id or folder."
+    )
+    text_config: dict[str, Any] | None = Field(
+        None,
+        description="Config of a language model made from scratch (keys of the transformers "
+        "config, with model_type). Give this or language_model.",
+    )
+    tokenizer_vocab_size: int = Field(
+        1536, description="Size of the tokenizer trained for a text_config model."
+    )
+    config: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Keys of BorealisConfig: adapter_type, downsample_factor, encoder_window, ...",
+    )
+
+
+class FeatureSourceSection(_Section):
+    """One pass over a manifest when features are computed."""
+
+    manifest: str = Field(description="Manifest, relative to the data folder.")
+    augment: Literal["none", "light", "rough"] = Field("none", description="Distortion preset.")
+    fraction: float = Field(1.0, gt=0, le=1, description="Share of the utterances taken.")
+    join_probability: float = Field(
+        0.0, ge=0, lt=1, description="Chance to append another utterance of the same voice."
+    )
+    max_joined_seconds: float = Field(20.0, description="Longest joined clip, seconds.")
+
+
+class StageSection(_Section):
+    """One training stage."""
+
+    name: str = Field(description="Name of the stage; its output folder carries it.")
+    kind: Literal["text", "align", "instruct"] = Field(
+        description="text: language model on plain text and pseudo-audio; align: adapter with "
+        "CTC or with the frozen language model's loss; instruct: transcription, questions, chat."
+    )
+    max_steps: int = Field(description="Optimizer steps.", gt=0)
+    learning_rate: float = Field(description="Peak learning rate.", gt=0)
+    warmup_steps: int = Field(100, ge=0, description="Linear warm-up, steps.")
+    scheduler: str = Field("cosine", description="Schedule after warm-up (transformers name).")
+    min_learning_rate_ratio: float = Field(
+        0.05, ge=0, le=1, description="Floor of a cosine schedule, relative to the peak."
+    )
+    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradient clipping.")
+    adam_beta2: float = Field(0.98, description="Second-moment decay of AdamW.")
+    trainable: list[str] = Field(
+        default_factory=lambda: ["adapter"],
+        description="Prefixes of the parameters that learn: audio_tower, adapter, "
+        "adapter.label_embeddings, language_model, ...",
+    )
+    batch_seconds: float = Field(60.0, gt=0, description="Audio in a batch, padding included.")
+    batch_tokens: int = Field(3000, gt=0, description="Tokens in a text batch.")
+    features: list[str] = Field(
+        default_factory=list, description="Feature caches the stage learns from."
+    )
+    ctc_weight: float = Field(0.0, ge=0, description="Weight of the CTC loss (adapter ctc).")
+    guide_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of guided attention on pseudo-audio (alignment heads, text stage).",
+    )
+    guide_layers: list[int] = Field(
+        default_factory=lambda: [1, 2], description="Layers whose first two heads are guided."
+    )
+    pseudo_share: float = Field(
+        0.0, ge=0, le=1, description="Share of steps on pseudo-audio made from text."
+    )
+    text_share: float = Field(0.0, ge=0, le=1, description="Share of steps on plain text.")
+    error_rate: tuple[float, float] = Field(
+        (0.0, 0.3), description="Damaged letters of pseudo-audio, from the first to the last step."
+    )
+    max_chars: tuple[int, int] = Field(
+        (40, 160), description="Longest pseudo-audio sentence, first step and after a third."
+    )
+    question_share: float = Field(
+        0.35, ge=0, le=1, description="Share of clips with a question instead of transcription."
+    )
+    time_mask: float = Field(
+        0.05, ge=0, lt=1, description="SpecAugment on cached frames: share of time masked."
+    )
+    save_steps: int = Field(500, gt=0, description="Checkpoint every N steps.")
+    logging_steps: int = Field(50, gt=0, description="Log every N steps.")
+
+
+class DataSection(_Section):
+    """Where text and features come from."""
+
+    corpora: list[str] = Field(
+        default_factory=list,
+        description="Text files for the text stage, one sentence a line, in the data folder.",
+    )
+    features: dict[str, list[FeatureSourceSection]] = Field(
+        default_factory=dict, description="Feature caches by name, each a list of passes."
+    )
+
+
+class Recipe(_Section):
+    """A whole recipe."""
+
+    name: str = Field(description="Name of the model.")
+    seed: int = Field(0, description="Seed of everything random.")
+    model: ModelSection
+    data: DataSection = Field(default_factory=DataSection)
+    stages: list[StageSection]
+    notes: str = Field("", description="How the published checkpoint was made.")
+
+    def stage(self, name: str) -> StageSection:
+        """The stage called `name`; RecipeError names the ones there are."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        known = ", ".join(s.name for s in self.stages)
+        raise RecipeError(f"The recipe '{self.name}' has no stage '{name}'; it has {known}.")
+
+
+def bundled_recipes() -> dict[str, Path]:
+    """Recipes that come with the package, by name."""
+    folder = Path(str(resources.files("borealis") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Read a recipe by the name of a bundled one or by path.
+
+    Raises:
+        RecipeError: no such file, not YAML, or a key is unknown, missing or out of range; the
+            message names the key.
+    """
+    path = bundled_recipes().get(str(name_or_path), Path(name_or_path))
+    if not path.is_file():
+        known = ", ".join(bundled_recipes())
+        raise RecipeError(f"There is no recipe '{name_or_path}'. Bundled: {known}; or give a path.")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"'{path}' isn't valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"'{path}' should hold keys and values, as recipes/nano.yaml does.")
+    try:
+        return Recipe(**data)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(x) for x in e['loc'])}: {e['msg']}" for e in error.errors()[:5]
+        ]
+        raise RecipeError(f"'{path.name}' has mistakes: " + "; ".join(lines) + ".") from None
+
+
+def recipe_help() -> str:
+    """Every recipe key with its type, default and meaning, as plain text."""
+    lines: list[str] = []
+    sections = (Recipe, ModelSection, DataSection, FeatureSourceSection, StageSection)
+    for section in sections:
+        lines.append(f"{section.__name__.removesuffix('Section').lower()}: {section.__doc__}")
+        for name, info in section.model_fields.items():
+            if info.description:
+                default = "required" if info.is_required() else info.get_default(call_default_factory=True)
+                lines.append(f"  {name} ({default}): {info.description}")
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,59 @@
+"""A small byte-level BPE tokenizer with the chat template, for language models made from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+
+from borealis.model.processing import (
+    AUDIO_TOKEN,
+    CHAT_TEMPLATE,
+    END_OF_AUDIO,
+    START_OF_AUDIO,
+)
+
+_ROLE_WORDS = "system\nuser\nassistant\n"
+
+
+def train_tokenizer(lines: Iterable[str], vocab_size: int):  # type: ignore[no-untyped-def]
+    """Train a byte-level BPE tokenizer in the style of Qwen's.
+
+    Args:
+        lines: training text.
+        vocab_size: size of the vocabulary with the special tokens.
+
+    Returns:
+        A `PreTrainedTokenizerFast` with `<|im_start|>`, `<|im_end|>` and the audio tokens.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    special += [START_OF_AUDIO, END_OF_AUDIO, AUDIO_TOKEN]
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    # Words with their leading space, single digits, runs of punctuation.
+    pattern = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    # The words of the chat format stand in every prompt, so each should be one token.
+    tokenizer.train_from_iterator(chain(lines, [_ROLE_WORDS] * 20_000), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=[START_OF_AUDIO, END_OF_AUDIO, AUDIO_TOKEN, "<|im_start|>"],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
