@@ -126,7 +126,8 @@ class StepBatches(Dataset):
         """Sentences of similar length as noisy posteriors, to be written down or asked about."""
         stage, sentences = self.stage, self.context.sentences
         first, last = stage.max_chars
-        longest = round(first + (last - first) * min(1.0, progress * 3))
+        # Short sentences until attention has found the letters, then longer ones.
+        longest = round(first + (last - first) * min(1.0, max(0.0, progress - 0.15) * 2.5))
         limit = max(int(np.searchsorted(self._lengths, longest)), 64)
         # Sentences are sorted, so neighbours have like lengths; long ones are drawn less often.
         centre = int(rng.integers(limit))
@@ -141,7 +142,8 @@ class StepBatches(Dataset):
             other = window[int(rng.integers(len(window)))]
             turn = text_turn(text, self.context.phrasings, rng, stage.question_share, other)
             clips.append((clip.posteriors, turn, clip.char_frames))
-            used += len(clip.posteriors) // self.context.config.downsample_factor + 40
+            used += len(clip.posteriors) // self.context.config.downsample_factor
+            used += len(turn.question) + len(turn.answer) + 10
         batch = self._prompts([turn for _, turn, _ in clips], [len(p) for p, _, _ in clips])
         width = max(len(p) for p, _, _ in clips)
         posteriors = np.zeros((len(clips), width, clips[0][0].shape[1]), np.float32)

@@ -36,7 +36,10 @@ class ModelSection(_Section):
         "config, with model_type). Give this or language_model.",
     )
     tokenizer_vocab_size: int = Field(
-        1536, description="Size of the tokenizer trained for a text_config model."
+        512, description="Size of the tokenizer trained for a text_config model."
+    )
+    tokenizer_max_token_bytes: int | None = Field(
+        None, description="Longest piece of that tokenizer in bytes (2: one Russian letter)."
     )
     config: dict[str, Any] = Field(
         default_factory=dict,
@@ -101,7 +104,7 @@ class StageSection(_Section):
         (0.0, 0.3), description="Damaged letters of pseudo-audio, from the first to the last step."
     )
     max_chars: tuple[int, int] = Field(
-        (40, 160), description="Longest pseudo-audio sentence, first step and after a third."
+        (26, 120), description="Longest pseudo-audio sentence in letters, at first and later."
     )
     question_share: float = Field(
         0.35, ge=0, le=1, description="Share of clips with a question instead of transcription."

@@ -1,0 +1,62 @@
+"""Borealis: an open audio language model for Russian and English.
+
+    import borealis
+
+    model = borealis.load()
+    print(model.transcribe("speech.ogg"))
+    print(model.ask("speech.ogg", "Кто говорит: мужчина или женщина?"))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from borealis.audio import load_audio
+    from borealis.errors import AudioError, BorealisError
+    from borealis.inference import Borealis, Segment, Transcript, load
+    from borealis.model import (
+        BorealisConfig,
+        BorealisForConditionalGeneration,
+        BorealisProcessor,
+    )
+
+__version__ = "0.1.0"
+
+# Public names and where they live: torch is imported only when one of them is used.
+_PUBLIC = {
+    "load": "borealis.inference",
+    "Borealis": "borealis.inference",
+    "Transcript": "borealis.inference",
+    "Segment": "borealis.inference",
+    "BorealisConfig": "borealis.model",
+    "BorealisForConditionalGeneration": "borealis.model",
+    "BorealisProcessor": "borealis.model",
+    "load_audio": "borealis.audio",
+    "BorealisError": "borealis.errors",
+    "AudioError": "borealis.errors",
+}
+
+__all__ = [
+    "AudioError",
+    "Borealis",
+    "BorealisConfig",
+    "BorealisError",
+    "BorealisForConditionalGeneration",
+    "BorealisProcessor",
+    "Segment",
+    "Transcript",
+    "load",
+    "load_audio",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'borealis' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

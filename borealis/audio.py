@@ -1,0 +1,335 @@
+"""Audio in: file, bytes, stream or array -> float32 mono at 16 kHz, checked; and cutting at pauses.
+
+soundfile reads WAV, FLAC, Ogg and MP3; PyAV reads the rest (m4a, mp4, webm); soxr resamples. Limits
+are applied while decoding, so a small file that unpacks into days of sound is stopped early.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+
+from borealis.errors import (
+    AudioEmptyError,
+    AudioError,
+    AudioFormatError,
+    AudioNotFoundError,
+    AudioTooLargeError,
+    AudioTooLongError,
+    AudioValueError,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SAMPLING_RATE = 16_000
+_BLOCK = 1 << 16
+_MIN_RATE, _MAX_RATE = 1_000, 768_000
+
+AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | tuple | dict | Any"
+
+
+@dataclass(frozen=True)
+class AudioLimits:
+    """What `load_audio` accepts at most.
+
+    Args:
+        max_bytes: size of the encoded file.
+        max_seconds: duration, counted while decoding and not taken from the header.
+    """
+
+    max_bytes: int = 512 * 2**20
+    max_seconds: float = 4 * 3600.0
+
+
+DEFAULT_LIMITS = AudioLimits()
+
+
+def load_audio(
+    source: AudioSource, *, sampling_rate: int | None = None, limits: AudioLimits = DEFAULT_LIMITS
+) -> np.ndarray:
+    """Read audio from anywhere.
+
+    Args:
+        source: a path; bytes or a binary stream of an encoded file; an array or torch tensor
+            `[n]`, `[n, channels]` or `[channels, n]` (integers are scaled to -1..1); the pair
+            `(rate, array)` that Gradio gives; or a dict with `array` and `sampling_rate`, as
+            datasets gives.
+        sampling_rate: rate of an array in Hz; an array without one is taken as 16 kHz. Encoded
+            audio carries its own.
+        limits: largest file and longest clip.
+
+    Returns:
+        float32 `[num_samples]`, mono, 16 kHz.
+
+    Raises:
+        AudioNotFoundError: no such file, or the path is a folder or a URL.
+        AudioFormatError: not audio, or broken.
+        AudioEmptyError: no samples.
+        AudioTooLongError, AudioTooLargeError: over `limits`.
+        AudioValueError: an array of the wrong shape or type, or with NaN or infinity.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return _from_path(os.fspath(source), limits)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _from_stream(io.BytesIO(source), "the given bytes", limits)
+    if hasattr(source, "read") and not isinstance(source, dict):
+        return _from_stream(_whole_stream(source, limits), _stream_name(source), limits)
+    if isinstance(source, dict):
+        return _from_dict(source, limits)
+    if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], int):
+        return _from_array(source[1], source[0], limits)
+    if source is None:
+        raise AudioEmptyError("There is no audio: nothing was recorded or chosen.")
+    return _from_array(source, sampling_rate or SAMPLING_RATE, limits)
+
+
+def _from_path(path: str, limits: AudioLimits) -> np.ndarray:
+    if "://" in path[:12]:
+        raise AudioNotFoundError(
+            "Audio by URL is switched off. Download the file and give its path."
+        )
+    name = Path(path).name or path
+    if os.path.isdir(path):
+        raise AudioNotFoundError(f"'{name}' is a folder; give the path of an audio file.")
+    if not os.path.exists(path):
+        raise AudioNotFoundError(f"There is no file '{path}'. Check the path.")
+    try:
+        with open(path, "rb") as file:
+            return _from_stream(file, f"'{name}'", limits)
+    except PermissionError:
+        raise AudioNotFoundError(f"'{name}' can't be read: permission denied.") from None
+
+
+def _from_dict(source: dict, limits: AudioLimits) -> np.ndarray:
+    if source.get("array") is not None:
+        if "sampling_rate" not in source:
+            raise AudioValueError("The audio dict has an 'array' but no 'sampling_rate' (Hz).")
+        return _from_array(source["array"], source["sampling_rate"], limits)
+    for key in ("bytes", "path"):
+        if source.get(key) is not None:
+            return load_audio(source[key], limits=limits)
+    raise AudioValueError("An audio dict needs 'array' and 'sampling_rate', or 'path', or 'bytes'.")
+
+
+def _stream_name(stream: Any) -> str:
+    name = getattr(stream, "name", None)
+    return f"'{Path(name).name}'" if isinstance(name, str) else "the stream"
+
+
+def _whole_stream(stream: Any, limits: AudioLimits) -> BinaryIO:
+    """A seekable copy in memory, read no further than the limit."""
+    data = stream.read(limits.max_bytes + 1)
+    if isinstance(data, str):
+        raise AudioValueError("The stream gives text; open the file in binary mode ('rb').")
+    return io.BytesIO(data)
+
+
+def _from_stream(stream: BinaryIO, name: str, limits: AudioLimits) -> np.ndarray:
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    if size == 0:
+        raise AudioEmptyError(f"{name[0].upper()}{name[1:]} is empty: it has no bytes.")
+    if size > limits.max_bytes:
+        raise AudioTooLargeError(
+            f"{name[0].upper()}{name[1:]} is larger than the limit of "
+            f"{limits.max_bytes / 2**20:.0f} MB; cut it or compress it."
+        )
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(stream) as file:
+            return _collect(_soundfile_blocks(file), file.samplerate, name, limits)
+    except soundfile.LibsndfileError:
+        stream.seek(0)
+    return _from_pyav(stream, name, limits)
+
+
+def _soundfile_blocks(file: Any) -> Iterator[np.ndarray]:
+    read = 0
+    while True:
+        block = file.read(_BLOCK, dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        read += len(block)
+        yield block.mean(axis=1)
+    # A header that promises a known length and a body that ends before it: a cut-off file.
+    if 0 < read < file.frames < 2**40 and file.format not in ("OGG", "MP3", "MPEG"):
+        raise AudioFormatError(
+            f"The file is cut off: its header promises {file.frames} samples and it has {read}."
+        )
+
+
+def _from_pyav(stream: BinaryIO, name: str, limits: AudioLimits) -> np.ndarray:
+    import av
+
+    with _decoder_errors(name), av.open(stream, mode="r", metadata_errors="ignore") as container:
+        if not container.streams.audio:
+            raise AudioFormatError(f"There is no sound track in {name}.")
+        track = container.streams.audio[0]
+        rate = track.codec_context.sample_rate
+        resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
+
+        def blocks() -> Iterator[np.ndarray]:
+            for frame in container.decode(track):
+                for mono in resampler.resample(frame):
+                    yield mono.to_ndarray()[0]
+            for mono in resampler.resample(None):
+                yield mono.to_ndarray()[0]
+
+        return _collect(blocks(), rate, name, limits)
+
+
+@contextmanager
+def _decoder_errors(name: str) -> Iterator[None]:
+    """Turn what FFmpeg says into one sentence for the user."""
+    import av
+
+    try:
+        yield
+    except AudioError:
+        raise
+    except (av.FFmpegError, ValueError, IndexError) as error:
+        raise AudioFormatError(
+            f"{name[0].upper()}{name[1:]} isn't audio that can be read, or is broken "
+            f"({getattr(error, 'strerror', None) or error}). "
+            "WAV, FLAC, MP3, Ogg, Opus, M4A, MP4 and WebM work."
+        ) from None
+
+
+def _collect(
+    blocks: Iterator[np.ndarray], rate: int, name: str, limits: AudioLimits
+) -> np.ndarray:
+    """Resample mono blocks to 16 kHz as they come; stop at the limit."""
+    import numpy as np
+    import soxr
+
+    _check_rate(rate)
+    resampler = None if rate == SAMPLING_RATE else soxr.ResampleStream(rate, SAMPLING_RATE, 1)
+    parts, count = [], 0
+    for block in blocks:
+        block = np.ascontiguousarray(block, dtype=np.float32)
+        parts.append(block if resampler is None else resampler.resample_chunk(block))
+        count += len(block)
+        if count > limits.max_seconds * rate:
+            raise AudioTooLongError(
+                f"{name[0].upper()}{name[1:]} lasts longer than the limit of "
+                f"{_duration(limits.max_seconds)}; cut it into parts."
+            )
+    if resampler is not None:
+        parts.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+    audio = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    if not len(audio):
+        raise AudioEmptyError(f"{name[0].upper()}{name[1:]} has no samples: it is empty.")
+    return _finite(audio)
+
+
+def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray:
+    import numpy as np
+
+    if hasattr(source, "detach"):  # a torch tensor, without importing torch
+        source = source.detach().cpu()
+        source = (source if source.dtype.is_floating_point is False else source.float()).numpy()
+    if isinstance(rate, bool) or not isinstance(rate, (int, np.integer, float)) or rate != int(rate):
+        raise AudioValueError(f"sampling_rate is {rate!r}; a whole number of Hz is wanted.")
+    _check_rate(int(rate))
+    try:
+        array = np.asarray(source)
+    except ValueError:
+        raise AudioValueError("The array is ragged: its rows have different lengths.") from None
+    if array.dtype == object or not (
+        np.issubdtype(array.dtype, np.number) and not np.iscomplexobj(array)
+    ):
+        raise AudioValueError(
+            f"Audio can't be made from {type(source).__name__} of {array.dtype}; give a path, "
+            "bytes, or an array of numbers."
+        )
+    if array.size == 0:
+        raise AudioEmptyError("The array has no samples: it is empty.")
+    if array.ndim == 2:
+        # The shorter side is the channels, as in every audio library.
+        array = array if array.shape[0] >= array.shape[1] else array.T
+    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] > 32):
+        raise AudioValueError(
+            f"The array has shape {array.shape}; [samples], [samples, channels] or "
+            "[channels, samples] is wanted."
+        )
+    if len(array) > limits.max_seconds * rate:
+        raise AudioTooLongError(
+            f"The array lasts longer than the limit of {_duration(limits.max_seconds)}."
+        )
+    if np.issubdtype(array.dtype, np.integer):
+        info = np.iinfo(array.dtype)
+        scale = (info.max - info.min + 1) / 2
+        array = (array.astype(np.float64) - (scale if info.min == 0 else 0)) / scale
+    mono = array.astype(np.float32) if array.ndim == 1 else array.mean(axis=1, dtype=np.float64)
+    return _collect(iter([_finite(mono)]), int(rate), "the array", limits)
+
+
+def _finite(audio: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    if not np.isfinite(audio).all():
+        raise AudioValueError("The audio has values that aren't finite numbers (NaN or infinity).")
+    return audio
+
+
+def _check_rate(rate: int) -> None:
+    if not _MIN_RATE <= rate <= _MAX_RATE:
+        raise AudioValueError(
+            f"The sampling rate is {rate} Hz; it must lie between {_MIN_RATE} and {_MAX_RATE}."
+        )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def level_db(audio: np.ndarray) -> float:
+    """Loudest 100 ms of a clip as RMS in dB of full scale; -inf for digital silence."""
+    import numpy as np
+
+    width = min(len(audio), SAMPLING_RATE // 10)
+    usable = len(audio) // width * width
+    power = (audio[:usable].astype(np.float64).reshape(-1, width) ** 2).mean(axis=1).max()
+    return float(10 * np.log10(power)) if power > 0 else float("-inf")
+
+
+def split_at_silence(
+    audio: np.ndarray, *, max_seconds: float, search_seconds: float = 5.0
+) -> list[tuple[int, int]]:
+    """Cut a long clip at its pauses.
+
+    Each span ends at the quietest 100 ms within the last `search_seconds` it may have; without a
+    pause there it still ends, so no span is longer than `max_seconds` and nothing is lost.
+
+    Args:
+        audio: float32 mono at 16 kHz, `[num_samples]`.
+        max_seconds: longest span.
+        search_seconds: how far before the limit a pause is looked for.
+
+    Returns:
+        `(start, end)` in samples; together the spans are the whole clip.
+    """
+    import numpy as np
+
+    if max_seconds <= 0.2:
+        raise ValueError(f"max_seconds is {max_seconds}; more than 0.2 is wanted.")
+    limit, hop, width = int(max_seconds * SAMPLING_RATE), 160, SAMPLING_RATE // 10
+    search = min(int(search_seconds * SAMPLING_RATE), limit // 2)
+    spans, start = [], 0
+    while len(audio) - start > limit:
+        low = start + limit - search
+        energy = np.concatenate([[0.0], np.cumsum(audio[low : start + limit].astype(np.float64) ** 2)])
+        places = np.arange(0, max(1, search - width), hop)
+        quietest = places[int(np.argmin(energy[np.minimum(places + width, search)] - energy[places]))]
+        end = int(low + quietest + width // 2)
+        spans.append((start, end))
+        start = end
+    spans.append((start, len(audio)))
+    return spans

@@ -1,0 +1,153 @@
+"""The bundled checkpoint: packed small in the package, unpacked once into the user's cache.
+
+`bundle.safetensors` holds large matrices as int8 with one float16 scale a row and the rest as
+float16; the other files are those of any transformers checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from borealis.errors import CheckpointError
+
+BUNDLE = "bundle.safetensors"
+_HERE = Path(__file__).parent
+_SCALE = ".int8_scale"
+
+
+def bundled() -> dict[str, Path]:
+    """Bundled checkpoints by name."""
+    return {p.parent.name: p.parent for p in sorted(_HERE.glob(f"*/{BUNDLE}"))}
+
+
+def cache_folder() -> Path:
+    """Where checkpoints are unpacked: `BOREALIS_CACHE`, else the platform's cache folder."""
+    if folder := os.environ.get("BOREALIS_CACHE"):
+        return Path(folder)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("borealis", appauthor=False)
+
+
+def resolve_checkpoint(name_or_path: str | os.PathLike[str]) -> Path | str:
+    """A folder (or hub id) that `from_pretrained` loads.
+
+    Args:
+        name_or_path: name of a bundled checkpoint (`nano`), a folder, or a hub id `owner/name`.
+
+    Raises:
+        CheckpointError: none of these.
+    """
+    name = os.fspath(name_or_path)
+    if name in bundled():
+        return _unpack_once(bundled()[name])
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise CheckpointError(
+                f"'{name}' is a folder without config.json: it holds no checkpoint."
+            )
+        return path
+    looks_like_hub = name.count("/") == 1 and not name.startswith((".", "/", "~"))
+    if looks_like_hub and not path.exists():
+        return name
+    known = ", ".join(bundled()) or "none"
+    raise CheckpointError(
+        f"There is no checkpoint '{name}'. Give a bundled name ({known}), a checkpoint folder, or "
+        "a hub id like 'owner/model'."
+    )
+
+
+def _unpack_once(source: Path) -> Path:
+    """Unpack into the cache; the name carries the content, so a new version gets a new folder.
+
+    The folder appears by one rename of a finished one. Two processes that start together both
+    unpack, and the second finds its work done.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(source.iterdir()):
+        if file.is_file() and file.suffix in (".json", ".safetensors", ".jinja"):
+            digest.update(file.name.encode() + str(file.stat().st_size).encode())
+            with file.open("rb") as stream:
+                # The first megabyte and the size tell versions apart without reading it all.
+                digest.update(stream.read(1 << 20))
+    target = cache_folder() / f"{source.name}-{digest.hexdigest()[:16]}"
+    if (target / "config.json").is_file():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise CheckpointError(
+            f"The cache folder '{target.parent}' can't be written ({error.strerror}). "
+            "Set BOREALIS_CACHE to a folder that can."
+        ) from None
+    try:
+        unpack(source, partial)
+        partial.chmod(0o755)
+        try:
+            partial.rename(target)
+        except OSError:
+            if not (target / "config.json").is_file():
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def pack(source: Path, target: Path, *, int8_min_numel: int = 1 << 14) -> int:
+    """Pack a checkpoint folder for shipping; returns the size of the weights in bytes.
+
+    Args:
+        source: folder with `model.safetensors` and its configs.
+        target: folder of the bundle.
+        int8_min_numel: smallest matrix stored as int8. The matrices of the language model stay
+            float16: they are small and the most sensitive.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    out: dict[str, torch.Tensor] = {}
+    for name, value in load_file(source / "model.safetensors").items():
+        matrix = value.ndim == 2 and value.numel() >= int8_min_numel
+        if matrix and "language_model" not in name and "embed" not in name:
+            value = value.float()
+            scale = (value.abs().amax(1).clamp(min=1e-8) / 127).to(torch.float16).float()
+            scale = scale.clamp(min=6e-8)  # the smallest float16
+            out[name] = (value / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
+            out[name + _SCALE] = scale.to(torch.float16)
+        else:
+            out[name] = value.to(torch.float16).contiguous()
+    target.mkdir(parents=True, exist_ok=True)
+    save_file(out, target / BUNDLE, metadata={"format": "pt"})
+    for file in source.iterdir():
+        if file.suffix in (".json", ".jinja") and "index" not in file.name:
+            shutil.copy(file, target / file.name)
+    return (target / BUNDLE).stat().st_size
+
+
+def unpack(source: Path, target: Path) -> None:
+    """Write a standard float16 checkpoint from a bundle."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save_file
+
+    try:
+        packed = load_file(source / BUNDLE)
+    except SafetensorError as error:
+        raise CheckpointError(f"The bundled checkpoint is damaged ({error}). Reinstall.") from None
+    out = {}
+    for name, value in packed.items():
+        if name.endswith(_SCALE):
+            continue
+        if name + _SCALE in packed:
+            value = (value.float() * packed[name + _SCALE].float()[:, None]).to(torch.float16)
+        out[name] = value
+    save_file(out, target / "model.safetensors", metadata={"format": "pt"})
+    for file in source.iterdir():
+        if file.suffix in (".json", ".jinja"):
+            shutil.copy(file, target / file.name)

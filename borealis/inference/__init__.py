@@ -1,0 +1,6 @@
+"""Using a model: transcribe, ask, chat; one clip or many, whole or streamed."""
+
+from borealis.inference.engine import Borealis, load
+from borealis.inference.transcript import Segment, Transcript
+
+__all__ = ["Borealis", "Segment", "Transcript", "load"]

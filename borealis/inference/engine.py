@@ -1,0 +1,382 @@
+"""`Borealis`: a loaded model with the three things people do with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from threading import Thread
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from transformers import TextIteratorStreamer
+
+from borealis.audio import SAMPLING_RATE, AudioSource, level_db, load_audio, split_at_silence
+from borealis.checkpoints import resolve_checkpoint
+from borealis.errors import CheckpointError, PromptError
+from borealis.inference.transcript import Segment, Transcript
+from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
+
+# Quieter than this (RMS of the loudest 100 ms) nobody speaks; the model isn't asked.
+SILENCE_DB = -60.0
+_TRANSCRIBE = {"ru": "Запиши речь.", "en": "Transcribe the speech."}
+# Fast speech has about 8 tokens of a small tokenizer a second; a bound keeps loops short.
+_TOKENS_PER_SECOND = 12
+
+
+def load(
+    name_or_path: str | os.PathLike[str] = "nano",
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> Borealis:
+    """Load a model.
+
+    Args:
+        name_or_path: `nano` (bundled, no network), a checkpoint folder, or a hub id.
+        device: `cpu`, `cuda`, ...; by default CUDA where there is one.
+        dtype: `float32`, `bfloat16` or `float16`; by default bfloat16 on CUDA and float32 else.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it can't be read.
+    """
+    return Borealis.load(name_or_path, device=device, dtype=dtype)
+
+
+class Borealis:
+    """A model and its processor.
+
+    Args:
+        model: the model, on its device, in evaluation mode.
+        processor: the processor it was saved with.
+    """
+
+    def __init__(
+        self, model: BorealisForConditionalGeneration, processor: BorealisProcessor
+    ) -> None:
+        self.model = model.eval()
+        self.processor = processor
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | os.PathLike[str] = "nano",
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+    ) -> Borealis:
+        """See `borealis.load`."""
+        path = resolve_checkpoint(name_or_path)
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if dtype is None:
+            dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        elif isinstance(dtype, str):
+            if not isinstance(getattr(torch, dtype, None), torch.dtype):
+                raise CheckpointError(
+                    f"dtype is {dtype!r}; give 'float32', 'bfloat16' or 'float16'."
+                )
+            dtype = getattr(torch, dtype)
+        try:
+            model = BorealisForConditionalGeneration.from_pretrained(
+                path, dtype=dtype, use_safetensors=True
+            )
+            processor = BorealisProcessor.from_pretrained(path)
+        except (OSError, ValueError, KeyError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise CheckpointError(f"'{name_or_path}' can't be loaded: {first}") from None
+        return cls(model.to(device), processor)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    # ---- transcription ----
+
+    @overload
+    def transcribe(
+        self,
+        audio: list | tuple,
+        *,
+        language: str | None = None,
+        batch_size: int = 8,
+        stream: Literal[False] = False,
+        max_segment_seconds: float | None = None,
+    ) -> list[Transcript]: ...
+    @overload
+    def transcribe(
+        self,
+        audio: AudioSource,
+        *,
+        language: str | None = None,
+        batch_size: int = 8,
+        stream: Literal[False] = False,
+        max_segment_seconds: float | None = None,
+    ) -> Transcript: ...
+    @overload
+    def transcribe(
+        self,
+        audio: AudioSource,
+        *,
+        language: str | None = None,
+        batch_size: int = 8,
+        stream: Literal[True],
+        max_segment_seconds: float | None = None,
+    ) -> Iterator[str]: ...
+
+    def transcribe(
+        self,
+        audio: Any,
+        *,
+        language: str | None = None,
+        batch_size: int = 8,
+        stream: bool = False,
+        max_segment_seconds: float | None = None,
+    ) -> Transcript | list[Transcript] | Iterator[str]:
+        """Write down what is said, in a recording of any length.
+
+        Long recordings are cut at pauses, and the parts are decoded in batches.
+
+        Args:
+            audio: anything `borealis.load_audio` reads, or a list of such.
+            language: language of the prompt, `ru` or `en`; the model hears the speech's own.
+            batch_size: parts decoded at once.
+            stream: yield the text in pieces as it is made (for one recording).
+            max_segment_seconds: longest part; by default what the checkpoint was trained on.
+
+        Returns:
+            A `Transcript`; for a list a list; with `stream` an iterator of pieces of text.
+
+        Raises:
+            AudioError: a recording can't be read.
+            PromptError: an argument is out of range.
+        """
+        if language is not None and language not in _TRANSCRIBE:
+            raise PromptError(f"language is {language!r}; give 'ru', 'en' or nothing.")
+        if batch_size < 1:
+            raise PromptError(f"batch_size is {batch_size}; it must be 1 or more.")
+        many = isinstance(audio, list)
+        prompt = _TRANSCRIBE[language or "ru"]
+        longest = max_segment_seconds or getattr(self.model.config, "max_segment_seconds", 30.0)
+        clips = [load_audio(item) for item in (audio if many else [audio])]
+        parts = [split_at_silence(clip, max_seconds=longest) for clip in clips]
+        if stream:
+            if many:
+                raise PromptError("stream=True takes one recording, not a list.")
+            return self._stream_parts(clips[0], parts[0], prompt)
+        jobs = [(i, a, b) for i, spans in enumerate(parts) for a, b in spans]
+        texts = dict.fromkeys(jobs, "")
+        loud = [job for job in jobs if level_db(clips[job[0]][job[1] : job[2]]) > SILENCE_DB]
+        # Like lengths together: less padding, and no result depends on it.
+        loud.sort(key=lambda job: job[2] - job[1])
+        for at in range(0, len(loud), batch_size):
+            batch = loud[at : at + batch_size]
+            answers = self._generate(
+                [_user(prompt, 1)] * len(batch), [[clips[i][a:b]] for i, a, b in batch]
+            )
+            texts |= dict(zip(batch, answers, strict=True))
+        results = []
+        for i, (clip, spans) in enumerate(zip(clips, parts, strict=True)):
+            segments = [
+                Segment(round(a / SAMPLING_RATE, 2), round(b / SAMPLING_RATE, 2), texts[i, a, b])
+                for a, b in spans
+            ]
+            segments = [s for s in segments if s.text]
+            text = " ".join(s.text for s in segments)
+            results.append(Transcript(text, round(len(clip) / SAMPLING_RATE, 2), segments))
+        return results if many else results[0]
+
+    def _stream_parts(
+        self, clip: np.ndarray, spans: Sequence[tuple[int, int]], prompt: str
+    ) -> Iterator[str]:
+        begun = False
+        for start, end in spans:
+            part = clip[start:end]
+            if level_db(part) <= SILENCE_DB:
+                continue
+            fresh = True
+            for piece in self._stream(_user(prompt, 1), [part]):
+                if fresh and begun and piece:
+                    piece = " " + piece.lstrip()
+                fresh, begun = fresh and not piece, begun or bool(piece)
+                yield piece
+
+    # ---- questions ----
+
+    def ask(
+        self,
+        audio: Any,
+        question: str | list[str],
+        *,
+        max_new_tokens: int = 128,
+        batch_size: int = 8,
+        stream: bool = False,
+    ) -> str | list[str] | Iterator[str]:
+        """Answer a question about a recording.
+
+        Args:
+            audio: anything `borealis.load_audio` reads, or a list of such.
+            question: the question; for a list of recordings one question or a list as long.
+            max_new_tokens: longest answer.
+            batch_size: recordings answered at once.
+            stream: yield the answer in pieces (for one recording).
+
+        Returns:
+            The answer; for a list a list; with `stream` an iterator of pieces.
+        """
+        many = isinstance(audio, list)
+        audios = audio if many else [audio]
+        questions = question if isinstance(question, list) else [question] * len(audios)
+        if len(questions) != len(audios):
+            raise PromptError(f"{len(questions)} questions and {len(audios)} recordings were given.")
+        if any(not isinstance(q, str) or not q.strip() for q in questions):
+            raise PromptError("The question is empty; ask something about the recording.")
+        clips = [load_audio(item) for item in audios]
+        prompts = [_user(q.strip(), 1) for q in questions]
+        if stream:
+            if many:
+                raise PromptError("stream=True takes one recording, not a list.")
+            return self._stream(prompts[0], [clips[0]], max_new_tokens)
+        order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
+        answers = [""] * len(clips)
+        for at in range(0, len(order), batch_size):
+            batch = order[at : at + batch_size]
+            fresh = self._generate(
+                [prompts[i] for i in batch], [[clips[i]] for i in batch], max_new_tokens
+            )
+            for i, answer in zip(batch, fresh, strict=True):
+                answers[i] = answer
+        return answers if many else answers[0]
+
+    def chat(
+        self,
+        messages: Sequence[dict[str, Any]],
+        *,
+        max_new_tokens: int = 128,
+        stream: bool = False,
+    ) -> str | Iterator[str]:
+        """Continue a conversation of text and audio.
+
+        Args:
+            messages: `{"role": ..., "content": ...}` with role `system`, `user` or `assistant`
+                and content a string or a list of parts: `{"type": "text", "text": ...}` and
+                `{"type": "audio", "audio": anything load_audio reads}`.
+            max_new_tokens: longest answer.
+            stream: yield the answer in pieces.
+
+        Raises:
+            PromptError: a message or part isn't of this form, or the last turn isn't the user's.
+        """
+        clips = [load_audio(source) for source in _check_messages(messages)]
+        if stream:
+            return self._stream(messages, clips, max_new_tokens)
+        return self._generate([messages], [clips], max_new_tokens)[0]
+
+    # ---- generation ----
+
+    def _inputs(
+        self, conversations: Sequence[Sequence[dict[str, Any]]], clips: Sequence[Sequence[np.ndarray]]
+    ) -> dict[str, torch.Tensor]:
+        prompts = [
+            self.processor.tokenizer.apply_chat_template(
+                list(c),
+                tokenize=False,
+                add_generation_prompt=True,
+                chat_template=self.processor.chat_template,
+            )
+            for c in conversations
+        ]
+        batch = self.processor(text=prompts, audio=[list(c) for c in clips])
+        return {key: value.to(self.device) for key, value in batch.items()}
+
+    def _settings(
+        self, clips: Sequence[Sequence[np.ndarray]], max_new_tokens: int | None
+    ) -> dict[str, Any]:
+        if max_new_tokens is None:
+            seconds = max(sum(len(c) for c in row) for row in clips) / SAMPLING_RATE
+            max_new_tokens = 16 + round(seconds * _TOKENS_PER_SECOND)
+        if max_new_tokens < 1:
+            raise PromptError(f"max_new_tokens is {max_new_tokens}; it must be 1 or more.")
+        return {
+            "max_new_tokens": max_new_tokens,
+            "do_sample": False,
+        }
+
+    @torch.inference_mode()
+    def _generate(
+        self,
+        conversations: Sequence[Sequence[dict[str, Any]]],
+        clips: Sequence[Sequence[np.ndarray]],
+        max_new_tokens: int | None = None,
+    ) -> list[str]:
+        inputs = self._inputs(conversations, clips)
+        output = self.model.generate(**inputs, **self._settings(clips, max_new_tokens))
+        fresh = output[:, inputs["input_ids"].shape[1] :]
+        return [
+            text.strip()
+            for text in self.processor.tokenizer.batch_decode(fresh, skip_special_tokens=True)
+        ]
+
+    def _stream(
+        self,
+        conversation: Sequence[dict[str, Any]],
+        clips: Sequence[np.ndarray],
+        max_new_tokens: int | None = None,
+    ) -> Iterator[str]:
+        inputs = self._inputs([conversation], [clips])
+        streamer = TextIteratorStreamer(
+            self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True
+        )
+        failures: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                with torch.inference_mode():
+                    self.model.generate(
+                        **inputs, streamer=streamer, **self._settings([clips], max_new_tokens)
+                    )
+            except Exception as error:  # handed to the reader's thread below
+                failures.append(error)
+                streamer.end()
+
+        thread = Thread(target=work, daemon=True)
+        thread.start()
+        for piece in streamer:
+            if piece:
+                yield piece
+        thread.join()
+        if failures:
+            raise failures[0]
+
+
+def _user(text: str, audios: int) -> list[dict[str, Any]]:
+    content = [{"type": "audio"} for _ in range(audios)] + [{"type": "text", "text": text}]
+    return [{"role": "user", "content": content}]
+
+
+def _check_messages(messages: Sequence[dict[str, Any]]) -> list[Any]:
+    """The audio sources of a conversation in order, or PromptError."""
+    if not messages:
+        raise PromptError("The conversation is empty; give at least one user message.")
+    sources = []
+    for number, message in enumerate(messages, 1):
+        role, content = message.get("role"), message.get("content")
+        if role not in ("system", "user", "assistant"):
+            raise PromptError(f"Message {number} has role {role!r}; use system, user or assistant.")
+        if isinstance(content, str):
+            continue
+        if not isinstance(content, (list, tuple)):
+            raise PromptError(f"Message {number} needs 'content': a string or a list of parts.")
+        for part in content:
+            kind = part.get("type") if isinstance(part, dict) else None
+            if kind == "audio" and part.get("audio") is not None:
+                sources.append(part["audio"])
+            elif kind != "text" or not isinstance(part.get("text"), str):
+                raise PromptError(
+                    f"Message {number} has a part that is neither text ({{'type': 'text', 'text': "
+                    "...}) nor audio ({'type': 'audio', 'audio': ...})."
+                )
+    if messages[-1]["role"] != "user":
+        raise PromptError("The last message must be the user's: the model answers it.")
+    return sources
+
+
