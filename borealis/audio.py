@@ -142,6 +142,7 @@ def _from_stream(stream: BinaryIO, name: str, limits: AudioLimits) -> np.ndarray
         )
     import soundfile
 
+    _check_wav_is_whole(stream, size)
     try:
         with soundfile.SoundFile(stream) as file:
             return _collect(_soundfile_blocks(file), file.samplerate, name, limits)
@@ -163,6 +164,29 @@ def _soundfile_blocks(file: Any) -> Iterator[np.ndarray]:
         raise AudioFormatError(
             f"The file is cut off: its header promises {file.frames} samples and it has {read}."
         )
+
+
+def _check_wav_is_whole(stream: BinaryIO, size: int) -> None:
+    """Refuse a WAV that ends before its data does: libsndfile would read what is left of it.
+
+    A length near the 31- or 32-bit maximum is what programs write to a pipe: it is unknown.
+    """
+    head = stream.read(12)
+    place = 12
+    while head[:4] == b"RIFF" and head[8:] == b"WAVE" and place + 8 <= size:
+        stream.seek(place)
+        chunk = stream.read(8)
+        length = int.from_bytes(chunk[4:], "little")
+        place += 8
+        if chunk[:4] == b"data":
+            if size - place < length < 0x7FFF0000:
+                raise AudioFormatError(
+                    f"The file is cut off: its header promises {length} bytes of sound and it has "
+                    f"{size - place}. Copy or record it again."
+                )
+            break
+        place += length + length % 2
+    stream.seek(0)
 
 
 def _from_pyav(stream: BinaryIO, name: str, limits: AudioLimits) -> np.ndarray:
@@ -321,7 +345,7 @@ def split_at_silence(
     if max_seconds <= 0.2:
         raise ValueError(f"max_seconds is {max_seconds}; more than 0.2 is wanted.")
     limit, hop, width = int(max_seconds * SAMPLING_RATE), 160, SAMPLING_RATE // 10
-    search = min(int(search_seconds * SAMPLING_RATE), limit // 2)
+    search = max(width, min(int(search_seconds * SAMPLING_RATE), limit // 2))
     spans, start = [], 0
     while len(audio) - start > limit:
         low = start + limit - search

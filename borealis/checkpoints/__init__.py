@@ -71,10 +71,9 @@ def _unpack_once(source: Path) -> Path:
     digest = hashlib.sha256()
     for file in sorted(source.iterdir()):
         if file.is_file() and file.suffix in (".json", ".safetensors", ".jinja"):
-            digest.update(file.name.encode() + str(file.stat().st_size).encode())
+            digest.update(file.name.encode())
             with file.open("rb") as stream:
-                # The first megabyte and the size tell versions apart without reading it all.
-                digest.update(stream.read(1 << 20))
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
     target = cache_folder() / f"{source.name}-{digest.hexdigest()[:16]}"
     if (target / "config.json").is_file():
         return target

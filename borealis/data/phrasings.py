@@ -30,10 +30,12 @@ class Phrasings:
     Args:
         tasks: task -> language -> `train` and `test` questions, and `answers` by label.
         chat: language -> question and answer pairs about the model itself.
+        missing: language -> the answer to a question about a recording that isn't there.
     """
 
     tasks: dict[str, dict[str, Any]]
     chat: dict[str, list[dict[str, str]]]
+    missing: dict[str, str]
 
     def questions(self, task: str, language: str, split: Split = "train") -> list[str]:
         """Questions of a task; those of `test` are never trained on."""
@@ -48,10 +50,14 @@ class Phrasings:
         """Questions about the model itself, with their answers."""
         return [(pair["q"], pair["a"]) for pair in self.chat[language]]
 
+    def no_audio(self, language: str) -> str:
+        """The answer when a recording is asked about and none was given."""
+        return self.missing[language]
+
 
 @cache
 def load_phrasings() -> Phrasings:
     """Read the bundled file once."""
     text = resources.files("borealis.data").joinpath("phrasings.yaml").read_text(encoding="utf-8")
     data = yaml.safe_load(text)
-    return Phrasings(tasks=data["tasks"], chat=data["about"])
+    return Phrasings(tasks=data["tasks"], chat=data["about"], missing=data["no_audio"])

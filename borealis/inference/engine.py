@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from threading import Thread
 from typing import Any, Literal, overload
 
 import numpy as np
 import torch
-from transformers import TextIteratorStreamer
+from transformers import LogitsProcessorList, TextIteratorStreamer
 
 from borealis.audio import SAMPLING_RATE, AudioSource, level_db, load_audio, split_at_silence
 from borealis.checkpoints import resolve_checkpoint
 from borealis.errors import CheckpointError, PromptError
+from borealis.inference.joint import CTCPrefixScore, token_labels
 from borealis.inference.transcript import Segment, Transcript
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 
 # Quieter than this (RMS of the loudest 100 ms) nobody speaks; the model isn't asked.
 SILENCE_DB = -60.0
 _TRANSCRIBE = {"ru": "Запиши речь.", "en": "Transcribe the speech."}
-# Fast speech has about 8 tokens of a small tokenizer a second; a bound keeps loops short.
-_TOKENS_PER_SECOND = 12
+# Fast speech has about 20 letters a second, and a token is a letter at least; a bound keeps loops
+# short.
+_TOKENS_PER_SECOND = 25
 
 
 def load(
@@ -131,6 +134,7 @@ class Borealis:
         batch_size: int = 8,
         stream: bool = False,
         max_segment_seconds: float | None = None,
+        ctc_weight: float | None = None,
     ) -> Transcript | list[Transcript] | Iterator[str]:
         """Write down what is said, in a recording of any length.
 
@@ -142,6 +146,9 @@ class Borealis:
             batch_size: parts decoded at once.
             stream: yield the text in pieces as it is made (for one recording).
             max_segment_seconds: longest part; by default what the checkpoint was trained on.
+            ctc_weight: share of the CTC prefix score in decoding, 0 to 1 (see
+                `borealis.inference.joint`); by default the checkpoint's own. 0 is plain greedy
+                decoding, the only kind for adapters without CTC.
 
         Returns:
             A `Transcript`; for a list a list; with `stream` an iterator of pieces of text.
@@ -154,6 +161,10 @@ class Borealis:
             raise PromptError(f"language is {language!r}; give 'ru', 'en' or nothing.")
         if batch_size < 1:
             raise PromptError(f"batch_size is {batch_size}; it must be 1 or more.")
+        if ctc_weight is None:
+            ctc_weight = getattr(self.model.config, "ctc_decoding_weight", 0.0)
+        if not 0 <= ctc_weight <= 1:
+            raise PromptError(f"ctc_weight is {ctc_weight}; it must be between 0 and 1.")
         many = isinstance(audio, list)
         prompt = _TRANSCRIBE[language or "ru"]
         longest = max_segment_seconds or getattr(self.model.config, "max_segment_seconds", 30.0)
@@ -162,7 +173,7 @@ class Borealis:
         if stream:
             if many:
                 raise PromptError("stream=True takes one recording, not a list.")
-            return self._stream_parts(clips[0], parts[0], prompt)
+            return self._stream_parts(clips[0], parts[0], prompt, ctc_weight)
         jobs = [(i, a, b) for i, spans in enumerate(parts) for a, b in spans]
         texts = dict.fromkeys(jobs, "")
         loud = [job for job in jobs if level_db(clips[job[0]][job[1] : job[2]]) > SILENCE_DB]
@@ -171,7 +182,9 @@ class Borealis:
         for at in range(0, len(loud), batch_size):
             batch = loud[at : at + batch_size]
             answers = self._generate(
-                [_user(prompt, 1)] * len(batch), [[clips[i][a:b]] for i, a, b in batch]
+                [_user(prompt, 1)] * len(batch),
+                [[clips[i][a:b]] for i, a, b in batch],
+                ctc_weight=ctc_weight,
             )
             texts |= dict(zip(batch, answers, strict=True))
         results = []
@@ -186,7 +199,11 @@ class Borealis:
         return results if many else results[0]
 
     def _stream_parts(
-        self, clip: np.ndarray, spans: Sequence[tuple[int, int]], prompt: str
+        self,
+        clip: np.ndarray,
+        spans: Sequence[tuple[int, int]],
+        prompt: str,
+        ctc_weight: float,
     ) -> Iterator[str]:
         begun = False
         for start, end in spans:
@@ -194,7 +211,7 @@ class Borealis:
             if level_db(part) <= SILENCE_DB:
                 continue
             fresh = True
-            for piece in self._stream(_user(prompt, 1), [part]):
+            for piece in self._stream(_user(prompt, 1), [part], ctc_weight=ctc_weight):
                 if fresh and begun and piece:
                     piece = " " + piece.lstrip()
                 fresh, begun = fresh and not piece, begun or bool(piece)
@@ -307,24 +324,66 @@ class Borealis:
         conversations: Sequence[Sequence[dict[str, Any]]],
         clips: Sequence[Sequence[np.ndarray]],
         max_new_tokens: int | None = None,
+        ctc_weight: float = 0.0,
     ) -> list[str]:
         inputs = self._inputs(conversations, clips)
+        prompt_length = inputs["input_ids"].shape[1]
+        if ctc_weight:
+            inputs |= self._joint(inputs, ctc_weight)
+            prompt_length = 0  # generate() returns only what is new after inputs_embeds
         output = self.model.generate(**inputs, **self._settings(clips, max_new_tokens))
-        fresh = output[:, inputs["input_ids"].shape[1] :]
         return [
             text.strip()
-            for text in self.processor.tokenizer.batch_decode(fresh, skip_special_tokens=True)
+            for text in self.processor.tokenizer.batch_decode(
+                output[:, prompt_length:], skip_special_tokens=True
+            )
         ]
+
+    def _joint(self, inputs: dict[str, torch.Tensor], weight: float) -> dict[str, Any]:
+        """Turn processor output (emptied) into arguments of `generate` that use CTC as well."""
+        inner = self.model.model
+        if self.model.config.adapter_type != "ctc":
+            raise PromptError("ctc_weight needs a model whose adapter_type is 'ctc'.")
+        ids = inputs.pop("input_ids")
+        samples = inputs.pop("num_samples")
+        if len(samples) != len(ids):
+            raise PromptError("With ctc_weight a part must fit one encoder window (30 s).")
+        frames, mask = inner.encode_audio(inputs.pop("input_features"), samples)
+        tokens, logits = inner.adapter.forward_with_logits(frames, mask)
+        flat = tokens[inner.token_mask(mask, tokens.shape[1])]
+        score = CTCPrefixScore(
+            logits.float().log_softmax(-1),
+            mask.sum(1),
+            self._token_labels,
+            self.processor.tokenizer.eos_token_id,
+            weight,
+        )
+        return {
+            "inputs_embeds": inner.embed_prompt(ids, flat),
+            "logits_processor": LogitsProcessorList([score]),
+        }
+
+    @cached_property
+    def _token_labels(self) -> torch.Tensor:
+        config = self.model.config
+        return token_labels(
+            self.processor.tokenizer, config.ctc_labels, config.text_config.vocab_size
+        )
 
     def _stream(
         self,
         conversation: Sequence[dict[str, Any]],
         clips: Sequence[np.ndarray],
         max_new_tokens: int | None = None,
+        ctc_weight: float = 0.0,
     ) -> Iterator[str]:
-        inputs = self._inputs([conversation], [clips])
+        with torch.inference_mode():
+            inputs = self._inputs([conversation], [clips])
+            if ctc_weight:
+                inputs |= self._joint(inputs, ctc_weight)
+        # Without ids in the call there is no prompt in the stream to skip.
         streamer = TextIteratorStreamer(
-            self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True
+            self.processor.tokenizer, skip_prompt=not ctc_weight, skip_special_tokens=True
         )
         failures: list[BaseException] = []
 

@@ -276,12 +276,19 @@ class BorealisForConditionalGeneration(BorealisPreTrainedModel, GenerationMixin)
             audio_hidden_states=audio_tokens,
         )
 
-    def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **kwargs: Any) -> dict:
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: torch.Tensor,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> dict:
         """Give the audio to the first step only: afterwards it lives in the cache."""
         input_features = kwargs.pop("input_features", None)
         num_samples = kwargs.pop("num_samples", None)
         first = kwargs.get("is_first_iteration", False)
-        inputs = super().prepare_inputs_for_generation(input_ids, **kwargs)
+        inputs = super().prepare_inputs_for_generation(
+            input_ids, inputs_embeds=inputs_embeds, **kwargs
+        )
         if first or not kwargs.get("use_cache", True):
             inputs["input_features"] = input_features
             inputs["num_samples"] = num_samples

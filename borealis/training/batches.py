@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
 from borealis.data.text import ctc_label_ids
 from borealis.training.features import CachedClip, FeatureCache
-from borealis.training.instructions import Turn, clip_turn, text_turn
+from borealis.training.instructions import Turn, chat_turn, clip_turn, text_turn
 from borealis.training.pseudo import PseudoAudio
 from borealis.training.recipe import StageSection
 
@@ -106,8 +107,14 @@ class StepBatches(Dataset):
     # ---- plain text ----
 
     def text_batch(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Rows of sentences packed to equal length, every token learned."""
+        """Rows of sentences packed to equal length, every token learned; or chat without audio."""
         length, sentences = 160, self.context.sentences
+        if self.stage.kind == "instruct" and rng.random() < self.stage.chat_share:
+            talks = [
+                [chat_turn(self.context.phrasings, rng)]
+                for _ in range(max(1, self.stage.batch_tokens // 120))
+            ]
+            return {"mode": "text", **self._prompts(talks, [0] * len(talks))}
         rows = max(1, self.stage.batch_tokens // length)
         end = self.context.tokenizer.eos_token_id
         block = []
@@ -144,7 +151,7 @@ class StepBatches(Dataset):
             clips.append((clip.posteriors, turn, clip.char_frames))
             used += len(clip.posteriors) // self.context.config.downsample_factor
             used += len(turn.question) + len(turn.answer) + 10
-        batch = self._prompts([turn for _, turn, _ in clips], [len(p) for p, _, _ in clips])
+        batch = self._prompts([[turn] for _, turn, _ in clips], [len(p) for p, _, _ in clips])
         width = max(len(p) for p, _, _ in clips)
         posteriors = np.zeros((len(clips), width, clips[0][0].shape[1]), np.float32)
         mask = np.zeros((len(clips), width), bool)
@@ -170,6 +177,7 @@ class StepBatches(Dataset):
             `[N, 4]`: row, position of the query, first and last place of its audio tokens.
         """
         factor, out = self.context.config.downsample_factor, []
+        tokens = [self.context.config.num_tokens_from_frames(len(p)) for p, _, _ in clips]
         for row, (_, turn, char_frames) in enumerate(clips):
             if turn.task != "transcribe" or char_frames is None:
                 continue
@@ -181,7 +189,9 @@ class StepBatches(Dataset):
                 if b > a:
                     span = char_frames[a:b]
                     low, high = int(span.min()) // factor, int(span.max()) // factor
-                    out.append((row, first + i - 1, audio + low, audio + high))
+                    # One token more: a letter often sounds on into the next 80 ms.
+                    last = min(high + 1, tokens[row] - 1)
+                    out.append((row, first + i - 1, audio + low, audio + last))
         return torch.tensor(out).reshape(-1, 4)
 
     # ---- recorded audio ----
@@ -204,8 +214,18 @@ class StepBatches(Dataset):
                 clip_turn(c.utterance, self.context.phrasings, rng, share, other)
                 for c, other in zip(clips, others, strict=True)
             ]
-            batch |= self._prompts(turns, [c.frames for c in clips])
+            talks = [
+                [turn, *self._follow_up(c.utterance, other, rng)]
+                for turn, c, other in zip(turns, clips, others, strict=True)
+            ]
+            batch |= self._prompts(talks, [c.frames for c in clips])
         return batch
+
+    def _follow_up(self, utterance: Utterance, other: str, rng: np.random.Generator) -> list[Turn]:
+        """Now and then a second question about the same clip, so that a conversation works."""
+        if self.stage.kind != "instruct" or rng.random() >= self.stage.follow_up_share:
+            return []
+        return [clip_turn(utterance, self.context.phrasings, rng, 0.75, other)]
 
     def _plan(self, step: int) -> list[int]:
         """Indices of the clips of `step`: whole epochs, each in an order of its own."""
@@ -249,12 +269,14 @@ class StepBatches(Dataset):
 
     # ---- prompts ----
 
-    def _prompts(self, turns: Sequence[Turn], num_frames: Sequence[int]) -> dict[str, torch.Tensor]:
+    def _prompts(
+        self, talks: Sequence[Sequence[Turn]], num_frames: Sequence[int]
+    ) -> dict[str, torch.Tensor]:
         """Ids and labels of whole conversations, padded on the right; only answers are learned."""
         tokens = [self.context.config.num_tokens_from_frames(n) for n in num_frames]
         rows = [
-            encode_turn(self.context.tokenizer, turn, count, self.context.config.audio_token_id)
-            for turn, count in zip(turns, tokens, strict=True)
+            encode_turns(self.context.tokenizer, talk, count, self.context.config.audio_token_id)
+            for talk, count in zip(talks, tokens, strict=True)
         ]
         width = max(len(ids) for ids, _ in rows)
         ids = torch.full((len(rows), width), self.context.tokenizer.pad_token_id)
@@ -267,21 +289,25 @@ class StepBatches(Dataset):
         return {"input_ids": ids, "labels": labels, "attention_mask": attention}
 
 
-
-
-def encode_turn(
-    tokenizer: Any, turn: Turn, num_tokens: int, audio_token_id: int
+def encode_turns(
+    tokenizer: Any, turns: Sequence[Turn], num_tokens: int, audio_token_id: int
 ) -> tuple[list[int], list[int]]:
-    """Ids and labels of one question and answer through the tokenizer's own chat template."""
-    parts: list[dict[str, str]] = [{"type": "text", "text": turn.question}]
-    if num_tokens:
-        parts.insert(0, {"type": "audio"})
-    return encode_messages(
-        tokenizer,
-        [{"role": "user", "content": parts}, {"role": "assistant", "content": turn.answer}],
-        [num_tokens] if num_tokens else [],
-        audio_token_id,
-    )
+    """Ids and labels of questions and answers through the tokenizer's own chat template.
+
+    Args:
+        tokenizer: with a chat template.
+        turns: questions about one clip, which stands in the first of them.
+        num_tokens: audio tokens of the clip; 0 where there is none.
+        audio_token_id: id of the placeholder.
+    """
+    messages: list[dict[str, Any]] = []
+    for turn in turns:
+        parts: list[dict[str, str]] = [{"type": "text", "text": turn.question}]
+        if num_tokens and not messages:
+            parts.insert(0, {"type": "audio"})
+        messages.append({"role": "user", "content": parts})
+        messages.append({"role": "assistant", "content": turn.answer})
+    return encode_messages(tokenizer, messages, [num_tokens] if num_tokens else [], audio_token_id)
 
 
 def encode_messages(

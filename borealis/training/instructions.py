@@ -29,6 +29,7 @@ _SPEECH_TASKS = {
     "first_word": 0.11,
     "last_word": 0.11,
     "word_count": 0.1,
+    "about": 0.03,
 }
 _TEXT_TASKS = {"word_present": 0.5, "first_word": 0.16, "last_word": 0.16, "word_count": 0.18}
 
@@ -63,8 +64,8 @@ def clip_turn(
         if task == "voice" and not utterance.gender:
             task = "sound"
         label = {"language": utterance.language, "voice": utterance.gender, "sound": "speech"}
-        if task in label:
-            return _answer(task, label[task], prompt_language, phrasings, rng)
+        if task in label or task == "about":
+            return _answer(task, label.get(task) or "", prompt_language, phrasings, rng)
         return _word_turn(task, utterance.text, other, prompt_language, phrasings, rng)
     question = _question("transcribe", prompt_language, phrasings, rng)
     return Turn("transcribe", question, utterance.text)
@@ -84,6 +85,18 @@ def text_turn(
     return Turn("transcribe", _question("transcribe", prompt_language, phrasings, rng), text)
 
 
+def chat_turn(phrasings: Phrasings, rng: np.random.Generator) -> Turn:
+    """A turn without audio: what the model is, or a question that needs the missing recording."""
+    language = _prompt_language(rng)
+    if rng.random() < 0.7:
+        return _answer("about", "", language, phrasings, rng)
+    tasks = ["transcribe", *_SPEECH_TASKS]
+    tasks.remove("about")
+    task = tasks[int(rng.integers(len(tasks)))]
+    question = _question(task, language, phrasings, rng).format(word=_COMMON[int(rng.integers(10))])
+    return Turn("no_audio", question, phrasings.no_audio(language))
+
+
 def _prompt_language(rng: np.random.Generator) -> str:
     return "ru" if rng.random() < 0.65 else "en"
 
@@ -96,7 +109,26 @@ def _draw(shares: dict[str, float], rng: np.random.Generator) -> str:
 
 def _question(task: str, language: str, phrasings: Phrasings, rng: np.random.Generator) -> str:
     choices = phrasings.questions(task, language, "train")
-    return choices[int(rng.integers(len(choices)))]
+    return _vary(choices[int(rng.integers(len(choices)))], language, rng)
+
+
+_OPENINGS = {
+    "ru": ("Пожалуйста. ", "Послушай запись. ", "Ответь: ", "Вопрос: ", "Вот запись. ", "Скажи: "),
+    "en": ("Please. ", "Listen. ", "Answer: ", "Question: ", "Here is a recording. ", "Tell me: "),
+}
+
+
+def _vary(question: str, language: str, rng: np.random.Generator) -> str:
+    """The small differences between people's typing: an opening, no capital, no final mark."""
+    draw = rng.random(3)
+    if draw[0] < 0.15:
+        question = question[0].lower() + question[1:]
+    if draw[1] < 0.15:
+        question = question.rstrip(".?!")
+    if draw[2] < 0.15:
+        openings = _OPENINGS[language]
+        question = openings[int(rng.integers(len(openings)))] + question
+    return question
 
 
 def _answer(
@@ -105,7 +137,7 @@ def _answer(
     if task == "about":
         pairs = phrasings.about(language)
         question, answer = pairs[int(rng.integers(len(pairs)))]
-        return Turn(task, question, answer)
+        return Turn(task, _vary(question, language, rng), answer)
     choices = phrasings.answers(task, language, label)
     return Turn(
         task, _question(task, language, phrasings, rng), choices[int(rng.integers(len(choices)))]

@@ -109,6 +109,13 @@ class StageSection(_Section):
     question_share: float = Field(
         0.35, ge=0, le=1, description="Share of clips with a question instead of transcription."
     )
+    follow_up_share: float = Field(
+        0.1, ge=0, le=1, description="Share of clips with a second question (instruct)."
+    )
+    chat_share: float = Field(
+        0.25, ge=0, le=1, description="Share of the text steps that are chat without audio "
+        "(instruct).",
+    )
     time_mask: float = Field(
         0.05, ge=0, lt=1, description="SpecAugment on cached frames: share of time masked."
     )

@@ -145,7 +145,7 @@ def guide_loss(
     for layer in layers:
         rows = attentions[layer][row, :2, query]  # [N, 2, sequence]
         mass = (rows.float() * wanted[:, None]).sum(-1)
-        total = total - mass.clamp(min=1e-4).log().mean()
+        total = total - mass.clamp(min=1e-7).log().mean()
     return total / len(layers)
 
 

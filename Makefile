@@ -1,0 +1,66 @@
+# Everything a developer types. The environment in .venv is made, and remade, when the lock changes.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+export HF_HUB_OFFLINE ?= 1
+export GRADIO_ANALYTICS_ENABLED := False
+export NO_MKDOCS_2_WARNING := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test check lint types docs site train-nano bench results lock clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --no-deps -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(VENV)/.installed ## the live demo with the bundled model, on http://127.0.0.1:7860
+	$(BIN)/borealis demo
+
+test: $(VENV)/.installed lint types ## everything: style, types, all tests, documentation
+	$(BIN)/python -m pytest
+	$(MAKE) docs
+
+check: $(VENV)/.installed lint ## the quick part: style and fast tests
+	$(BIN)/python -m pytest -m "not slow" -q
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed
+	$(BIN)/mypy
+
+docs: $(VENV)/.installed ## build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+site: docs ## serve the documentation on http://127.0.0.1:8000
+	$(BIN)/mkdocs serve
+
+train-nano: $(VENV)/.installed ## make borealis-nano anew on this machine (a night on two cores)
+	$(BIN)/borealis data nano --output data
+	$(BIN)/borealis train nano --data data --output runs/nano
+
+bench: $(VENV)/.installed ## measure the bundled model; needs the manifests of 'borealis data nano'
+	$(BIN)/python -m borealis.evaluation.benchmark --data data --output results
+	$(MAKE) results
+
+results: $(VENV)/.installed ## refresh the table of the README from results/
+	$(BIN)/python -m borealis.evaluation.report README.md
+
+lock: ## resolve requirements.lock anew
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/pip install --quiet -c constraints.txt torch==2.13.0 hatchling editables
+	build/lock/bin/pip install --quiet -c constraints.txt -e '.[all]'
+	{ echo '# Everything make demo and make test install; made by "make lock".'; \
+	  build/lock/bin/pip freeze --exclude-editable | sed -E 's/ @ .*//; s/[+]cpu$$//; s/^torch$$/torch==2.13.0/'; } > requirements.lock
+
+clean: ## remove what was built (not data or runs)
+	rm -rf $(VENV) site build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,7 @@
+"""`python -m borealis`: the same as the `borealis` command."""
+
+import sys
+
+from borealis.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""Measuring: text normalisation, error rates, question tasks, result files."""

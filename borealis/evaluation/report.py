@@ -1,0 +1,252 @@
+"""Writes the table of results into Markdown pages, from `results/*.json`.
+
+    python -m borealis.evaluation.report README.md docs/en/results.md docs/ru/results.md
+    python -m borealis.evaluation.report --check README.md      # fails when a page is stale
+
+The table stands between `<!-- results:start -->` and `<!-- results:end -->`. A page under `en` or
+`ru` gets one language, any other page (the README) both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from borealis.errors import BorealisError
+
+START, END = "<!-- results:start -->", "<!-- results:end -->"
+_NONE = "–"
+
+_SETS = {
+    "test": ("60 test utterances", "60 тестовых фраз"),
+    "unseen": ("voices not in training", "голоса, которых не было в обучении"),
+    "synthetic": ("synthetic speech, unseen texts", "синтезированная речь, новые тексты"),
+    "english": ("English synthetic speech", "английская синтезированная речь"),
+}
+_MUST = {"test": "< 40 %", "unseen": "< 55 %"}
+_TASKS = {
+    "language": ("language", "язык"),
+    "voice": ("man or woman", "мужчина или женщина"),
+    "sound": ("kind of sound", "что за звук"),
+    "word_present": ("is a word said", "сказано ли слово"),
+    "first_word": ("first word", "первое слово"),
+    "last_word": ("last word", "последнее слово"),
+    "word_count": ("number of words", "число слов"),
+}
+
+
+class ReportError(BorealisError):
+    """A page has no place for the table, or a result file can't be read."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Args:
+        title: what is measured, in English and Russian.
+        must: the bound that the project set itself.
+        peer: figure of the peer in the same run.
+        ours: figure of the model.
+    """
+
+    title: tuple[str, str]
+    must: str
+    peer: str
+    ours: str
+
+
+def load_results(folder: Path) -> dict[str, dict[str, Any]]:
+    """Result files by group: the part of `name` after its last hyphen.
+
+    Raises:
+        ReportError: a file isn't a result file, or two are of one group.
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            group = record["name"].rsplit("-", 1)[-1]
+            record["metrics"], record["date"]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ReportError(f"'{path.name}' isn't a result file of Borealis.") from None
+        if group in groups:
+            raise ReportError(f"'{path.name}' is a second result file of '{group}'; keep one.")
+        groups[group] = record
+    return groups
+
+
+def rows(groups: dict[str, dict[str, Any]]) -> list[Row]:
+    """Lines of the table for the groups that were measured."""
+    out = []
+    for name, m in groups.get("transcription", {}).get("metrics", {}).items():
+        if m["word_error_rate"] is None:
+            continue
+        english, russian = _SETS.get(name, (name, name))
+        out.append(
+            Row(
+                (f"WER / CER, {english}, %", f"WER / CER, {russian}, %"),
+                _MUST.get(name, _NONE),
+                _rates(m["peer"]) if "peer" in m else _NONE,
+                _rates(m, interval=True),
+            )
+        )
+    if questions := groups.get("questions", {}).get("metrics"):
+        title = ("questions in unseen wordings, %", "вопросы в новых формулировках, %")
+        out.append(Row(title, "75 %", _NONE, _percent(questions["balanced_accuracy"])))
+        for task, score in questions["tasks"].items():
+            english, russian = _TASKS.get(task, (task, task))
+            out.append(Row((f"· {english}", f"· {russian}"), _NONE, _NONE, _percent(score)))
+    model = next((r["model"] for r in groups.values() if "model" in r), None)
+    if model:
+        size = f"{model['parameters'] / 1e6:.1f} M"
+        out.append(Row(("parameters", "параметры"), "< 45 M", "74 M", size))
+    if speed := groups.get("speed", {}).get("metrics"):
+        title = ("60 s of speech, times real time", "60 с речи, быстрее реального времени")
+        peer = _times(speed["peer"]) if "peer" in speed else _NONE
+        out.append(Row(title, "10×", peer, _times(speed)))
+    if commands := groups.get("commands", {}).get("metrics"):
+        for key, what, must in (
+            ("transcribe", ("a 5 s file, whole process", "файл 5 с, весь процесс"), "< 8 s"),
+            ("help", ("whole process", "весь процесс"), "< 1 s"),
+        ):
+            command = "borealis transcribe" if key == "transcribe" else "borealis --help"
+            title = (f"`{command}`, {what[0]}", f"`{command}`, {what[1]}")
+            out.append(Row(title, must, _NONE, f"{commands[key]['median_seconds']:.1f} s"))
+    if install := groups.get("install", {}).get("metrics"):
+        title = ("install by the lock, fresh venv", "установка по lock-файлу в чистое окружение")
+        out.append(Row(title, "< 6 min", _NONE, f"{install['seconds'] / 60:.1f} min"))
+    return out
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _rates(m: dict[str, Any], *, interval: bool = False) -> str:
+    text = f"{_percent(m['word_error_rate'])} / {_percent(m['character_error_rate'])}"
+    if interval:
+        low, high = m["word_error_rate_95"]
+        text += f" ({_percent(low)}–{_percent(high)})"
+    return text
+
+
+def _times(m: dict[str, Any]) -> str:
+    return f"{m['times_real_time']:.0f}×"
+
+
+_HEADERS = {
+    "en": ("Measured", "Must", "Whisper base", "borealis-nano"),
+    "ru": ("Что измерено", "Должно быть", "Whisper base", "borealis-nano"),
+    "both": ("Что измерено · Measured", "Must", "Whisper base", "borealis-nano"),
+}
+_EMPTY = {
+    "en": "Nothing has been measured yet.",
+    "ru": "Пока ничего не измерено.",
+    "both": "Пока ничего не измерено. · Nothing has been measured yet.",
+}
+_NOTES = {
+    "en": "In brackets: 95 % interval of WER. Commit {commit}, {date}; {machine}, "
+    "threads: {threads}. Every figure has its file in `results/`.",
+    "ru": "В скобках — 95-процентный интервал WER. Коммит {commit}, {date}; {machine}, "
+    "потоков: {threads}. У каждого числа есть свой файл в `results/`.",
+}
+
+
+def table(groups: dict[str, dict[str, Any]], language: str) -> str:
+    """The Markdown table and its note.
+
+    Args:
+        groups: see `load_results`.
+        language: `en`, `ru` or `both`.
+    """
+    lines = rows(groups)
+    if not lines:
+        return _EMPTY[language]
+    units = {" s": " с", " min": " мин", " M": " млн"} if language == "ru" else {}
+
+    def local(value: str) -> str:
+        for english, russian in units.items():
+            if value.endswith(english):
+                value = value.removesuffix(english) + russian
+        return value.replace(".", ",") if language == "ru" else value
+
+    out = ["| " + " | ".join(_HEADERS[language]) + " |", "|---|---|---|---|"]
+    for row in lines:
+        english, russian = row.title
+        both = english if english == russian else f"{russian} · {english.removeprefix('· ')}"
+        title = {"en": english, "ru": russian, "both": both}[language]
+        cells = (title, local(row.must), local(row.peer), local(row.ours))
+        out.append("| " + " | ".join(cells) + " |")
+    last = max(groups.values(), key=lambda r: r["date"])
+    machine = last["machine"]
+    facts = {
+        "commit": last["commit"] or _NONE,
+        "date": last["date"],
+        "machine": machine["accelerator"] or machine["processor"],
+        "threads": machine["threads"],
+    }
+    notes = ("ru", "en") if language == "both" else (language,)
+    text = "\n\n".join(_NOTES[key].format(**facts) for key in notes)
+    return "\n".join(out) + "\n\n" + text
+
+
+def language_of(page: Path) -> str:
+    """`en` or `ru` when a folder of the path says so, else `both`."""
+    return next((part for part in reversed(page.parts[:-1]) if part in ("en", "ru")), "both")
+
+
+def filled(text: str, content: str, page: str) -> str:
+    """`text` with `content` between the marks.
+
+    Raises:
+        ReportError: a mark is missing or stands twice.
+    """
+    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
+        raise ReportError(f"'{page}' must have the lines {START} and {END} once, in this order.")
+    before, rest = text.split(START)
+    return f"{before}{START}\n{content}\n{END}{rest.split(END)[1]}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line of the module; 1 when `--check` finds a stale page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m borealis.evaluation.report",
+        description="Write the table of results into Markdown pages.",
+    )
+    parser.add_argument("pages", nargs="+", type=Path, metavar="PAGE")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder (results)")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if stale")
+    args = parser.parse_args(argv)
+    try:
+        stale = _update(args.pages, args.results, check=args.check)
+    except BorealisError as error:
+        print(f"borealis: {error}", file=sys.stderr)
+        return 2
+    for page in stale:
+        print(f"{page}: {'stale; run make results' if args.check else 'updated'}")
+    return 1 if stale and args.check else 0
+
+
+def _update(pages: Sequence[Path], folder: Path, *, check: bool) -> list[Path]:
+    """Fill the pages; returns those whose text differed."""
+    groups, stale = load_results(folder), []
+    for page in pages:
+        if not page.is_file():
+            raise ReportError(f"There is no page '{page}'. Check the path.")
+        old = page.read_text(encoding="utf-8")
+        new = filled(old, table(groups, language_of(page)), page.name)
+        if new != old:
+            stale.append(page)
+            if not check:
+                page.write_text(new, encoding="utf-8")
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main())
