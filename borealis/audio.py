@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
@@ -31,7 +32,9 @@ SAMPLING_RATE = 16_000
 _BLOCK = 1 << 16
 _MIN_RATE, _MAX_RATE = 1_000, 768_000
 
-AudioSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | tuple | dict | Any"
+AudioSource: TypeAlias = (
+    "str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | tuple | dict | Any"
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def load_audio(
         return _from_stream(_whole_stream(source, limits), _stream_name(source), limits)
     if isinstance(source, dict):
         return _from_dict(source, limits)
-    if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], int):
+    if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], Integral):
         return _from_array(source[1], source[0], limits)
     if source is None:
         raise AudioEmptyError("There is no audio: nothing was recorded or chosen.")
@@ -124,7 +127,10 @@ def _stream_name(stream: Any) -> str:
 
 def _whole_stream(stream: Any, limits: AudioLimits) -> BinaryIO:
     """A seekable copy in memory, read no further than the limit."""
-    data = stream.read(limits.max_bytes + 1)
+    try:
+        data = stream.read(limits.max_bytes + 1)
+    except (OSError, ValueError) as error:  # closed, write-only, or a broken pipe
+        raise AudioFormatError(f"The stream can't be read: {error}.") from None
     if isinstance(data, str):
         raise AudioValueError("The stream gives text; open the file in binary mode ('rb').")
     return io.BytesIO(data)
@@ -226,9 +232,7 @@ def _decoder_errors(name: str) -> Iterator[None]:
         ) from None
 
 
-def _collect(
-    blocks: Iterator[np.ndarray], rate: int, name: str, limits: AudioLimits
-) -> np.ndarray:
+def _collect(blocks: Iterator[np.ndarray], rate: int, name: str, limits: AudioLimits) -> np.ndarray:
     """Resample mono blocks to 16 kHz as they come; stop at the limit."""
     import numpy as np
     import soxr
@@ -259,7 +263,7 @@ def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray:
     if hasattr(source, "detach"):  # a torch tensor, without importing torch
         source = source.detach().cpu()
         source = (source if source.dtype.is_floating_point is False else source.float()).numpy()
-    if isinstance(rate, bool) or not isinstance(rate, (int, np.integer, float)) or rate != int(rate):
+    if isinstance(rate, bool) or not isinstance(rate, Real) or not float(rate).is_integer():
         raise AudioValueError(f"sampling_rate is {rate!r}; a whole number of Hz is wanted.")
     _check_rate(int(rate))
     try:
@@ -349,9 +353,13 @@ def split_at_silence(
     spans, start = [], 0
     while len(audio) - start > limit:
         low = start + limit - search
-        energy = np.concatenate([[0.0], np.cumsum(audio[low : start + limit].astype(np.float64) ** 2)])
+        energy = np.concatenate(
+            [[0.0], np.cumsum(audio[low : start + limit].astype(np.float64) ** 2)]
+        )
         places = np.arange(0, max(1, search - width), hop)
-        quietest = places[int(np.argmin(energy[np.minimum(places + width, search)] - energy[places]))]
+        quietest = places[
+            int(np.argmin(energy[np.minimum(places + width, search)] - energy[places]))
+        ]
         end = int(low + quietest + width // 2)
         spans.append((start, end))
         start = end

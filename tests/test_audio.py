@@ -1,6 +1,7 @@
 """Audio in: every format, rate and kind of source; limits; cutting at pauses."""
 
 import io
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -278,7 +279,7 @@ def test_spans_cover_the_clip_and_none_is_too_long(
     spans = split_at_silence(audio, max_seconds=max_seconds, search_seconds=search_seconds)
     assert spans[0][0] == 0
     assert spans[-1][1] == num_samples
-    assert all(a[1] == b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in pairwise(spans))
     assert all(0 < end - start <= int(max_seconds * SAMPLING_RATE) for start, end in spans)
 
 

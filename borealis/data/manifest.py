@@ -56,8 +56,13 @@ def read_manifest(path: str | Path) -> list[Utterance]:
     path = Path(path)
     if not path.is_file():
         raise ManifestError(f"There is no manifest at '{path}'. Check the path.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ManifestError(f"'{path.name}' isn't text in UTF-8, so it isn't a manifest.") from None
     items = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Not splitlines(): a text may hold U+2028, which JSON leaves as it is.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         items.append(_parse(line, f"'{path.name}', line {number}", path.parent))

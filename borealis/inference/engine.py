@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import LogitsProcessorList, TextIteratorStreamer
 
 from borealis.audio import SAMPLING_RATE, AudioSource, level_db, load_audio, split_at_silence
@@ -70,23 +71,26 @@ class Borealis:
     ) -> Borealis:
         """See `borealis.load`."""
         path = resolve_checkpoint(name_or_path)
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = _device(device)
         if dtype is None:
             dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         elif isinstance(dtype, str):
-            if not isinstance(getattr(torch, dtype, None), torch.dtype):
+            known = getattr(torch, dtype, None)
+            if not isinstance(known, torch.dtype) or not known.is_floating_point:
                 raise CheckpointError(
                     f"dtype is {dtype!r}; give 'float32', 'bfloat16' or 'float16'."
                 )
-            dtype = getattr(torch, dtype)
+            dtype = known
         try:
             model = BorealisForConditionalGeneration.from_pretrained(
                 path, dtype=dtype, use_safetensors=True
             )
             processor = BorealisProcessor.from_pretrained(path)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            raise CheckpointError(f"'{name_or_path}' can't be loaded: {first}") from None
+            raise CheckpointError(
+                f"'{name_or_path}' can't be loaded: {first.rstrip('.')}."
+            ) from None
         return cls(model.to(device), processor)
 
     @property
@@ -165,6 +169,10 @@ class Borealis:
             ctc_weight = getattr(self.model.config, "ctc_decoding_weight", 0.0)
         if not 0 <= ctc_weight <= 1:
             raise PromptError(f"ctc_weight is {ctc_weight}; it must be between 0 and 1.")
+        if max_segment_seconds is not None and max_segment_seconds < 1:
+            raise PromptError(
+                f"max_segment_seconds is {max_segment_seconds}; it must be 1 or more."
+            )
         many = isinstance(audio, list)
         prompt = _TRANSCRIBE[language or "ru"]
         longest = max_segment_seconds or getattr(self.model.config, "max_segment_seconds", 30.0)
@@ -244,7 +252,11 @@ class Borealis:
         audios = audio if many else [audio]
         questions = question if isinstance(question, list) else [question] * len(audios)
         if len(questions) != len(audios):
-            raise PromptError(f"{len(questions)} questions and {len(audios)} recordings were given.")
+            raise PromptError(
+                f"{len(questions)} questions and {len(audios)} recordings were given."
+            )
+        if batch_size < 1:
+            raise PromptError(f"batch_size is {batch_size}; it must be 1 or more.")
         if any(not isinstance(q, str) or not q.strip() for q in questions):
             raise PromptError("The question is empty; ask something about the recording.")
         clips = [load_audio(item) for item in audios]
@@ -291,7 +303,9 @@ class Borealis:
     # ---- generation ----
 
     def _inputs(
-        self, conversations: Sequence[Sequence[dict[str, Any]]], clips: Sequence[Sequence[np.ndarray]]
+        self,
+        conversations: Sequence[Sequence[dict[str, Any]]],
+        clips: Sequence[Sequence[np.ndarray]],
     ) -> dict[str, torch.Tensor]:
         prompts = [
             self.processor.tokenizer.apply_chat_template(
@@ -305,18 +319,16 @@ class Borealis:
         batch = self.processor(text=prompts, audio=[list(c) for c in clips])
         return {key: value.to(self.device) for key, value in batch.items()}
 
-    def _settings(
+    def _budgets(
         self, clips: Sequence[Sequence[np.ndarray]], max_new_tokens: int | None
-    ) -> dict[str, Any]:
+    ) -> list[int]:
+        """Longest answer of each row in tokens; by default by the length of its audio."""
         if max_new_tokens is None:
-            seconds = max(sum(len(c) for c in row) for row in clips) / SAMPLING_RATE
-            max_new_tokens = 16 + round(seconds * _TOKENS_PER_SECOND)
+            seconds = [sum(len(clip) for clip in row) / SAMPLING_RATE for row in clips]
+            return [16 + round(s * _TOKENS_PER_SECOND) for s in seconds]
         if max_new_tokens < 1:
             raise PromptError(f"max_new_tokens is {max_new_tokens}; it must be 1 or more.")
-        return {
-            "max_new_tokens": max_new_tokens,
-            "do_sample": False,
-        }
+        return [max_new_tokens] * len(clips)
 
     @torch.inference_mode()
     def _generate(
@@ -331,13 +343,15 @@ class Borealis:
         if ctc_weight:
             inputs |= self._joint(inputs, ctc_weight)
             prompt_length = 0  # generate() returns only what is new after inputs_embeds
-        output = self.model.generate(**inputs, **self._settings(clips, max_new_tokens))
-        return [
-            text.strip()
-            for text in self.processor.tokenizer.batch_decode(
-                output[:, prompt_length:], skip_special_tokens=True
-            )
+        budgets = self._budgets(clips, max_new_tokens)
+        output = self.model.generate(**inputs, max_new_tokens=max(budgets), do_sample=False)
+        # Each row ends at its own budget, not at that of the longest clip it shares a batch with.
+        fresh = [
+            row[prompt_length : prompt_length + budget]
+            for row, budget in zip(output, budgets, strict=True)
         ]
+        texts = self.processor.tokenizer.batch_decode(fresh, skip_special_tokens=True)
+        return [text.strip() for text in texts]
 
     def _joint(self, inputs: dict[str, torch.Tensor], weight: float) -> dict[str, Any]:
         """Turn processor output (emptied) into arguments of `generate` that use CTC as well."""
@@ -385,13 +399,14 @@ class Borealis:
         streamer = TextIteratorStreamer(
             self.processor.tokenizer, skip_prompt=not ctc_weight, skip_special_tokens=True
         )
+        budget = self._budgets([clips], max_new_tokens)[0]
         failures: list[BaseException] = []
 
         def work() -> None:
             try:
                 with torch.inference_mode():
                     self.model.generate(
-                        **inputs, streamer=streamer, **self._settings([clips], max_new_tokens)
+                        **inputs, streamer=streamer, max_new_tokens=budget, do_sample=False
                     )
             except Exception as error:  # handed to the reader's thread below
                 failures.append(error)
@@ -407,6 +422,19 @@ class Borealis:
             raise failures[0]
 
 
+def _device(name: str | torch.device | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # an unknown name; a build or machine without it
+        raise CheckpointError(
+            f"There is no device '{name}' here; give 'cpu', or 'cuda' where there is one."
+        ) from None
+    return device
+
+
 def _user(text: str, audios: int) -> list[dict[str, Any]]:
     content = [{"type": "audio"} for _ in range(audios)] + [{"type": "text", "text": text}]
     return [{"role": "user", "content": content}]
@@ -416,8 +444,12 @@ def _check_messages(messages: Sequence[dict[str, Any]]) -> list[Any]:
     """The audio sources of a conversation in order, or PromptError."""
     if not messages:
         raise PromptError("The conversation is empty; give at least one user message.")
+    if isinstance(messages, str):
+        raise PromptError("The conversation is a string; give a list of messages, or use ask().")
     sources = []
     for number, message in enumerate(messages, 1):
+        if not isinstance(message, dict):
+            raise PromptError(f"Message {number} isn't a dict with 'role' and 'content'.")
         role, content = message.get("role"), message.get("content")
         if role not in ("system", "user", "assistant"):
             raise PromptError(f"Message {number} has role {role!r}; use system, user or assistant.")
@@ -437,5 +469,3 @@ def _check_messages(messages: Sequence[dict[str, Any]]) -> list[Any]:
     if messages[-1]["role"] != "user":
         raise PromptError("The last message must be the user's: the model answers it.")
     return sources
-
-

@@ -176,12 +176,15 @@ def build_features(
                 counts["hours"] += len(audio) / SAMPLING_RATE / 3600
             if counts["clips"] % 512 < len(batch):
                 logger.info("%s: %d of %d clips", output.name, counts["clips"], len(clips))
+    partial = output / "frames.npy.partial"
     saved = np.lib.format.open_memmap(
-        output / "frames.npy", mode="w+", dtype=np.float16, shape=(offset, width)
+        partial, mode="w+", dtype=np.float16, shape=(offset, width)
     )
     saved[:] = frames[:offset]
     saved.flush()
-    del frames
+    del frames, saved
+    # The name appears last: a cache that has it is complete.
+    partial.rename(output / "frames.npy")
     scratch.unlink()
     return counts
 
@@ -259,7 +262,7 @@ class FeatureCache:
         for shard, folder in enumerate(folders):
             if not (folder / "frames.npy").is_file():
                 raise RecipeError(
-                    f"There is no feature cache at '{folder}'. Run 'borealis data features' first."
+                    f"There is no feature cache at '{folder}'. 'borealis train' makes it from the recipe's data.features."
                 )
             self.arrays.append(np.load(folder / "frames.npy", mmap_mode="r"))
             for line in (folder / "index.jsonl").read_text(encoding="utf-8").splitlines():

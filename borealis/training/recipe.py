@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from borealis.errors import RecipeError
 
@@ -23,9 +23,15 @@ class _Section(BaseModel):
 class ModelSection(_Section):
     """What the model is assembled from."""
 
-    audio_tower: str = Field(
-        description="Whisper whose encoder is used: hub id, checkpoint folder, or a safetensors "
-        "file with a config beside it."
+    checkpoint: str | None = Field(
+        None,
+        description="Borealis checkpoint to go on from: bundled name, folder or hub id. The other "
+        "keys of this section are then left out.",
+    )
+    audio_tower: str | None = Field(
+        None,
+        description="Whisper whose encoder is used: hub id, checkpoint folder, a safetensors file "
+        "with a config beside it, or `nano` for the encoder of the bundled checkpoint.",
     )
     language_model: str | None = Field(
         None, description="Causal language model to start from: hub id or folder."
@@ -47,6 +53,25 @@ class ModelSection(_Section):
     )
 
 
+    decoding: dict[str, float] = Field(
+        default_factory=dict,
+        description="Defaults of transcription kept in the checkpoint: max_segment_seconds, "
+        "ctc_decoding_weight.",
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelSection:
+        made = [k for k in ("audio_tower", "language_model", "text_config") if getattr(self, k)]
+        if self.checkpoint:
+            if made:
+                raise ValueError(f"checkpoint already has its {made[0]}; give one of the two")
+        elif not self.audio_tower or bool(self.language_model) == bool(self.text_config):
+            raise ValueError(
+                "give checkpoint, or audio_tower with either language_model or text_config"
+            )
+        return self
+
+
 class FeatureSourceSection(_Section):
     """One pass over a manifest when features are computed."""
 
@@ -59,6 +84,18 @@ class FeatureSourceSection(_Section):
     max_joined_seconds: float = Field(20.0, description="Longest joined clip, seconds.")
 
 
+class LoraSection(_Section):
+    """Low-rank adaptation of the language model (Hu et al., 2021), through peft."""
+
+    rank: int = Field(16, gt=0, description="Rank of the update.")
+    alpha: int = Field(32, gt=0, description="Scale; the update is multiplied by alpha / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the update.")
+    target_modules: list[str] = Field(
+        default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj"],
+        description="Linear layers of the language model that get one.",
+    )
+
+
 class StageSection(_Section):
     """One training stage."""
 
@@ -68,6 +105,7 @@ class StageSection(_Section):
         "CTC or with the frozen language model's loss; instruct: transcription, questions, chat."
     )
     max_steps: int = Field(description="Optimizer steps.", gt=0)
+    seed: int | None = Field(None, description="Seed of the stage's batches; the recipe's if None.")
     learning_rate: float = Field(description="Peak learning rate.", gt=0)
     warmup_steps: int = Field(100, ge=0, description="Linear warm-up, steps.")
     scheduler: str = Field("cosine", description="Schedule after warm-up (transformers name).")
@@ -118,6 +156,9 @@ class StageSection(_Section):
     )
     time_mask: float = Field(
         0.05, ge=0, lt=1, description="SpecAugment on cached frames: share of time masked."
+    )
+    lora: LoraSection | None = Field(
+        None, description="Train the language model by LoRA; merged when the stage ends."
     )
     save_steps: int = Field(500, gt=0, description="Checkpoint every N steps.")
     logging_steps: int = Field(50, gt=0, description="Log every N steps.")
@@ -189,7 +230,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 def recipe_help() -> str:
     """Every recipe key with its type, default and meaning, as plain text."""
     lines: list[str] = []
-    sections = (Recipe, ModelSection, DataSection, FeatureSourceSection, StageSection)
+    sections = (Recipe, ModelSection, DataSection, FeatureSourceSection, StageSection, LoraSection)
     for section in sections:
         lines.append(f"{section.__name__.removesuffix('Section').lower()}: {section.__doc__}")
         for name, info in section.model_fields.items():

@@ -13,6 +13,7 @@ from transformers import Trainer, TrainingArguments
 
 from borealis.model import BorealisForConditionalGeneration
 from borealis.training.batches import StepBatches, first
+from borealis.training.lora import add_lora, merge_lora
 from borealis.training.recipe import StageSection
 
 logger = logging.getLogger(__name__)
@@ -149,12 +150,17 @@ def guide_loss(
     return total / len(layers)
 
 
-def set_trainable(model: torch.nn.Module, prefixes: list[str]) -> int:
-    """Freeze everything but parameters under `prefixes`; returns how many numbers learn."""
+def set_trainable(model: torch.nn.Module, prefixes: list[str], *, lora: bool = False) -> int:
+    """Freeze everything but parameters under `prefixes`; returns how many numbers learn.
+
+    With `lora` the updates learn too, and of the language model nothing but them.
+    """
     count = 0
     for name, parameter in model.named_parameters():
         short = name.removeprefix("model.")
         parameter.requires_grad = any(short == p or short.startswith(p + ".") for p in prefixes)
+        if lora and short.startswith("language_model."):
+            parameter.requires_grad = "lora_" in short
         count += parameter.numel() if parameter.requires_grad else 0
     if not count:
         raise ValueError(f"No parameter begins with any of {prefixes}; nothing would be trained.")
@@ -182,7 +188,9 @@ def run_stage(
         resume: go on from the newest checkpoint in `output`, if there is one.
         use_cpu: stay on the CPU even if there is an accelerator.
     """
-    learning = set_trainable(model, stage.trainable)
+    if stage.lora is not None:
+        add_lora(model, stage.lora)
+    learning = set_trainable(model, stage.trainable, lora=stage.lora is not None)
     logger.info("stage %s: %.2fM parameters learn", stage.name, learning / 1e6)
     if stage.guide_weight:
         model.set_attn_implementation("eager")  # guided attention looks at the weights
@@ -220,6 +228,8 @@ def run_stage(
     newest = latest_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     model.set_attn_implementation("sdpa")
+    if stage.lora is not None:
+        merge_lora(model)
     model.save_pretrained(output)
 
 

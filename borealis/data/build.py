@@ -1,0 +1,226 @@
+"""`borealis data`: manifests and corpora of borealis-nano, and manifests of your own recordings."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from borealis.errors import BorealisError, ManifestError
+
+if TYPE_CHECKING:
+    from borealis.data.manifest import Utterance
+
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".m4a", ".mp4", ".webm", ".aac"}
+_TESTS = ("festvox-ru.test", "festvox-ru.validation", "synthetic-ru.test", "english-tts.test")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `borealis data`."""
+    kinds = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
+    nano = kinds.add_parser(
+        "nano", help="everything that borealis-nano is trained and measured on"
+    )
+    nano.add_argument("--output", default="data", help="folder to fill (data)")
+    nano.add_argument(
+        "--packages", help="folder for unpacked Debian packages (OUTPUT/packages)"
+    )
+    nano.add_argument("--synthetic", help="archive or folder of synthetic Russian speech")
+    nano.add_argument("--literature", help="text file of Russian classics, may be .xz")
+    nano.set_defaults(make=_nano)
+    folder = kinds.add_parser(
+        "manifest", help="a manifest of your recordings, each with a .txt beside it, or of a table"
+    )
+    folder.add_argument("source", help="folder of recordings, or a .csv/.tsv with audio and text")
+    folder.add_argument("--output", required=True, help="the manifest to write (.jsonl)")
+    folder.add_argument("--language", default="ru", choices=("ru", "en"))
+    folder.add_argument("--voice", default="", help="name of the speaker, if it is one")
+    folder.set_defaults(make=_own)
+    check = kinds.add_parser("check", help="read every recording of a manifest and report")
+    check.add_argument("manifest")
+    check.set_defaults(make=_check)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what `add_arguments` parsed."""
+    return args.make(args)
+
+
+# ---- borealis-nano ----
+
+
+def _nano(args: argparse.Namespace) -> int:
+    output = Path(args.output)
+    packages = Path(args.packages) if args.packages else output / "packages"
+    synthetic = Path(args.synthetic) if args.synthetic else None
+    literature = Path(args.literature) if args.literature else None
+    build_nano(output, packages, synthetic=synthetic, literature=literature)
+    return 0
+
+
+def build_nano(
+    output: Path, packages: Path, *, synthetic: Path | None = None, literature: Path | None = None
+) -> None:
+    """Make every manifest and corpus that `recipes/nano.yaml` names.
+
+    Args:
+        output: folder to fill; what is there already is made again the same.
+        packages: Debian packages are unpacked here, or found if they were before.
+        synthetic: synthetic Russian speech (see `sources.synthetic_ru`); without it the model
+            learns Russian from one voice only and does worse on strangers.
+        literature: text of Russian classics; without it the language model knows less Russian.
+
+    Raises:
+        BorealisError: a source is missing or isn't what it should be.
+    """
+    from borealis.data import corpora, sources
+
+    def package(name: str) -> Path:
+        return sources.unpack_debian_package(name, packages)
+
+    output.mkdir(parents=True, exist_ok=True)
+    made = sources.festvox_ru(package("festvox-ru"), output)
+    if synthetic is not None:
+        made += sources.synthetic_ru(synthetic, output)
+    else:
+        print(
+            "No synthetic Russian speech was given (--synthetic): the recipe goes on without it, "
+            "and the model will do worse on voices it hasn't heard."
+        )
+    jokes = package("fortunes") / "usr/share/games/fortunes"
+    english = [s for s in corpora.fortunes(jokes) if re.fullmatch(r"[A-Za-z ,.!?:;—'-]+", s)]
+    short = [s for s in dict.fromkeys(english) if 15 <= len(s) <= 110]
+    made += sources.english_tts(short[:1500], output)
+    quiet = ["asterisk-moh-opsound-wav", "oxygen-sounds", "sound-theme-freedesktop"]
+    made += sources.sounds([package(name) for name in [*quiet, "yaru-theme-sound"]], output)
+
+    tests = [p for name in _TESTS if (p := output / f"{name}.jsonl").is_file()]
+    texts: dict[str, Iterable[str]] = {
+        "fortunes-ru.txt": corpora.fortunes(package("fortunes-ru") / "usr/share/games/fortunes/ru"),
+        "libreoffice-help-ru.txt": corpora.markup_folder(
+            package("libreoffice-help-ru") / "usr/share/libreoffice"
+        ),
+        "english.txt": english,
+    }
+    if literature is not None:
+        texts["literature-ru.txt"] = corpora.russian_classics(literature)
+    else:
+        print(
+            "No literature was given (--literature): the language model will learn from manuals "
+            "and jokes alone and spell worse."
+        )
+    if synthetic is not None:
+        from borealis.data.manifest import read_manifest
+
+        train = read_manifest(output / "synthetic-ru.train.jsonl")
+        texts["synthetic-ru.txt"] = [item.text for item in train]
+    _table(made)
+    for name, lines in texts.items():
+        count = corpora.write_corpus(corpora.without_test_texts(lines, tests), output / name)
+        size = (output / name).stat().st_size / 1e6
+        print(f"{name:<32}{count:>8} sentences {size:>7.1f} MB")
+
+
+def _table(manifests: Iterable[Path]) -> None:
+    from borealis.data.manifest import read_manifest
+
+    for path in manifests:
+        items = read_manifest(path)
+        hours = sum(item.duration for item in items) / 3600
+        print(f"{path.name:<32}{len(items):>8} clips {hours:>9.2f} h")
+
+
+# ---- your own recordings ----
+
+
+def _own(args: argparse.Namespace) -> int:
+    from borealis.data.manifest import write_manifest
+
+    source = Path(args.source)
+    if source.is_dir():
+        rows = list(_folder_rows(source))
+    elif source.suffix in (".csv", ".tsv") and source.is_file():
+        rows = list(_table_rows(source))
+    else:
+        raise ManifestError(
+            f"'{source}' is neither a folder of recordings nor a .csv or .tsv file."
+        )
+    items, problems = _measure(rows, args.language, args.voice)
+    for problem in problems:
+        print(problem)
+    if not items:
+        raise ManifestError(f"No usable recording with a text was found in '{source}'.")
+    write_manifest(args.output, items)
+    hours = sum(item.duration for item in items) / 3600
+    print(f"{len(items)} recordings, {hours:.2f} h, written; {len(problems)} skipped")
+    return 0
+
+
+def _folder_rows(folder: Path) -> Iterable[tuple[Path, str | None]]:
+    """Recordings in order with the text beside each, or None where it is missing."""
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES):
+        text = path.with_suffix(".txt")
+        yield path, text.read_text(encoding="utf-8").strip() if text.is_file() else None
+
+
+def _table_rows(path: Path) -> Iterable[tuple[Path, str | None]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+        if not {"audio", "text"} <= set(reader.fieldnames or ()):
+            raise ManifestError(f"'{path.name}' needs the columns 'audio' and 'text' in line 1.")
+        for row in reader:
+            yield path.parent / row["audio"], row["text"]
+
+
+def _measure(
+    rows: Iterable[tuple[Path, str | None]], language: str, voice: str
+) -> tuple[list[Utterance], list[str]]:
+    from borealis.audio import SAMPLING_RATE, load_audio
+    from borealis.data.manifest import Utterance
+
+    items, problems = [], []
+    for path, text in rows:
+        if not text:
+            problems.append(f"skipped: '{path}' has no text")
+            continue
+        try:
+            seconds = len(load_audio(path)) / SAMPLING_RATE
+        except BorealisError as error:
+            problems.append(f"skipped: {error}")
+            continue
+        items.append(
+            Utterance(
+                str(path.resolve()), text, round(seconds, 2), language=language, voice=voice
+            )
+        )
+    return items, problems
+
+
+def _check(args: argparse.Namespace) -> int:
+    from borealis.audio import SAMPLING_RATE, load_audio
+    from borealis.data.manifest import read_manifest
+
+    items, seconds, problems = read_manifest(args.manifest), 0.0, []
+    for number, item in enumerate(items, 1):
+        try:
+            length = len(load_audio(item.audio)) / SAMPLING_RATE
+        except BorealisError as error:
+            problems.append(f"utterance {number}: {error}")
+            continue
+        seconds += length
+        if item.duration and abs(length - item.duration) > 0.1:
+            problems.append(
+                f"utterance {number}: the manifest says {item.duration} s, it lasts {length:.2f} s"
+            )
+        if item.kind == "speech" and not item.text:
+            problems.append(f"utterance {number}: speech without a text")
+    print("\n".join(problems), end="\n" if problems else "")
+    voices = {item.voice for item in items}
+    print(
+        f"{len(items)} utterances, {seconds / 3600:.2f} h, {len(voices)} voices, "
+        f"{len(problems)} problems"
+    )
+    return 2 if problems else 0

@@ -1,0 +1,239 @@
+"""From a recipe to a checkpoint: model, features, stages, each going on where the last ended."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, WhisperFeatureExtractor
+
+from borealis.checkpoints import pack, resolve_checkpoint
+from borealis.data.phrasings import load_phrasings
+from borealis.data.text import CTC_CHARACTERS
+from borealis.errors import RecipeError
+from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
+from borealis.model.convert import assemble, load_encoder
+from borealis.model.processing import AUDIO_TOKEN
+from borealis.training.batches import BatchContext, StepBatches, load_sentences
+from borealis.training.features import FeatureCache, FeatureSource, build_features, plan_clips
+from borealis.training.initial import start_from_letters
+from borealis.training.recipe import ModelSection, Recipe, StageSection
+from borealis.training.tokenizer import train_tokenizer
+from borealis.training.trainer import run_stage
+
+logger = logging.getLogger(__name__)
+
+# A tokenizer needs examples of the language, not all of it.
+_TOKENIZER_LINES = 120_000
+
+
+def run_recipe(
+    recipe: Recipe,
+    *,
+    data: Path,
+    output: Path,
+    stages: Sequence[str] | None = None,
+    max_steps: int | None = None,
+    resume: bool = True,
+    pack_to: Path | None = None,
+) -> Path:
+    """Train a model; returns the folder of the finished checkpoint.
+
+    Every stage leaves its weights in `output/<stage>`, so a run that was cut off goes on with the
+    stage it was in, from that stage's newest checkpoint.
+
+    Args:
+        recipe: what to do.
+        data: folder with the manifests and corpora that the recipe names.
+        output: folder of the run.
+        stages: only these, in the recipe's order.
+        max_steps: upper bound on the steps of each stage, for trial runs.
+        resume: keep finished stages and checkpoints; otherwise stages are trained anew.
+        pack_to: folder for the compact form (see `borealis.checkpoints.pack`).
+
+    Raises:
+        RecipeError: a stage, file or feature cache that is named doesn't exist.
+    """
+    chosen = [recipe.stage(name) for name in stages] if stages else recipe.stages
+    chosen = [stage for stage in recipe.stages if stage in chosen]
+    _check_files(recipe, data)
+    output.mkdir(parents=True, exist_ok=True)
+    model, processor = build_model(recipe, data, output / "start")
+    features = _features(recipe, chosen, data, output / "features", model, processor)
+    sentences = load_sentences([data / name for name in recipe.data.corpora])
+    log: list[dict[str, Any]] = []
+    for stage in chosen:
+        if max_steps is not None and stage.max_steps > max_steps:
+            stage = stage.model_copy(update={"max_steps": max_steps})
+        folder = output / stage.name
+        if resume and (folder / "model.safetensors").is_file():
+            logger.info("stage %s is done already", stage.name)
+            model = BorealisForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+            continue
+        seed = recipe.seed if stage.seed is None else stage.seed
+        context = BatchContext(
+            processor.tokenizer,
+            model.config,
+            load_phrasings(),
+            FeatureCache([features[name] for name in stage.features]) if stage.features else None,
+            sentences,
+            seed,
+        )
+        start = time.perf_counter()
+        run_stage(model, stage, StepBatches(stage, context), folder, seed=seed, resume=resume)
+        seconds = round(time.perf_counter() - start, 1)
+        log.append({"stage": stage.name, "steps": stage.max_steps, "seconds": seconds})
+        _write_log(output / "run.json", recipe, log)
+    final = output / "final"
+    for key, value in recipe.model.decoding.items():
+        setattr(model.config, key, value)
+    model.save_pretrained(final)
+    processor.save_pretrained(final)
+    if pack_to is not None:
+        size = pack(final, pack_to)
+        logger.info("packed into %.1f MB", size / 1e6)
+    return final
+
+
+def build_model(
+    recipe: Recipe, data: Path, folder: Path
+) -> tuple[BorealisForConditionalGeneration, BorealisProcessor]:
+    """The model a run begins with; kept in `folder`, so that a resumed run begins with the same."""
+    if not (folder / "config.json").is_file():
+        section = recipe.model
+        if section.checkpoint:
+            source = resolve_checkpoint(section.checkpoint)
+            model = BorealisForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
+            processor = BorealisProcessor.from_pretrained(source)
+        elif section.language_model:
+            model, processor = assemble(
+                _audio_tower(section), section.language_model, seed=recipe.seed, **section.config
+            )
+        else:
+            model, processor = _from_scratch(recipe, data)
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    model = BorealisForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    return model, BorealisProcessor.from_pretrained(folder)
+
+
+def _from_scratch(
+    recipe: Recipe, data: Path
+) -> tuple[BorealisForConditionalGeneration, BorealisProcessor]:
+    section = recipe.model
+    if not recipe.data.corpora:
+        raise RecipeError("A language model from scratch needs data.corpora to learn from.")
+    lines: list[str] = []
+    for name in recipe.data.corpora:
+        lines += (data / name).read_text(encoding="utf-8").splitlines()[:_TOKENIZER_LINES]
+    tokenizer = train_tokenizer(
+        lines, section.tokenizer_vocab_size, max_token_bytes=section.tokenizer_max_token_bytes
+    )
+    audio_config, weights = load_encoder(_audio_tower(section))
+    values = dict(section.text_config or {}, vocab_size=len(tokenizer))
+    text_config = AutoConfig.for_model(
+        values.pop("model_type", "qwen3"),
+        **values,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    config = dict(section.config)
+    if config.get("adapter_type") == "ctc":
+        config.setdefault("ctc_labels", CTC_CHARACTERS)
+    torch.manual_seed(recipe.seed)
+    model = BorealisForConditionalGeneration(
+        BorealisConfig(
+            audio_config=audio_config,
+            text_config=text_config,
+            audio_token_id=tokenizer.convert_tokens_to_ids(AUDIO_TOKEN),
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            **config,
+        )
+    )
+    model.model.audio_tower.load_state_dict(weights)
+    if config.get("adapter_type") == "ctc":
+        start_from_letters(model, tokenizer, seed=recipe.seed)
+    extractor = WhisperFeatureExtractor(feature_size=audio_config.num_mel_bins)
+    return model, BorealisProcessor.from_config(model.config, extractor, tokenizer)
+
+
+def _audio_tower(section: ModelSection) -> str | Path:
+    """Where the encoder comes from; the bundled checkpoint's is written out as a Whisper file."""
+    assert section.audio_tower is not None
+    if section.audio_tower != "nano":
+        return section.audio_tower
+    from safetensors.torch import load_file, save_file
+
+    source = Path(resolve_checkpoint("nano"))
+    target = source / "audio_tower.safetensors"
+    if not target.is_file():
+        prefix = "model.audio_tower."
+        weights = load_file(source / "model.safetensors")
+        encoder = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        config = BorealisConfig.from_pretrained(source).audio_config
+        config.to_json_file(source / "audio_tower.config.json")
+        save_file(encoder, target, metadata={"format": "pt"})
+    return target
+
+
+def _check_files(recipe: Recipe, data: Path) -> None:
+    sections = [part for parts in recipe.data.features.values() for part in parts]
+    names = [*recipe.data.corpora, *(part.manifest for part in sections)]
+    missing = [name for name in names if not (data / name).is_file()]
+    if missing:
+        raise RecipeError(
+            f"The data folder '{data}' has no {', '.join(sorted(set(missing)))}. "
+            "'borealis data nano' makes what the recipe nano needs."
+        )
+    for stage in recipe.stages:
+        for name in stage.features:
+            if name not in recipe.data.features:
+                raise RecipeError(
+                    f"Stage '{stage.name}' wants the features '{name}', which data.features "
+                    "doesn't define."
+                )
+
+
+def _features(
+    recipe: Recipe,
+    stages: Sequence[StageSection],
+    data: Path,
+    folder: Path,
+    model: BorealisForConditionalGeneration,
+    processor: BorealisProcessor,
+) -> dict[str, Path]:
+    """Encode what the stages listen to, once; the encoder is frozen."""
+    wanted = dict.fromkeys(name for stage in stages for name in stage.features)
+    for name in wanted:
+        if (folder / name / "frames.npy").is_file():
+            continue
+        sources = [FeatureSource(**part.model_dump()) for part in recipe.data.features[name]]
+        counts = build_features(
+            plan_clips(sources, data, seed=recipe.seed),
+            folder / name,
+            audio_tower=model.model.audio_tower.eval(),
+            feature_extractor=processor.feature_extractor,
+            config=model.config,
+        )
+        logger.info("features %s: %s", name, counts)
+    return {name: folder / name for name in wanted}
+
+
+def _write_log(path: Path, recipe: Recipe, stages: list[dict[str, Any]]) -> None:
+    record = {
+        "recipe": recipe.model_dump(mode="json"),
+        "stages": stages,
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    path.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,147 @@
+"""Fixtures shared by all tests: tiny random models, the bundled model, real recordings."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# The user's own cache is never touched; this folder stays between runs.
+os.environ.setdefault("BOREALIS_CACHE", str(Path(tempfile.gettempdir()) / "borealis-tests"))
+
+import numpy as np
+import pytest
+import torch
+from transformers import Qwen3Config, WhisperConfig, WhisperFeatureExtractor
+
+import borealis
+from borealis.data.manifest import read_manifest
+from borealis.data.text import CTC_CHARACTERS
+from borealis.model import (
+    BorealisConfig,
+    BorealisForConditionalGeneration,
+    BorealisProcessor,
+)
+from borealis.model.processing import AUDIO_TOKEN
+from borealis.training.tokenizer import train_tokenizer
+
+ROOT = Path(__file__).parent.parent
+AUDIO = ROOT / "examples" / "audio"
+
+LINES = [
+    "Мороз и солнце, день чудесный!",
+    "Ещё ты дремлешь, друг прелестный.",
+    "Запиши речь. Кто говорит? Сколько слов?",
+    "The quick brown fox jumps over the lazy dog.",
+]
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return train_tokenizer(LINES * 20, 400, max_token_bytes=2)
+
+
+@pytest.fixture(scope="session")
+def make_tiny(tokenizer):
+    """A factory of tiny random models: `make_tiny(adapter_type="ctc", text_config=..., ...)`."""
+
+    def make(
+        adapter_type: str = "mlp", *, text_config=None, seed: int = 0, **config
+    ) -> tuple[BorealisForConditionalGeneration, BorealisProcessor]:
+        torch.manual_seed(seed)
+        audio_config = WhisperConfig(
+            d_model=32,
+            encoder_layers=2,
+            encoder_attention_heads=4,
+            encoder_ffn_dim=64,
+            num_mel_bins=80,
+            max_source_positions=1500,
+        )
+        text_config = text_config or Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=96,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=16,
+            tie_word_embeddings=True,
+            max_position_embeddings=4096,
+        )
+        settings = {"adapter_type": adapter_type, "encoder_window": "cut"}
+        if adapter_type == "ctc":
+            settings |= {
+                "ctc_labels": CTC_CHARACTERS,
+                "adapter_hidden_size": 32,
+                "adapter_num_layers": 1,
+            }
+        elif adapter_type == "deep":
+            settings |= {"adapter_num_layers": 2}
+        model_config = BorealisConfig(
+            audio_config=audio_config,
+            text_config=text_config,
+            audio_token_id=tokenizer.convert_tokens_to_ids(AUDIO_TOKEN),
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            **(settings | config),
+        )
+        model = BorealisForConditionalGeneration(model_config).eval()
+        if adapter_type == "ctc":
+            # The sound path begins closed; tests want every path to matter.
+            torch.nn.init.normal_(model.model.adapter.sound[-1].weight, std=0.05)
+        extractor = WhisperFeatureExtractor(feature_size=80)
+        return model, BorealisProcessor.from_config(model_config, extractor, tokenizer)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny(make_tiny):
+    """One tiny `mlp` model and its processor."""
+    return make_tiny()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny):
+    return tiny[0]
+
+
+@pytest.fixture(scope="session")
+def tiny_processor(tiny):
+    return tiny[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny):
+    return tiny[0].config
+
+
+@pytest.fixture(scope="session")
+def nano():
+    """The bundled model."""
+    return borealis.load("nano")
+
+
+@pytest.fixture(scope="session")
+def clips():
+    """The real recordings of examples/audio, with what is said in them."""
+    return read_manifest(AUDIO / "manifest.jsonl")
+
+
+@pytest.fixture(scope="session")
+def speech(clips) -> Path:
+    """Path of a real recording of a few seconds."""
+    return Path(clips[0].audio)
+
+
+@pytest.fixture
+def noise():
+    """`noise(seconds)`: quiet white noise, float32, 16 kHz."""
+
+    def make(seconds: float, seed: int = 0) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        return (0.05 * rng.standard_normal(round(seconds * 16_000))).astype(np.float32)
+
+    return make

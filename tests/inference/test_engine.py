@@ -1,0 +1,256 @@
+"""Transcribe, ask, chat: lists equal singles, streams equal wholes, segments cover the clip."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from borealis.audio import SAMPLING_RATE
+from borealis.errors import AudioNotFoundError
+from borealis.inference import Borealis, Transcript
+
+SILENCE = np.zeros(3 * SAMPLING_RATE, np.float32)
+
+
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, 0.1, int(seconds * SAMPLING_RATE)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=["mlp", "ctc"])
+def tiny(request, make_tiny) -> Borealis:
+    """A random model: what it writes means nothing, but it must always write the same."""
+    model, processor = make_tiny(request.param)
+    if request.param == "mlp":
+        # This one never ends an answer by itself: every answer is as long as it may be.
+        special = processor.tokenizer.all_special_ids
+        with torch.no_grad():
+            model.get_input_embeddings().weight[special] = 0
+    return Borealis(model, processor)
+
+
+def heard_parts(tiny: Borealis, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """Replace the model by one that says how long each part is; returns the parts it was given."""
+    parts: list[np.ndarray] = []
+
+    def generate(conversations, clips, *args, **kwargs):
+        parts.extend(row[0] for row in clips)
+        return [str(len(row[0])) for row in clips]
+
+    monkeypatch.setattr(tiny, "_generate", generate)
+    return parts
+
+
+@pytest.fixture(params=[0.0, 0.4])
+def ctc_weight(request, tiny) -> float:
+    if request.param and tiny.model.config.adapter_type != "ctc":
+        pytest.skip("joint decoding needs a ctc adapter")
+    return request.param
+
+
+# ---- transcribe ----
+
+
+def test_list_gives_what_singles_give(tiny: Borealis, ctc_weight: float) -> None:
+    clips = [noise(seconds, seed) for seed, seconds in enumerate((2.0, 0.4, 3.3, 1.0, 0.05))]
+    singles = [tiny.transcribe(clip, ctc_weight=ctc_weight) for clip in clips]
+    for batch_size in (1, 2, 8):
+        together = tiny.transcribe(clips, batch_size=batch_size, ctc_weight=ctc_weight)
+        assert together == singles
+    assert [t.duration for t in singles] == [2.0, 0.4, 3.3, 1.0, 0.05]
+
+
+def test_list_of_none_is_none(tiny: Borealis) -> None:
+    assert tiny.transcribe([]) == []
+    assert tiny.ask([], "Кто говорит?") == []
+
+
+def test_every_kind_of_source_gives_the_same(tiny: Borealis, tmp_path: Path) -> None:
+    wave = noise(1.0)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, wave, SAMPLING_RATE, subtype="FLOAT")
+    whole = tiny.transcribe(wave)
+    for source in (path, str(path), path.read_bytes(), (SAMPLING_RATE, wave), torch.tensor(wave)):
+        assert tiny.transcribe(source) == whole
+
+
+@pytest.mark.parametrize(("seconds", "longest"), [(29.9, 30), (30.1, 30), (65, None), (35, 5)])
+def test_segments_cover_a_long_clip(
+    seconds: float, longest: float | None, tiny: Borealis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = heard_parts(tiny, monkeypatch)
+    clip = noise(seconds)
+    result = tiny.transcribe(clip, max_segment_seconds=longest, batch_size=3)
+    longest = longest or 30
+    assert result.duration == seconds
+    assert sum(map(len, parts)) == len(clip)
+    assert [s.text for s in result.segments] == result.text.split()
+    starts = np.cumsum([0, *(int(s.text) for s in result.segments)])
+    by_length = {len(part): part for part in parts}
+    for segment, start, end in zip(result.segments, starts, starts[1:], strict=False):
+        np.testing.assert_array_equal(by_length[end - start], clip[start:end])
+        assert segment.start == pytest.approx(start / SAMPLING_RATE, abs=0.01)
+        assert segment.end == pytest.approx(end / SAMPLING_RATE, abs=0.01)
+        assert 0 < end - start <= longest * SAMPLING_RATE
+
+
+def test_part_of_a_long_clip_gives_what_it_gives_alone(tiny: Borealis) -> None:
+    # A second of silence is where the cut falls, so both halves are known.
+    first, second = noise(4.0, 1), noise(4.0, 2)
+    clip = np.concatenate([first, np.zeros(SAMPLING_RATE, np.float32), second])
+    result = tiny.transcribe(clip, max_segment_seconds=6)
+    assert len(result.segments) == 2
+    cut = round(result.segments[0].end * SAMPLING_RATE)
+    assert 4.0 * SAMPLING_RATE <= cut <= 5.0 * SAMPLING_RATE
+    for segment, part in zip(result.segments, (clip[:cut], clip[cut:]), strict=True):
+        assert segment.text == tiny.transcribe(part).text
+
+
+def test_silence_gives_no_words(tiny: Borealis) -> None:
+    result = tiny.transcribe(SILENCE)
+    assert result == Transcript("", 3.0, [])
+    assert list(tiny.transcribe(SILENCE, stream=True)) == []
+    # One step of a 16-bit recorder isn't speech either.
+    dither = np.random.default_rng(0).integers(-1, 2, SILENCE.shape).astype(np.int16)
+    assert tiny.transcribe(dither).text == ""
+
+
+def test_silence_in_a_list_costs_the_others_nothing(tiny: Borealis) -> None:
+    clip = noise(1.0)
+    empty, full = tiny.transcribe([SILENCE, clip])
+    assert empty.text == ""
+    assert full == tiny.transcribe(clip)
+
+
+def test_pieces_of_the_stream_join_to_the_whole(tiny: Borealis, ctc_weight: float) -> None:
+    clip = np.concatenate([noise(4.0, 1), SILENCE, noise(4.0, 2)])
+    whole = tiny.transcribe(clip, max_segment_seconds=5, ctc_weight=ctc_weight)
+    pieces = list(tiny.transcribe(clip, max_segment_seconds=5, ctc_weight=ctc_weight, stream=True))
+    assert len(pieces) > 1
+    assert "".join(pieces).split() == whole.text.split()
+
+
+def test_language_chooses_the_prompt(tiny: Borealis) -> None:
+    assert tiny.transcribe(noise(1.0)) == tiny.transcribe(noise(1.0), language="ru")
+    assert isinstance(tiny.transcribe(noise(1.0), language="en"), Transcript)
+
+
+def test_bad_recording_in_a_list_is_named(tiny: Borealis) -> None:
+    with pytest.raises(AudioNotFoundError, match=r"missing\.wav"):
+        tiny.transcribe([noise(1.0), "missing.wav"])
+
+
+def test_transcript_is_plain_data() -> None:
+    from borealis import Segment
+
+    result = Transcript("Да. Нет.", 2.0, [Segment(0.0, 1.0, "Да."), Segment(1.0, 2.0, "Нет.")])
+    assert str(result) == "Да. Нет."
+    assert result.to_dict() == {
+        "text": "Да. Нет.",
+        "duration": 2.0,
+        "segments": [
+            {"start": 0.0, "end": 1.0, "text": "Да."},
+            {"start": 1.0, "end": 2.0, "text": "Нет."},
+        ],
+    }
+
+
+# ---- ask ----
+
+
+def test_answers_to_a_list_are_those_to_singles(tiny: Borealis) -> None:
+    clips = [noise(seconds, seed) for seed, seconds in enumerate((1.0, 0.3, 2.0))]
+    questions = ["Кто говорит?", "What is heard in this recording?", "Слово?"]
+    singles = [tiny.ask(c, q, max_new_tokens=12) for c, q in zip(clips, questions, strict=True)]
+    for batch_size in (1, 2, 8):
+        assert tiny.ask(clips, questions, max_new_tokens=12, batch_size=batch_size) == singles
+    one_question = tiny.ask(clips, questions[0], max_new_tokens=12)
+    assert one_question[0] == singles[0]
+    assert len(one_question) == 3
+
+
+def test_pieces_of_an_answer_join_to_the_whole(tiny: Borealis) -> None:
+    clip = noise(1.0)
+    whole = tiny.ask(clip, "Кто говорит?", max_new_tokens=16)
+    pieces = list(tiny.ask(clip, "Кто говорит?", max_new_tokens=16, stream=True))
+    assert "".join(pieces).strip() == whole
+
+
+def test_answer_has_no_more_tokens_than_asked(tiny: Borealis) -> None:
+    answer = tiny.ask(noise(1.0), "Кто говорит?", max_new_tokens=3)
+    assert len(tiny.processor.tokenizer(answer)["input_ids"]) <= 8  # a letter may be two tokens
+
+
+def test_failure_while_streaming_reaches_the_reader(tiny: Borealis, monkeypatch) -> None:
+    def fail(*args, **kwargs):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(tiny.model, "generate", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        list(tiny.ask(noise(1.0), "Кто говорит?", stream=True))
+
+
+# ---- chat ----
+
+
+def audio_part(clip: np.ndarray) -> dict:
+    return {"type": "audio", "audio": clip}
+
+
+def text_part(text: str) -> dict:
+    return {"type": "text", "text": text}
+
+
+def test_chat_of_one_turn_is_ask(tiny: Borealis) -> None:
+    clip = noise(1.0)
+    message = {"role": "user", "content": [audio_part(clip), text_part("Кто говорит?")]}
+    assert tiny.chat([message], max_new_tokens=12) == tiny.ask(
+        clip, "Кто говорит?", max_new_tokens=12
+    )
+
+
+def test_chat_of_several_turns_hears_every_clip(tiny: Borealis) -> None:
+    def conversation(first: np.ndarray, second: np.ndarray) -> list[dict]:
+        return [
+            {"role": "system", "content": "Отвечай кратко."},
+            {"role": "user", "content": [audio_part(first), text_part("Запиши речь.")]},
+            {"role": "assistant", "content": "Мороз и солнце."},
+            {"role": "user", "content": [text_part("А здесь?"), audio_part(second)]},
+        ]
+
+    a, b, c = noise(1.0, 1), noise(2.0, 2), noise(2.0, 3)
+    whole = tiny.chat(conversation(a, b), max_new_tokens=16)
+    assert whole == tiny.chat(conversation(a, b), max_new_tokens=16)
+    pieces = tiny.chat(conversation(a, b), max_new_tokens=16, stream=True)
+    assert "".join(pieces).strip() == whole
+
+    def logits(first: np.ndarray, second: np.ndarray) -> torch.Tensor:
+        messages = conversation(first, second)
+        with torch.inference_mode():
+            return tiny.model(**tiny._inputs([messages], [[first, second]])).logits[0, -1]
+
+    before = logits(a, b)
+    assert not torch.equal(before, logits(a, c))
+    assert not torch.equal(before, logits(c, b))
+
+
+def test_chat_without_audio(tiny: Borealis) -> None:
+    answer = tiny.chat([{"role": "user", "content": "Кто ты?"}], max_new_tokens=8)
+    assert isinstance(answer, str)
+
+
+# ---- the bundled model ----
+
+
+def test_bundled_model_takes_a_real_recording(nano: Borealis, speech: Path) -> None:
+    single = nano.transcribe(speech)
+    assert single.duration > 1
+    assert single.segments[0].start == 0.0
+    assert nano.transcribe([speech, speech]) == [single, single]
+    assert isinstance(nano.ask(speech, "Кто говорит?", max_new_tokens=16), str)
+
+
+def test_bundled_model_writes_nothing_for_silence(nano: Borealis) -> None:
+    assert nano.transcribe(SILENCE).text == ""
