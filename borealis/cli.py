@@ -150,7 +150,7 @@ def _output(path: str | None) -> Iterator[TextIO]:
             yield stream
         try:
             partial.replace(target)
-        except OSError as error:
+        except OSError as error:  # the target is a folder
             raise BorealisError(f"'{path}' can't be written: {error.strerror}.") from None
     finally:
         partial.unlink(missing_ok=True)
@@ -176,22 +176,22 @@ def _transcribe(commands: Any) -> None:
 def _run_transcribe(args: argparse.Namespace) -> int:
     from borealis.audio import load_audio
 
+    # Files are read before the model is loaded: a typing mistake is told at once. A bad one costs
+    # the others nothing.
+    clips = []
+    for name in args.files:
+        try:
+            clips.append((name, load_audio(_source(name))))
+        except BorealisError as error:
+            _complain(error)
+    if not clips:
+        return USER_MISTAKE
+    single = len(args.files) == 1
     with _output(args.output) as out:
-        # Files are read before the model is loaded: a typing mistake is told at once. A bad one
-        # costs the others nothing.
-        clips = []
-        for name in args.files:
-            try:
-                clips.append((name, load_audio(_source(name))))
-            except BorealisError as error:
-                _complain(error)
-        if not clips:
-            return USER_MISTAKE
         results = _load(args).transcribe(
             [clip for _, clip in clips], language=args.language, batch_size=args.batch_size
         )
         named = [(name, result) for (name, _), result in zip(clips, results, strict=True)]
-        single = len(args.files) == 1
         if args.format == "json":
             rows = [{"file": name, **result.to_dict()} for name, result in named]
             print(json.dumps(rows[0] if single else rows, ensure_ascii=False), file=out)

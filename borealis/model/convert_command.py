@@ -1,0 +1,63 @@
+"""`borealis convert`: assemble a model or convert a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `borealis convert`."""
+    kinds = parser.add_subparsers(metavar="WHAT", required=True)
+    assemble = kinds.add_parser("assemble", help="join a Whisper encoder and a language model")
+    assemble.add_argument("--audio-tower", required=True, help="Whisper: hub id or folder")
+    assemble.add_argument("--language-model", required=True, help="hub id or folder")
+    assemble.add_argument("--adapter-type", choices=("mlp", "deep"), default="mlp")
+    assemble.add_argument("--output", required=True, help="folder of the new checkpoint")
+    assemble.set_defaults(make=_assemble)
+    vikhr = kinds.add_parser("vikhr", help="read the layout of VikhrModels' Borealis")
+    vikhr.add_argument("source", help="folder with the safetensors weights")
+    vikhr.add_argument("--audio-tower", required=True, help="Whisper for the config: hub id or folder")
+    vikhr.add_argument(
+        "--language-model", required=True, help="for config and tokenizer: hub id or folder"
+    )
+    vikhr.add_argument("--output", required=True, help="folder of the new checkpoint")
+    vikhr.set_defaults(make=_vikhr)
+    pickle = kinds.add_parser("pickle", help="pickled tensors to safetensors, running no code")
+    pickle.add_argument("source", help="a .bin or .pt file")
+    pickle.add_argument("output", help="the .safetensors file to write")
+    pickle.set_defaults(make=_pickle)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what `add_arguments` parsed."""
+    args.make(args)
+    return 0
+
+
+def _assemble(args: argparse.Namespace) -> None:
+    from borealis.model.convert import assemble
+
+    assemble(
+        args.audio_tower,
+        args.language_model,
+        output=args.output,
+        adapter_type=args.adapter_type,
+    )
+    print(f"The checkpoint is in {args.output}")
+
+
+def _vikhr(args: argparse.Namespace) -> None:
+    from borealis.model.convert import load_vikhr
+
+    model, processor = load_vikhr(
+        args.source, audio_tower=args.audio_tower, language_model=args.language_model
+    )
+    model.save_pretrained(args.output)
+    processor.save_pretrained(args.output)
+    print(f"The checkpoint is in {args.output}")
+
+
+def _pickle(args: argparse.Namespace) -> None:
+    from borealis.model.convert import convert_pickle
+
+    print(f"{convert_pickle(args.source, args.output)} tensors written to {args.output}")
