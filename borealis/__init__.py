@@ -1,10 +1,10 @@
 """Borealis: an open audio language model for Russian and English.
 
-    import borealis
+import borealis
 
-    model = borealis.load()
-    print(model.transcribe("speech.ogg"))
-    print(model.ask("speech.ogg", "Кто говорит: мужчина или женщина?"))
+model = borealis.load()
+print(model.transcribe("speech.ogg"))
+print(model.ask("speech.ogg", "Кто говорит: мужчина или женщина?"))
 """
 
 from __future__ import annotations

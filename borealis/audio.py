@@ -265,7 +265,8 @@ def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray:
         source = (source if source.dtype.is_floating_point is False else source.float()).numpy()
     if isinstance(rate, bool) or not isinstance(rate, Real) or not float(rate).is_integer():
         raise AudioValueError(f"sampling_rate is {rate!r}; a whole number of Hz is wanted.")
-    _check_rate(int(rate))
+    hertz = int(float(rate))
+    _check_rate(hertz)
     try:
         array = np.asarray(source)
     except ValueError:
@@ -287,7 +288,7 @@ def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray:
             f"The array has shape {array.shape}; [samples], [samples, channels] or "
             "[channels, samples] is wanted."
         )
-    if len(array) > limits.max_seconds * rate:
+    if len(array) > limits.max_seconds * hertz:
         raise AudioTooLongError(
             f"The array lasts longer than the limit of {_duration(limits.max_seconds)}."
         )
@@ -296,7 +297,7 @@ def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray:
         scale = (info.max - info.min + 1) / 2
         array = (array.astype(np.float64) - (scale if info.min == 0 else 0)) / scale
     mono = array.astype(np.float32) if array.ndim == 1 else array.mean(axis=1, dtype=np.float64)
-    return _collect(iter([_finite(mono)]), int(rate), "the array", limits)
+    return _collect(iter([_finite(mono)]), hertz, "the array", limits)
 
 
 def _finite(audio: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@
 import torch
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
-import borealis.model  # registers the classes with transformers
+import borealis.model  # noqa: F401 - registers the classes with transformers
 from borealis.audio import load_audio
 from borealis.checkpoints import resolve_checkpoint
 

@@ -1,4 +1,4 @@
-"""Transcribe a recording, ask about it, stream, and hold a conversation: `python examples/use.py`."""
+"""Transcribe, ask, stream and hold a conversation: `python examples/use.py`."""
 
 # --8<-- [start:load]
 import borealis
@@ -19,7 +19,11 @@ for result in model.transcribe(["examples/audio/sleep.flac", "examples/audio/doo
 # --8<-- [end:many]
 
 # --8<-- [start:ask]
-for question in ("Кто говорит: мужчина или женщина?", "Сколько слов сказано?", "What language is it?"):
+for question in (
+    "Кто говорит: мужчина или женщина?",
+    "Сколько слов сказано?",
+    "What language is it?",
+):
     print(question, model.ask("examples/audio/speech.flac", question))
 # --8<-- [end:ask]
 
@@ -49,9 +53,11 @@ print(model.chat(messages))
 # --8<-- [end:chat]
 
 # --8<-- [start:array]
-import numpy as np
+import numpy as np  # noqa: E402
 
-minute = np.concatenate([borealis.load_audio(f"examples/audio/{name}.flac") for name in ("night", "door", "pounds")] * 3)
+minute = np.concatenate(
+    [borealis.load_audio(f"examples/audio/{name}.flac") for name in ("night", "door", "pounds")] * 3
+)
 print(model.transcribe(minute).duration)
 # --8<-- [end:array]
 

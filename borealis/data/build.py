@@ -21,13 +21,9 @@ _TESTS = ("festvox-ru.test", "festvox-ru.validation", "synthetic-ru.test", "engl
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `borealis data`."""
     kinds = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
-    nano = kinds.add_parser(
-        "nano", help="everything that borealis-nano is trained and measured on"
-    )
+    nano = kinds.add_parser("nano", help="everything that borealis-nano is trained and measured on")
     nano.add_argument("--output", default="data", help="folder to fill (data)")
-    nano.add_argument(
-        "--packages", help="folder for unpacked Debian packages (OUTPUT/packages)"
-    )
+    nano.add_argument("--packages", help="folder for unpacked Debian packages (OUTPUT/packages)")
     nano.add_argument("--synthetic", help="archive or folder of synthetic Russian speech")
     nano.add_argument("--literature", help="text file of Russian classics, may be .xz")
     nano.set_defaults(make=_nano)
@@ -192,9 +188,7 @@ def _measure(
             problems.append(f"skipped: {error}")
             continue
         items.append(
-            Utterance(
-                str(path.resolve()), text, round(seconds, 2), language=language, voice=voice
-            )
+            Utterance(str(path.resolve()), text, round(seconds, 2), language=language, voice=voice)
         )
     return items, problems
 

@@ -19,13 +19,16 @@ _NGRAM = 5
 def russian_classics(path: Path) -> Iterator[str]:
     """Sentences of a plain-text collection of books, optionally compressed with xz."""
     if path.suffix == ".xz":
-        text = lzma.open(path, "rt", encoding="utf-8", errors="replace").read()
+        with lzma.open(path, "rt", encoding="utf-8", errors="replace") as file:
+            text = file.read()
     else:
         text = path.read_text(encoding="utf-8", errors="replace")
     yield from sentences(text)
 
 
-def markup_folder(folder: Path, suffixes: Sequence[str] = (".html", ".xhp", ".xml")) -> Iterator[str]:
+def markup_folder(
+    folder: Path, suffixes: Sequence[str] = (".html", ".xhp", ".xml")
+) -> Iterator[str]:
     """Sentences of documentation in HTML or XML: tags removed, each block its own paragraph."""
     for path in sorted(p for p in folder.rglob("*") if p.suffix in suffixes):
         raw = path.read_text(encoding="utf-8", errors="replace")

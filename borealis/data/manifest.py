@@ -77,7 +77,7 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
     except json.JSONDecodeError as error:
         raise ManifestError(f"{where}: not valid JSON ({error.msg}).") from None
     if not isinstance(row, dict):
-        raise ManifestError(f"{where}: a JSON object is wanted, like {{\"audio\": \"a.wav\", ...}}.")
+        raise ManifestError(f'{where}: a JSON object is wanted, like {{"audio": "a.wav", ...}}.')
     unknown = sorted(set(row) - set(_FIELDS))
     if unknown:
         raise ManifestError(
@@ -89,7 +89,9 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
         if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
             raise ManifestError(f"{where}: {key!r} has the wrong type ({type(value).__name__}).")
     if row.get("kind", "speech") not in KINDS:
-        raise ManifestError(f"{where}: kind is {row['kind']!r}; it must be one of {', '.join(KINDS)}.")
+        raise ManifestError(
+            f"{where}: kind is {row['kind']!r}; it must be one of {', '.join(KINDS)}."
+        )
     item = Utterance(**row)
     if not Path(item.audio).is_absolute():
         item.audio = str(folder / item.audio)

@@ -1,4 +1,4 @@
-"""Wordings of questions and answers, read from `phrasings.yaml`; training and evaluation share it."""
+"""Wordings of questions and answers from `phrasings.yaml`, for training and evaluation."""
 
 from __future__ import annotations
 

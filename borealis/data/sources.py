@@ -120,7 +120,7 @@ def festvox_ru(source: Path, output: Path) -> list[Path]:
 
 
 def synthetic_ru(source: Path, output: Path, *, test_percent: int = 3) -> list[Path]:
-    """The synthetic Russian corpus: Opus files and `manifest.jsonl`, as a folder or a tar archive."""
+    """The synthetic Russian corpus: Opus files and `manifest.jsonl`, a folder or a tar."""
     if source.is_file():
         folder = output / "synthetic-ru"
         if not folder.is_dir():
@@ -159,7 +159,12 @@ def speak(text: str, engine: str, voice: str, target: Path, *, speed: float = 1.
 
 
 def english_tts(
-    sentences: Iterable[str], output: Path, *, seed: int = 0, test_percent: int = 5, workers: int = 2
+    sentences: Iterable[str],
+    output: Path,
+    *,
+    seed: int = 0,
+    test_percent: int = 5,
+    workers: int = 2,
 ) -> list[Path]:
     """English sentences spoken by the free voices of flite and espeak-ng."""
     missing = [tool for tool in ("flite", "espeak-ng") if shutil.which(tool) is None]

@@ -85,7 +85,7 @@ def build_page(model: Borealis, language: str, other_path: str) -> gr.Blocks:
             answer = gr.Textbox(label=texts["answer"], lines=2, buttons=["copy"])
             _examples(asked, texts["examples"])
             send.click(ask, [asked, question], answer, api_name="ask")
-            question.submit(ask, [asked, question], answer, api_name=False)
+            question.submit(ask, [asked, question], answer, api_visibility="private")
         gr.Markdown(texts["limits"].format(**_NUMBERS))
     page.queue(max_size=32, default_concurrency_limit=1)
     return page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import closing
+from importlib.util import find_spec
 
 from borealis.errors import BorealisError
 
@@ -40,13 +41,10 @@ def launch(
         BorealisError: gradio isn't installed, or the port is taken.
         CheckpointError: the model can't be loaded.
     """
-    try:
-        import uvicorn
-        from gradio import __version__ as _
-    except ImportError:
-        raise BorealisError(
-            "The demo needs gradio: pip install 'borealis-audio[demo]'."
-        ) from None
+    if find_spec("gradio") is None:
+        raise BorealisError("The demo needs gradio: pip install 'borealis-audio[demo]'.")
+    import uvicorn
+
     import borealis
 
     _check_port(host, port)

@@ -17,7 +17,7 @@ OPEN = ("first_word", "last_word", "word_count")
 _MIN_WORDS = 3
 
 # What an answer must contain to count as a class, whatever else it says: stems of words.
-_SIGNS = {
+_SIGNS: dict[str, dict[str, tuple[str, ...]]] = {
     "language": {"ru": ("русск", "russian"), "en": ("английск", "english")},
     "voice": {
         "male": ("мужчин", "мужск", "male", "man"),

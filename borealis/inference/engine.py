@@ -108,6 +108,7 @@ class Borealis:
         batch_size: int = 8,
         stream: Literal[False] = False,
         max_segment_seconds: float | None = None,
+        ctc_weight: float | None = None,
     ) -> list[Transcript]: ...
     @overload
     def transcribe(
@@ -118,6 +119,7 @@ class Borealis:
         batch_size: int = 8,
         stream: Literal[False] = False,
         max_segment_seconds: float | None = None,
+        ctc_weight: float | None = None,
     ) -> Transcript: ...
     @overload
     def transcribe(
@@ -128,6 +130,7 @@ class Borealis:
         batch_size: int = 8,
         stream: Literal[True],
         max_segment_seconds: float | None = None,
+        ctc_weight: float | None = None,
     ) -> Iterator[str]: ...
 
     def transcribe(

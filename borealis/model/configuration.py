@@ -28,7 +28,7 @@ class BorealisConfig(PreTrainedConfig):
         adapter_num_layers: residual MLP layers of `deep`, transformer blocks of `ctc`.
         adapter_expansion: width of a feed-forward layer relative to `adapter_hidden_size`.
         adapter_num_heads: attention heads of a `ctc` block.
-        adapter_conv_kernel_size: width of the depthwise convolution of a `ctc` block, in its frames.
+        adapter_conv_kernel_size: width of the depthwise convolution of a `ctc` block, in frames.
         adapter_frame_stack: frames concatenated before the blocks of `ctc`; must divide
             `downsample_factor`. Every original frame keeps its own CTC output.
         adapter_dropout: dropout inside `deep` and `ctc`, training only.
@@ -105,21 +105,26 @@ class BorealisConfig(PreTrainedConfig):
     def _check(self) -> None:
         if self.adapter_type not in ADAPTER_TYPES:
             raise ValueError(
-                f"adapter_type is {self.adapter_type!r}; it must be one of {', '.join(ADAPTER_TYPES)}."
+                f"adapter_type is {self.adapter_type!r}; "
+                f"it must be one of {', '.join(ADAPTER_TYPES)}."
             )
         if self.encoder_window not in ENCODER_WINDOWS:
             raise ValueError(
                 f"encoder_window is {self.encoder_window!r}; it must be 'full' or 'cut'."
             )
         if self.downsample_factor < 1:
-            raise ValueError(f"downsample_factor is {self.downsample_factor}; it must be 1 or more.")
+            raise ValueError(
+                f"downsample_factor is {self.downsample_factor}; it must be 1 or more."
+            )
         if self.keep_padding and self.encoder_window != "full":
             raise ValueError(
                 "keep_padding needs encoder_window='full': a cut window has no padding to keep."
             )
         if self.adapter_type == "ctc":
             if not self.ctc_labels:
-                raise ValueError("adapter_type='ctc' needs ctc_labels, the characters CTC may emit.")
+                raise ValueError(
+                    "adapter_type='ctc' needs ctc_labels, the characters CTC may emit."
+                )
             if self.downsample_factor % self.adapter_frame_stack:
                 raise ValueError(
                     f"adapter_frame_stack={self.adapter_frame_stack} must divide "
@@ -166,7 +171,7 @@ class BorealisConfig(PreTrainedConfig):
         return math.ceil(num_frames / self.downsample_factor)
 
     def num_audio_tokens(self, num_samples: int) -> int:
-        """Audio tokens (placeholders in the prompt) of a clip of `num_samples` samples at 16 kHz."""
+        """Audio tokens (placeholders in the prompt) of a clip of `num_samples` samples."""
         return sum(
             self.num_tokens_from_frames(self.num_encoder_frames(end - start))
             for start, end in self.window_spans(num_samples)

@@ -1,4 +1,4 @@
-"""Making checkpoints: join a Whisper and a language model, read other layouts, leave pickle behind."""
+"""Making checkpoints: join a Whisper and a language model, read other layouts, leave pickle."""
 
 from __future__ import annotations
 
@@ -297,9 +297,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"'{path}' can't be read: {_first(error)}") from None
 
 
-def _strip(
-    weights: dict[str, torch.Tensor], prefixes: tuple[str, ...]
-) -> dict[str, torch.Tensor]:
+def _strip(weights: dict[str, torch.Tensor], prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:
     """Drop `prefixes` from names, and with them everything of a Whisper that isn't encoder."""
     for prefix in prefixes:
         if any(name.startswith(prefix) for name in weights):

@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     assemble.set_defaults(make=_assemble)
     vikhr = kinds.add_parser("vikhr", help="read the layout of VikhrModels' Borealis")
     vikhr.add_argument("source", help="folder with the safetensors weights")
-    vikhr.add_argument("--audio-tower", required=True, help="Whisper for the config: hub id or folder")
+    vikhr.add_argument(
+        "--audio-tower", required=True, help="Whisper for the config: hub id or folder"
+    )
     vikhr.add_argument(
         "--language-model", required=True, help="for config and tokenizer: hub id or folder"
     )

@@ -83,9 +83,7 @@ class StepBatches(Dataset):
 
     def __init__(self, stage: StageSection, context: BatchContext) -> None:
         self.stage, self.context = stage, context
-        self.pseudo = PseudoAudio(
-            context.config.ctc_labels or "", context.config.downsample_factor
-        )
+        self.pseudo = PseudoAudio(context.config.ctc_labels or "", context.config.downsample_factor)
         self._lengths = np.array([len(s) for s in context.sentences])
         self._epoch: tuple[int, list[list[int]]] | None = None
         self._epoch_sizes: list[int] = []
@@ -119,11 +117,11 @@ class StepBatches(Dataset):
         end = self.context.tokenizer.eos_token_id
         block = []
         for _ in range(rows):
-            ids: list[int] = []
-            while len(ids) < length:
+            row: list[int] = []
+            while len(row) < length:
                 pick = sentences[int(rng.integers(len(sentences)))]
-                ids += [*self.context.tokenizer(pick).input_ids, end]
-            block.append(ids[:length])
+                row += [*self.context.tokenizer(pick).input_ids, end]
+            block.append(row[:length])
         ids = torch.tensor(block)
         return {"mode": "text", "input_ids": ids, "labels": ids.clone()}
 
@@ -151,7 +149,9 @@ class StepBatches(Dataset):
             clips.append((clip.posteriors, turn, clip.char_frames))
             used += len(clip.posteriors) // self.context.config.downsample_factor
             used += len(turn.question) + len(turn.answer) + 10
-        batch = self._prompts([[turn] for _, turn, _ in clips], [len(p) for p, _, _ in clips])
+        batch: dict[str, Any] = self._prompts(
+            [[turn] for _, turn, _ in clips], [len(p) for p, _, _ in clips]
+        )
         width = max(len(p) for p, _, _ in clips)
         posteriors = np.zeros((len(clips), width, clips[0][0].shape[1]), np.float32)
         mask = np.zeros((len(clips), width), bool)
@@ -183,7 +183,9 @@ class StepBatches(Dataset):
                 continue
             labels = batch["labels"][row]
             first = int((labels != IGNORE).nonzero()[0])
-            audio = int((batch["input_ids"][row] == self.context.config.audio_token_id).nonzero()[0])
+            audio = int(
+                (batch["input_ids"][row] == self.context.config.audio_token_id).nonzero()[0]
+            )
             coded = self.context.tokenizer(turn.answer, return_offsets_mapping=True)
             for i, (a, b) in enumerate(coded["offset_mapping"]):
                 if b > a:
@@ -209,7 +211,9 @@ class StepBatches(Dataset):
             batch["ctc_lengths"] = torch.tensor([len(row) for row in targets])
         if self.stage.kind == "instruct" or not self.stage.ctc_weight:
             share = self.stage.question_share if self.stage.kind == "instruct" else 0.0
-            others = [cache.clips[i].utterance.text for i in rng.integers(len(cache), size=len(clips))]
+            others = [
+                cache.clips[i].utterance.text for i in rng.integers(len(cache), size=len(clips))
+            ]
             turns = [
                 clip_turn(c.utterance, self.context.phrasings, rng, share, other)
                 for c, other in zip(clips, others, strict=True)
@@ -368,5 +372,3 @@ def _extend(
 def first(batch: Sequence[Any]) -> Any:
     """Collate for a loader whose items are whole batches."""
     return batch[0]
-
-

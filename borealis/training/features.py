@@ -49,9 +49,7 @@ class FeatureSource:
 
 AUGMENTATIONS: dict[str, AugmentConfig | None] = {
     "none": None,
-    "light": AugmentConfig(
-        echo_probability=0.1, telephone_probability=0.1, noise_probability=0.15
-    ),
+    "light": AugmentConfig(echo_probability=0.1, telephone_probability=0.1, noise_probability=0.15),
     "rough": AugmentConfig(
         speed_probability=0.9,
         speed_range=(0.83, 1.2),
@@ -177,9 +175,7 @@ def build_features(
             if counts["clips"] % 512 < len(batch):
                 logger.info("%s: %d of %d clips", output.name, counts["clips"], len(clips))
     partial = output / "frames.npy.partial"
-    saved = np.lib.format.open_memmap(
-        partial, mode="w+", dtype=np.float16, shape=(offset, width)
-    )
+    saved = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float16, shape=(offset, width))
     saved[:] = frames[:offset]
     saved.flush()
     del frames, saved
@@ -225,6 +221,8 @@ def encode_windows(
     """
     import torch
 
+    from borealis.training.precision import use_bfloat16
+
     size = config.encoder_samples(len(audios[0]))
     features = feature_extractor(
         list(audios),
@@ -233,8 +231,11 @@ def encode_windows(
         max_length=size,
         return_tensors="pt",
     )["input_features"]
-    with torch.inference_mode():
-        weight = audio_tower.conv1.weight
+    weight = audio_tower.conv1.weight
+    device = weight.device.type
+    # Frames are kept in float16 anyway, so the encoder may compute in bfloat16 where it is fast.
+    fast = use_bfloat16("auto", use_cpu=device == "cpu")
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=fast):
         hidden = audio_tower(features.to(weight.device, weight.dtype)).last_hidden_state
     hidden = hidden.to(torch.float16).cpu().numpy()
     return [
@@ -262,7 +263,8 @@ class FeatureCache:
         for shard, folder in enumerate(folders):
             if not (folder / "frames.npy").is_file():
                 raise RecipeError(
-                    f"There is no feature cache at '{folder}'. 'borealis train' makes it from the recipe's data.features."
+                    f"There is no feature cache at '{folder}'. "
+                    "'borealis train' makes it from the recipe's data.features."
                 )
             self.arrays.append(np.load(folder / "frames.npy", mmap_mode="r"))
             for line in (folder / "index.jsonl").read_text(encoding="utf-8").splitlines():

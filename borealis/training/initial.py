@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import nn
 
 from borealis.model import BorealisForConditionalGeneration
 
@@ -30,9 +31,11 @@ def start_from_letters(
         How many labels have a token of their own.
     """
     generator = torch.Generator().manual_seed(seed)
-    embeddings = model.get_input_embeddings().weight
+    embeddings = cast(nn.Embedding, model.get_input_embeddings()).weight
     embeddings.normal_(0.0, std, generator=generator)
-    labels = model.model.adapter.label_embeddings  # [places, classes, hidden_size]
+    labels = cast(
+        torch.Tensor, model.model.adapter.label_embeddings
+    )  # [places, classes, hidden_size]
     labels.normal_(0.0, 0.6 * std, generator=generator)
     found = 0
     for i, letter in enumerate(model.config.ctc_labels or "", 1):

@@ -27,7 +27,7 @@ def add_lora(model: BorealisForConditionalGeneration, settings: LoraSection) -> 
 
 
 def merge_lora(model: BorealisForConditionalGeneration) -> None:
-    """Add the updates to the weights and take the extra layers out, so that files look as before."""
+    """Add the updates to the weights and take the extra layers out: files look as before."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for name, module in list(model.model.language_model.named_modules()):

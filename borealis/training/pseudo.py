@@ -15,7 +15,9 @@ import numpy as np
 from borealis.data.text import ctc_text
 
 # Letters that sound alike in fluent Russian (vowel reduction, devoicing) or English.
-_CONFUSABLE = "оа еи ие ия яи яе дт тд бп пб зс сз вф фв гк кг жш шж шщ щш чщ мн нм ыи иы эе йи ьй лр цс"
+_CONFUSABLE = (
+    "оа еи ие ия яи яе дт тд бп пб зс сз вф фв гк кг жш шж шщ щш чщ мн нм ыи иы эе йи ьй лр цс"
+)
 _CONFUSABLE += " ie ei ea ae ou uo td dt bp pb sz zs ck kc gk vf fv mn nm lr rl aе оo"
 
 

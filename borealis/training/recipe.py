@@ -52,7 +52,6 @@ class ModelSection(_Section):
         description="Keys of BorealisConfig: adapter_type, downsample_factor, encoder_window, ...",
     )
 
-
     decoding: dict[str, float] = Field(
         default_factory=dict,
         description="Defaults of transcription kept in the checkpoint: max_segment_seconds, "
@@ -151,14 +150,19 @@ class StageSection(_Section):
         0.1, ge=0, le=1, description="Share of clips with a second question (instruct)."
     )
     chat_share: float = Field(
-        0.25, ge=0, le=1, description="Share of the text steps that are chat without audio "
-        "(instruct).",
+        0.25,
+        ge=0,
+        le=1,
+        description="Share of the text steps that are chat without audio (instruct).",
     )
     time_mask: float = Field(
         0.05, ge=0, lt=1, description="SpecAugment on cached frames: share of time masked."
     )
     lora: LoraSection | None = Field(
         None, description="Train the language model by LoRA; merged when the stage ends."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Number format of the computation; auto: bfloat16 where it is native."
     )
     save_steps: int = Field(500, gt=0, description="Checkpoint every N steps.")
     logging_steps: int = Field(50, gt=0, description="Log every N steps.")
@@ -221,9 +225,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     try:
         return Recipe(**data)
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(x) for x in e['loc'])}: {e['msg']}" for e in error.errors()[:5]
-        ]
+        lines = [f"{'.'.join(str(x) for x in e['loc'])}: {e['msg']}" for e in error.errors()[:5]]
         raise RecipeError(f"'{path.name}' has mistakes: " + "; ".join(lines) + ".") from None
 
 
@@ -235,7 +237,8 @@ def recipe_help() -> str:
         lines.append(f"{section.__name__.removesuffix('Section').lower()}: {section.__doc__}")
         for name, info in section.model_fields.items():
             if info.description:
-                default = "required" if info.is_required() else info.get_default(call_default_factory=True)
+                default = info.get_default(call_default_factory=True)
+                default = "required" if info.is_required() else default
                 lines.append(f"  {name} ({default}): {info.description}")
         lines.append("")
     return "\n".join(lines)

@@ -1,9 +1,9 @@
-"""A small byte-level BPE tokenizer with the chat template, for language models made from scratch."""
+"""A small byte-level BPE tokenizer with the chat template, for models made from scratch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from borealis.model.processing import (
     AUDIO_TOKEN,
@@ -48,12 +48,15 @@ def train_tokenizer(
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    longest: dict[str, Any] = {}
+    if max_token_bytes is not None:
+        longest["max_token_length"] = max_token_bytes
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
-        **({} if max_token_bytes is None else {"max_token_length": max_token_bytes}),
+        **longest,
     )
     tokenizer.train_from_iterator(lines, trainer)
     # The words of the chat format stand in every prompt, so each should be one token.

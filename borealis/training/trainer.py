@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn import functional as F
@@ -14,6 +14,7 @@ from transformers import Trainer, TrainingArguments
 from borealis.model import BorealisForConditionalGeneration
 from borealis.training.batches import StepBatches, first
 from borealis.training.lora import add_lora, merge_lora
+from borealis.training.precision import use_bfloat16
 from borealis.training.recipe import StageSection
 
 logger = logging.getLogger(__name__)
@@ -33,10 +34,10 @@ class StageTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         # Batches are made in order and in this process, so that a resumed run skips by number.
+        batches = cast(StepBatches, self.train_dataset)
         loader = DataLoader(
-            self.train_dataset, batch_size=1, sampler=SequentialSampler(self.train_dataset),
-            collate_fn=first,
-        )  # fmt: skip
+            batches, batch_size=1, sampler=SequentialSampler(batches), collate_fn=first
+        )
         return self.accelerator.prepare(loader)
 
     def compute_loss(
@@ -121,9 +122,11 @@ def ctc_loss(
         lengths: letters of each clip `[clips]`; clips without speech have none and learn blanks.
     """
     log_probs = logits.float().log_softmax(-1).transpose(0, 1)
-    return F.ctc_loss(
-        log_probs, targets, mask.sum(1), lengths, zero_infinity=True, reduction="none"
-    ).div(lengths.clamp(min=10).to(log_probs.device)).mean()
+    return (
+        F.ctc_loss(log_probs, targets, mask.sum(1), lengths, zero_infinity=True, reduction="none")
+        .div(lengths.clamp(min=10).to(log_probs.device))
+        .mean()
+    )
 
 
 def guide_loss(
@@ -218,7 +221,7 @@ def run_stage(
         seed=seed,
         report_to=[],
         use_cpu=use_cpu,
-        bf16=not use_cpu and torch.cuda.is_bf16_supported(),
+        bf16=use_bfloat16(stage.precision, use_cpu=use_cpu),
         remove_unused_columns=False,
         dataloader_pin_memory=not use_cpu,
         accelerator_config={"dispatch_batches": False},
