@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 CTC_CHARACTERS = " абвгдежзийклмнопрстуфхцчшщъыьэюяabcdefghijklmnopqrstuvwxyz'"
 
 _QUOTES = re.compile(r"[«»„“”\"‹›]")
-_DASHES = re.compile(r"\s*(?:—|–|―|--)\s*|\s+-\s+")
+_DASHES = re.compile(r"\s*(?:—|–|―|--)\s*|(?:^|\s+)-\s+")
 _SPACES = re.compile(r"\s+")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+(?=[А-ЯЁA-Z«\"—–-])")
 _SPEAKABLE = re.compile(r"[А-Яа-яЁёA-Za-z ,.!?:;—'-]+")

@@ -1,0 +1,117 @@
+"""Manifests: what is read, what is refused, and the commands that make and check them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from borealis.cli import main
+from borealis.data.manifest import Utterance, read_manifest, write_manifest
+from borealis.errors import ManifestError
+
+
+def test_what_is_written_is_read(tmp_path):
+    items = [
+        Utterance(str(tmp_path / "a" / "1.wav"), "Да.", 1.5, voice="анна", gender="female"),
+        Utterance("/elsewhere/2.wav", "", 2.0, language="", kind="music"),
+    ]
+    path = write_manifest(tmp_path / "m.jsonl", items)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert rows[0]["audio"] == "a/1.wav", "files beside the manifest move with it"
+    assert rows[1]["audio"] == "/elsewhere/2.wav"
+    assert read_manifest(path) == items
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"audio": "a.wav"', "line 2: not valid JSON"),
+        ('["a.wav"]', "line 2: a JSON object"),
+        ('{"audio": "a.wav", "txt": "x"}', "line 2: unknown key 'txt'"),
+        ('{"text": "x"}', "line 2: the key 'audio'"),
+        ('{"audio": "a.wav", "text": 5}', "line 2: 'text' has the wrong type"),
+        ('{"audio": "a.wav", "duration": true}', "line 2: 'duration' has the wrong type"),
+        ('{"audio": "a.wav", "kind": "song"}', "line 2: kind is 'song'"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path, line, words):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"audio": "ok.wav"}\n' + line + "\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match=words):
+        read_manifest(path)
+
+
+def test_files_that_are_no_manifest(tmp_path):
+    with pytest.raises(ManifestError, match="no manifest"):
+        read_manifest(tmp_path / "none.jsonl")
+    (tmp_path / "empty.jsonl").write_text("\n\n")
+    with pytest.raises(ManifestError, match="empty"):
+        read_manifest(tmp_path / "empty.jsonl")
+    (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match="UTF-8"):
+        read_manifest(tmp_path / "binary.jsonl")
+
+
+def recordings(folder: Path) -> None:
+    folder.mkdir()
+    tone = (0.1 * np.sin(np.arange(16_000) / 10)).astype(np.float32)
+    for name in ("b.wav", "a.flac", "no-text.wav"):
+        soundfile.write(folder / name, tone, 16_000)
+    (folder / "broken.wav").write_bytes(b"nothing")
+    for name in ("a", "b", "broken"):
+        (folder / f"{name}.txt").write_text(f"Текст {name}.\n", encoding="utf-8")
+
+
+def test_manifest_of_a_folder(tmp_path, capsys):
+    recordings(tmp_path / "mine")
+    target = tmp_path / "mine.jsonl"
+    assert main(["data", "manifest", str(tmp_path / "mine"), "--output", str(target), "--voice", "я"]) == 0  # fmt: skip
+    out = capsys.readouterr().out
+    assert "2 recordings" in out and "2 skipped" in out
+    assert "no-text.wav" in out and "broken.wav" in out, "what is skipped is named"
+    items = read_manifest(target)
+    assert [i.text for i in items] == ["Текст a.", "Текст b."]
+    assert all(i.duration == 1.0 and i.voice == "я" for i in items)
+
+
+@pytest.mark.parametrize(("suffix", "comma"), [(".csv", ","), (".tsv", "\t")])
+def test_manifest_of_a_table(tmp_path, suffix, comma):
+    recordings(tmp_path / "mine")
+    table = tmp_path / "mine" / f"t{suffix}"
+    table.write_text(f"audio{comma}text\na.flac{comma}Раз\nb.wav{comma}Два\n", encoding="utf-8")
+    target = tmp_path / "m.jsonl"
+    assert main(["data", "manifest", str(table), "--output", str(target)]) == 0
+    assert [i.text for i in read_manifest(target)] == ["Раз", "Два"]
+
+
+def test_sources_that_are_refused(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("file,words\n", encoding="utf-8")
+    (tmp_path / "empty").mkdir()
+    for source, words in (
+        (tmp_path / "t.csv", "columns 'audio' and 'text'"),
+        (tmp_path / "none", "neither a folder"),
+        (tmp_path / "empty", "No usable recording"),
+    ):
+        assert main(["data", "manifest", str(source), "--output", str(tmp_path / "m")]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_check_names_every_problem(tmp_path, capsys, clips):
+    assert main(["data", "check", str(Path(clips[0].audio).parent / "manifest.jsonl")]) == 0
+    assert "0 problems" in capsys.readouterr().out
+    rows = [
+        {"audio": clips[0].audio, "text": "x", "duration": 1.0},
+        {"audio": "none.wav", "text": "x"},
+        {"audio": clips[1].audio, "text": "", "duration": clips[1].duration},
+    ]
+    path = tmp_path / "m.jsonl"
+    path.write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
+    assert main(["data", "check", str(path)]) == 2
+    out = capsys.readouterr().out
+    assert "utterance 1: the manifest says 1.0 s" in out
+    assert "utterance 2:" in out and "utterance 3: speech without a text" in out
+    assert "3 problems" in out

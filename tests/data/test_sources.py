@@ -1,0 +1,94 @@
+"""Corpora that borealis-nano is trained on: each builder on a small source of the same shape."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import soundfile
+
+from borealis.data import sources
+from borealis.data.augment import AugmentConfig, augment, change_speed, mix_noise
+from borealis.data.manifest import read_manifest
+
+TONE = (0.1 * np.sin(np.arange(16_000) / 10)).astype(np.float32)
+
+
+def test_festvox_split_is_by_name(tmp_path):
+    root = tmp_path / "p/usr/share/festival/voices/russian/msu_ru_nsh_clunits"
+    (root / "wav").mkdir(parents=True)
+    (root / "etc").mkdir()
+    lines = []
+    for i in range(130):
+        soundfile.write(root / "wav" / f"ru_{i:04d}.wav", TONE[:1600], 16_000)
+        lines.append(f'( ru_{i:04d} "зам+ок номер, {i}" )')
+    (root / "etc/txt.done.data").write_text("\n".join(reversed(lines)), encoding="utf-8")
+    train, validation, test = map(read_manifest, sources.festvox_ru(tmp_path / "p", tmp_path / "o"))
+    assert (len(train), len(validation), len(test)) == (10, 60, 60)
+    assert test[-1].audio.endswith("ru_0129.wav") and train[0].audio.endswith("ru_0000.wav")
+    assert train[0].text == "замок номер 0"
+    with pytest.raises(sources.SourceError, match="festvox-ru"):
+        sources.festvox_ru(tmp_path / "o", tmp_path / "o")
+
+
+def test_synthetic_archive(tmp_path):
+    with tarfile.open(tmp_path / "s.tar", "w") as archive:
+        rows = []
+        for i in range(40):
+            buffer = io.BytesIO()
+            soundfile.write(buffer, TONE[:800], 16_000, format="FLAC")
+            info = tarfile.TarInfo(f"s/{i}.flac")
+            info.size = len(buffer.getvalue())
+            archive.addfile(info, io.BytesIO(buffer.getvalue()))
+            rows.append({"audio": f"{i}.flac", "text": f"Слово {'а' * i}.", "duration": 0.05, "voice": "anna"})  # fmt: skip
+        text = "\n".join(json.dumps(r) for r in rows).encode()
+        info = tarfile.TarInfo("s/manifest.jsonl")
+        info.size = len(text)
+        archive.addfile(info, io.BytesIO(text))
+    train, test = map(read_manifest, sources.synthetic_ru(tmp_path / "s.tar", tmp_path / "o", test_percent=30))  # fmt: skip
+    assert len(train) + len(test) == 40 and train and test
+    assert {i.gender for i in train} == {"female"}
+    assert {i.text for i in train}.isdisjoint(i.text for i in test)
+    with pytest.raises(sources.SourceError, match=r"manifest\.jsonl"):
+        sources.synthetic_ru(tmp_path / "o" / "synthetic-ru" / "none", tmp_path / "o")
+
+
+def test_sounds_have_every_kind_and_silence_is_silent(tmp_path):
+    folder = tmp_path / "p" / "moh"
+    folder.mkdir(parents=True)
+    soundfile.write(folder / "m.wav", np.tile(TONE, 12), 16_000)
+    made = sources.sounds([tmp_path / "p"], tmp_path / "o", silence=12, noise=12)
+    items = [i for path in made for i in read_manifest(path)]
+    assert {i.kind for i in items} == {"music", "noise", "silence"}
+    for item in items:
+        audio, _ = soundfile.read(item.audio)
+        if item.kind == "silence":
+            assert np.abs(audio).max() < 0.01
+        assert item.text == "" and item.language == ""
+
+
+def test_a_missing_tool_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(sources.shutil, "which", lambda tool: None)
+    with pytest.raises(sources.SourceError, match="flite and espeak-ng"):
+        sources.english_tts(["Hello."], tmp_path)
+    with pytest.raises(sources.SourceError, match="apt-get"):
+        sources.unpack_debian_package("festvox-ru", tmp_path)
+
+
+def test_augmentation_keeps_the_rules():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        out = augment(TONE, AugmentConfig(), rng)
+        assert out.dtype == np.float32 and np.isfinite(out).all()
+        assert np.abs(out).max() <= 1.001
+        assert 0.8 * len(TONE) < len(out) < 1.25 * len(TONE)
+    assert abs(len(change_speed(TONE, 1.25)) - 12_800) < 32
+    noise = np.random.default_rng(1).standard_normal(16_000)
+    added = mix_noise(TONE, noise, 20.0) - TONE
+    ratio = 10 * np.log10((TONE**2).mean() / (added**2).mean())
+    assert abs(ratio - 20) < 0.1
+    one, two = (augment(TONE, AugmentConfig(), np.random.default_rng(5)) for _ in range(2))
+    assert np.array_equal(one, two)

@@ -1,0 +1,118 @@
+"""Texts: what the model learns to write, labels of CTC, corpora without test sentences, wordings."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from borealis.data import corpora
+from borealis.data.phrasings import LANGUAGES, TASKS, load_phrasings
+from borealis.data.text import (
+    CTC_CHARACTERS,
+    clean_transcript,
+    ctc_label_ids,
+    ctc_text,
+    sentences,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("«Да», — сказал он…", "Да, — сказал он..."),
+        ("- Нет!", "Нет!"),
+        ("З+амок или зам+ок?", "Замок или замок?"),
+        ("слово ( в скобках ) , вот", "слово в скобках, вот"),
+        ("кто-то пришёл", "кто-то пришёл"),
+    ],
+)
+def test_transcripts_are_cleaned(text, clean):
+    assert clean_transcript(text) == clean
+
+
+@given(st.text(max_size=200))
+def test_cleaning_twice_changes_nothing(text):
+    once = clean_transcript(text)
+    assert clean_transcript(once) == once
+    assert set(ctc_text(text)) <= set(CTC_CHARACTERS)
+
+
+def test_labels_spell_the_text():
+    ids = ctc_label_ids("Ёж, it's кто-то!")
+    assert 0 not in ids
+    assert "".join(CTC_CHARACTERS[i - 1] for i in ids) == "еж it's кто то"
+
+
+def test_sentences_are_prose():
+    book = (
+        "   Глава 1\n\nОн вошёл в комнату\nи сел. «Кто здесь?» — спросила она. Было 12 часов.\n\n"
+        "а это не предложение"
+    )
+    assert list(sentences(book)) == ["Он вошёл в комнату и сел.", "Кто здесь? — спросила она."]
+
+
+def test_readers_of_corpora(tmp_path):
+    with lzma.open(tmp_path / "b.txt.xz", "wt", encoding="utf-8") as file:
+        file.write("Пришла весна, и стало тепло.\n")
+    assert list(corpora.russian_classics(tmp_path / "b.txt.xz")) == ["Пришла весна, и стало тепло."]
+    (tmp_path / "h").mkdir()
+    (tmp_path / "h" / "p.html").write_text("<p>Нажмите на <b>кнопку</b> справа.</p><script>x</script>", encoding="utf-8")  # fmt: skip
+    assert list(corpora.markup_folder(tmp_path / "h")) == ["Нажмите на кнопку справа."]
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "jokes").write_text("Шутка первая, короткая.\n%\nШутка вторая, тоже.\n   -- Автор\n", encoding="utf-8")  # fmt: skip
+    assert list(corpora.fortunes(tmp_path / "f")) == ["Шутка первая, короткая.", "Шутка вторая, тоже."]  # fmt: skip
+
+
+def test_test_sentences_stay_out_of_corpora(tmp_path):
+    held = "Он медленно шёл по тёмной улице домой"
+    (tmp_path / "t.jsonl").write_text(json.dumps({"audio": "a", "text": held}), encoding="utf-8")
+    lines = [
+        "Вечером он медленно шел по темной улице, домой не спеша.",
+        held.upper(),
+        "Совсем другое предложение о весне.",
+    ]
+    assert list(corpora.without_test_texts(lines, [tmp_path / "t.jsonl"])) == lines[2:]
+
+
+def test_corpora_are_unique_and_shuffled_the_same(tmp_path):
+    lines = [f"Строка номер {i}." for i in range(50)] * 2
+    assert corpora.write_corpus(lines, tmp_path / "a.txt") == 50
+    corpora.write_corpus(lines, tmp_path / "b.txt")
+    assert (tmp_path / "a.txt").read_bytes() == (tmp_path / "b.txt").read_bytes()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("task", TASKS)
+def test_test_wordings_are_never_trained_on(task, language):
+    phrasings = load_phrasings()
+
+    def plain(items):
+        return {re.sub(r"\W+", " ", item.lower()).strip() for item in items}
+
+    train = plain(phrasings.questions(task, language, "train"))
+    test = plain(phrasings.questions(task, language, "test"))
+    assert len(train) >= 10 and len(test) >= 3
+    assert train.isdisjoint(test)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_label_has_answers(language):
+    phrasings = load_phrasings()
+    labels = {
+        "language": ("ru", "en"),
+        "voice": ("male", "female"),
+        "sound": ("speech", "silence", "noise", "music"),
+        "word_present": ("yes", "no"),
+        "first_word": ("",),
+        "last_word": ("",),
+        "word_count": ("",),
+    }
+    for task, names in labels.items():
+        for label in names:
+            assert phrasings.answers(task, language, label), (task, label)
+    assert phrasings.about(language) and phrasings.no_audio(language)

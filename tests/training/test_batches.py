@@ -1,0 +1,188 @@
+"""What a step learns from depends on the seed and the step alone."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from borealis.data.manifest import Utterance
+from borealis.data.phrasings import load_phrasings
+from borealis.errors import RecipeError
+from borealis.training.batches import BatchContext, StepBatches, length_buckets
+from borealis.training.features import FeatureCache, FeatureSource, build_features, plan_clips
+from borealis.training.pseudo import PseudoAudio
+from borealis.training.recipe import StageSection
+
+SENTENCES = sorted(
+    ["Мороз и солнце, день чудесный!", "Ещё ты дремлешь, друг прелестный.", "Пора, красавица.",
+     "Проснись: открой сомкнуты негой взоры.", "The quick brown fox.", "Вечор, ты помнишь."] * 30,
+    key=len,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(make_tiny):
+    return make_tiny("ctc")
+
+
+@pytest.fixture(scope="module")
+def cache(model, clips, tmp_path_factory):
+    """Frames of the six example recordings through the tiny encoder."""
+    tiny, processor = model
+    folder = tmp_path_factory.mktemp("features")
+    manifest = clips[0].audio.rsplit("/", 1)[0] + "/manifest.jsonl"
+    planned = plan_clips([FeatureSource(manifest)], folder, seed=0)
+    counts = build_features(
+        planned,
+        folder / "c",
+        audio_tower=tiny.model.audio_tower,
+        feature_extractor=processor.feature_extractor,
+        config=tiny.config,
+    )
+    assert counts["clips"] == len(clips) and counts["too_long"] == counts["unreadable"] == 0
+    return FeatureCache([folder / "c"])
+
+
+def stage(**values) -> StageSection:
+    settings = {
+        "name": "s", "kind": "instruct", "max_steps": 30, "learning_rate": 1e-3,
+        "batch_seconds": 20, "batch_tokens": 300, "trainable": ["adapter"], "text_share": 0.2,
+        "pseudo_share": 0.3, "question_share": 0.5, "ctc_weight": 0.3, "guide_weight": 1.0,
+    }  # fmt: skip
+    return StageSection(**(settings | values))
+
+
+@pytest.fixture
+def batches(model, cache):
+    def make(seed=0, **values):
+        tiny, processor = model
+        context = BatchContext(
+            processor.tokenizer, tiny.config, load_phrasings(), cache, SENTENCES, seed
+        )
+        return StepBatches(stage(**values), context)
+
+    return make
+
+
+def same(a, b) -> bool:
+    return a.keys() == b.keys() and all(
+        torch.equal(a[k], b[k]) if isinstance(a[k], torch.Tensor) else a[k] == b[k] for k in a
+    )
+
+
+def test_a_step_is_the_same_in_any_order(batches):
+    first, second = batches(), batches()
+    forward = [first[i] for i in range(30)]
+    backward = [second[i] for i in reversed(range(30))][::-1]
+    assert all(same(a, b) for a, b in zip(forward, backward, strict=True))
+    assert {b["mode"] for b in forward} == {"text", "pseudo", "audio"}
+    other = batches(seed=1)
+    assert not all(same(forward[i], other[i]) for i in range(30))
+
+
+def test_an_epoch_holds_every_clip_once(batches, cache):
+    plain = batches(text_share=0.0, pseudo_share=0.0, batch_seconds=9.0)
+    seen: list[int] = []
+    step = 0
+    while len(seen) < len(cache):
+        seen += plain._plan(step)
+        step += 1
+    assert sorted(seen) == list(range(len(cache)))
+
+
+def test_placeholders_match_the_frames(batches, model):
+    tiny, _ = model
+    for step in range(30):
+        batch = batches()[step]
+        if batch["mode"] == "text":
+            continue
+        tokens = [tiny.config.num_tokens_from_frames(n) for n in batch["frame_mask"].sum(1).tolist()]
+        placed = (batch["input_ids"] == tiny.config.audio_token_id).sum(1).tolist()
+        assert placed == tokens
+
+
+def test_guides_point_into_the_audio(batches, model):
+    tiny, _ = model
+    batch = next(b for b in (batches(pseudo_share=0.8, text_share=0.0)[i] for i in range(30)) if b["mode"] == "pseudo" and len(b["guide"]))  # fmt: skip
+    for row, query, low, high in batch["guide"].tolist():
+        assert low <= high < query
+        assert (batch["input_ids"][row, low : high + 1] == tiny.config.audio_token_id).all()
+        assert batch["labels"][row, query + 1] != -100
+
+
+def test_align_batches_carry_labels_of_ctc(batches):
+    batch = batches(kind="align", text_share=0.0, pseudo_share=0.0)[0]
+    assert "input_ids" not in batch
+    assert int(batch["ctc_lengths"].sum()) == len(batch["ctc_targets"])
+    assert (batch["ctc_targets"] > 0).all()
+
+
+def test_buckets_hold_everything_and_stay_in_budget():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(10, 400, 500).tolist()
+    buckets = length_buckets(lengths, 1200, np.random.default_rng(1))
+    assert sorted(i for b in buckets for i in b) == list(range(500))
+    assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= 1200 for b in buckets)
+    padding = sum(len(b) * max(lengths[i] for i in b) for b in buckets) / sum(lengths)
+    assert padding < 1.25
+
+
+def test_features_are_what_the_model_computes_itself(model, cache, clips):
+    tiny, processor = model
+    from borealis.audio import load_audio
+
+    by_audio = {c.utterance.audio: c for c in cache.clips}
+    for clip in clips[:2]:
+        audio = load_audio(clip.audio)
+        with torch.inference_mode():
+            hidden, _ = tiny.model.encode_audio(**processor.extract_features([audio]))
+        cached = cache.frames(by_audio[clip.audio]).astype(np.float32)
+        np.testing.assert_allclose(cached, hidden[0].numpy(), atol=0.05)
+
+
+def test_unreadable_clips_are_counted(model, tmp_path):
+    tiny, processor = model
+    (tmp_path / "bad.wav").write_bytes(b"not audio")
+    (tmp_path / "m.jsonl").write_text(json.dumps({"audio": "bad.wav", "text": "а", "duration": 1}))
+    counts = build_features(
+        plan_clips([FeatureSource("m.jsonl")], tmp_path, seed=0),
+        tmp_path / "out",
+        audio_tower=tiny.model.audio_tower,
+        feature_extractor=processor.feature_extractor,
+        config=tiny.config,
+    )
+    assert (counts["clips"], counts["unreadable"]) == (0, 1)
+
+
+def test_a_missing_cache_is_an_error(tmp_path):
+    with pytest.raises(RecipeError, match="no feature cache"):
+        FeatureCache([tmp_path])
+
+
+def test_pseudo_audio_without_damage_spells_the_sentence(model):
+    tiny, _ = model
+    labels = tiny.config.ctc_labels
+    make = PseudoAudio(labels, 4)
+    rng = np.random.default_rng(0)
+    for text in ("Мороз и солнце", "Ещё — да!", "fox"):
+        clip = make(text, rng, 0.0)
+        best, said = clip.posteriors.argmax(1), []
+        for i, label in enumerate(best):
+            if label and (i == 0 or best[i - 1] != label):
+                said.append(labels[label - 1])
+        assert "".join(said).replace(" ", "") == "".join(
+            c for c in text.lower().replace("ё", "е") if c.isalpha()
+        )
+        assert len(clip.posteriors) % 4 == 0
+        assert (np.diff(clip.char_frames) >= 0).all()
+
+
+def test_own_questions_are_learned(model, cache):
+    from borealis.training.instructions import clip_turn
+
+    own = Utterance("a.wav", text="текст", question="Какая марка?", answer="Лада.")
+    turn = clip_turn(own, load_phrasings(), np.random.default_rng(0), 0.0)
+    assert (turn.question, turn.answer) == ("Какая марка?", "Лада.")

@@ -1,0 +1,246 @@
+"""Training through the command: a whole tiny recipe, kill -9 and resume, LoRA, mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+import borealis
+from borealis.cli import main
+from borealis.errors import RecipeError
+from borealis.training.recipe import bundled_recipes, load_recipe, recipe_help
+
+TEXT = ["Мороз и солнце, день чудесный!", "Ещё ты дремлешь, друг прелестный.", "Пора, красавица, проснись."]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, clips):
+    """A data folder: a corpus, a manifest of two short recordings, a tiny Whisper."""
+    root = tmp_path_factory.mktemp("data")
+    (root / "corpus.txt").write_text("\n".join(TEXT * 20), encoding="utf-8")
+    rows = [{"audio": c.audio, "text": c.text, "duration": c.duration, "gender": "male"} for c in clips[:3]]  # fmt: skip
+    (root / "speech.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
+    torch.manual_seed(0)
+    WhisperForConditionalGeneration(
+        WhisperConfig(
+            d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+            decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=10,
+            pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+        )
+    ).save_pretrained(root / "whisper")  # fmt: skip
+    return root
+
+
+def recipe(data: Path, **changes) -> dict:
+    common = {"learning_rate": 1e-3, "warmup_steps": 2, "batch_seconds": 12, "batch_tokens": 200, "precision": "float32", "logging_steps": 1}  # fmt: skip
+    value = {
+        "name": "tiny",
+        "model": {
+            "audio_tower": str(data / "whisper"),
+            "tokenizer_vocab_size": 330,
+            "tokenizer_max_token_bytes": 2,
+            "text_config": {
+                "model_type": "qwen3", "hidden_size": 32, "intermediate_size": 48,
+                "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+                "head_dim": 16, "tie_word_embeddings": True,
+            },
+            "config": {
+                "adapter_type": "ctc", "adapter_hidden_size": 32, "adapter_num_layers": 1,
+                "adapter_dropout": 0.1, "encoder_window": "cut",
+            },
+            "decoding": {"max_segment_seconds": 12.0},
+        },
+        "data": {
+            "corpora": ["corpus.txt"],
+            "features": {"speech": [{"manifest": "speech.jsonl", "augment": "rough"}]},
+        },
+        "stages": [
+            {"name": "text", "kind": "text", "max_steps": 4, "trainable": ["language_model", "adapter.label_embeddings"], "pseudo_share": 0.7, "text_share": 0.3, "guide_weight": 1.0, "guide_layers": [1], **common},
+            {"name": "align", "kind": "align", "max_steps": 4, "trainable": ["adapter"], "ctc_weight": 1.0, "features": ["speech"], **common},
+            {"name": "instruct", "kind": "instruct", "max_steps": 4, "trainable": ["adapter", "language_model"], "ctc_weight": 0.3, "pseudo_share": 0.3, "text_share": 0.2, "features": ["speech"], **common},
+        ],
+    }  # fmt: skip
+    return value | changes
+
+
+def write(path: Path, value: dict) -> str:
+    path.write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
+    return str(path)
+
+
+def train(config: str, data: Path, output: Path, *more: str) -> int:
+    return main(["train", config, "--data", str(data), "--output", str(output), "--threads", "1", *more])  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_whole_recipe_gives_a_model_that_works(data, tmp_path, capsys, speech):
+    config = write(tmp_path / "tiny.yaml", recipe(data))
+    assert train(config, data, tmp_path / "run", "--pack", str(tmp_path / "packed")) == 0
+    assert "final" in capsys.readouterr().out
+    log = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert [s["stage"] for s in log["stages"]] == ["text", "align", "instruct"]
+    start = load_file(tmp_path / "run" / "start" / "model.safetensors")
+    stages = {n: load_file(tmp_path / "run" / n / "model.safetensors") for n in ("text", "align", "instruct")}  # fmt: skip
+    # Each stage moved what the recipe says, and nothing else.
+    previous = start
+    moved = {}
+    for name, weights in stages.items():
+        moved[name] = {k for k in weights if not torch.equal(weights[k], previous[k])}
+        previous = weights
+    assert all("language_model" in k or "label_embeddings" in k or "lm_head" in k for k in moved["text"])  # fmt: skip
+    assert moved["align"] and all("adapter" in k for k in moved["align"])
+    assert not any("audio_tower" in k for k in moved["instruct"])
+    model = borealis.load(tmp_path / "run" / "final")
+    assert model.model.config.max_segment_seconds == 12.0
+    assert isinstance(model.transcribe(speech).text, str)
+    assert (tmp_path / "packed" / "bundle.safetensors").is_file()
+    # Run again: every stage is found done, the result is the same.
+    before = (tmp_path / "run" / "final" / "model.safetensors").read_bytes()
+    assert train(config, data, tmp_path / "run") == 0
+    assert (tmp_path / "run" / "final" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_kill_and_resume_gives_the_same_weights(data, tmp_path):
+    value = recipe(data)
+    value["stages"] = [dict(value["stages"][2], max_steps=14, save_steps=3)]
+    config = write(tmp_path / "tiny.yaml", value)
+    assert train(config, data, tmp_path / "whole") == 0
+    command = [sys.executable, "-m", "borealis", "train", config, "--data", str(data), "--output", str(tmp_path / "cut"), "--threads", "1"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    mark = tmp_path / "cut" / "instruct" / "checkpoint-6" / "trainer_state.json"
+    deadline = time.monotonic() + 300
+    while not mark.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    assert not (tmp_path / "cut" / "instruct" / "model.safetensors").exists()
+    assert train(config, data, tmp_path / "cut") == 0
+    whole = load_file(tmp_path / "whole" / "instruct" / "model.safetensors")
+    resumed = load_file(tmp_path / "cut" / "instruct" / "model.safetensors")
+    assert whole.keys() == resumed.keys()
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def test_a_checkpoint_cut_off_while_saving_is_passed_over(tmp_path):
+    from borealis.training.trainer import latest_checkpoint
+
+    assert latest_checkpoint(tmp_path) is None
+    for step, files in ((3, ["trainer_state.json"]), (9, ["trainer_state.json"]), (12, [])):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        for file in files:
+            (tmp_path / f"checkpoint-{step}" / file).write_text("{}")
+    assert latest_checkpoint(tmp_path).name == "checkpoint-9"
+
+
+@pytest.mark.slow
+def test_twenty_steps_lower_the_loss_as_they_did_before(data, tmp_path):
+    value = recipe(data)
+    value["stages"] = [dict(value["stages"][0], max_steps=20, save_steps=20, learning_rate=3e-3)]
+    assert train(write(tmp_path / "t.yaml", value), data, tmp_path / "run") == 0
+    state = tmp_path / "run" / "text" / "checkpoint-20" / "trainer_state.json"
+    history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
+    losses = [row["loss"] for row in history if "loss" in row]
+    assert len(losses) == 20
+    assert all(abs(float(a) - b) < 0.1 for a, b in zip(losses[::5], GOLDEN_LOSSES, strict=True)), losses
+    text = [row["pseudo_lm"] for row in history if "pseudo_lm" in row]
+    assert text[-1] < text[0] - 0.5
+
+
+# Every fifth loss of that run, made once.
+GOLDEN_LOSSES = [10.02, 5.456, 4.878, 4.613]
+
+
+@pytest.mark.slow
+def test_lora_is_merged_when_the_stage_ends(data, tmp_path):
+    value = recipe(data)
+    value["stages"] = [
+        dict(value["stages"][2], max_steps=5, save_steps=3, lora={"rank": 2, "alpha": 4})
+    ]
+    assert train(write(tmp_path / "l.yaml", value), data, tmp_path / "run") == 0
+    start = load_file(tmp_path / "run" / "start" / "model.safetensors")
+    end = load_file(tmp_path / "run" / "instruct" / "model.safetensors")
+    assert start.keys() == end.keys()
+    moved = {k for k in end if "language_model" in k and not torch.equal(start[k], end[k])}
+    assert moved and all("_proj" in k and "self_attn" in k for k in moved)
+    rank = torch.linalg.matrix_rank(end[min(moved)] - start[min(moved)], rtol=1e-3)
+    assert rank <= 2
+
+
+@pytest.mark.slow
+def test_going_on_from_a_checkpoint(data, tmp_path, make_tiny):
+    model, processor = make_tiny("mlp")
+    model.save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    value = recipe(data)
+    stage = dict(value["stages"][2], ctc_weight=0.0, pseudo_share=0.0, text_share=0.0)
+    value |= {"model": {"checkpoint": str(tmp_path / "base")}, "stages": [stage]}
+    assert train(write(tmp_path / "c.yaml", value), data, tmp_path / "run") == 0
+    end = load_file(tmp_path / "run" / "final" / "model.safetensors")
+    assert not torch.equal(end["model.adapter.w_in.weight"], model.state_dict()["model.adapter.w_in.weight"])  # fmt: skip
+
+
+# ---- recipes ----
+
+
+def test_bundled_recipes_are_valid():
+    assert set(bundled_recipes()) >= {"nano"}
+    for name in bundled_recipes():
+        loaded = load_recipe(name)
+        assert loaded.name == name and loaded.stages
+        for stage in loaded.stages:
+            assert set(stage.features) <= set(loaded.data.features)
+
+
+def test_help_names_every_key():
+    text = recipe_help()
+    for key in ("max_steps", "learning_rate", "adapter_type", "join_probability", "rank"):
+        assert key in text
+
+
+BROKEN = {
+    "unknown key": ({"colour": 1}, "colour"),
+    "no origin": ({"model": {}}, "audio_tower"),
+    "both origins": ({"model": {"checkpoint": "nano", "audio_tower": "x"}}, "checkpoint"),
+    "bad steps": ({"stages": [{"name": "a", "kind": "text", "max_steps": 0, "learning_rate": 1}]}, "max_steps"),
+    "bad kind": ({"stages": [{"name": "a", "kind": "sing", "max_steps": 1, "learning_rate": 1}]}, "kind"),
+    "bad augment": ({"data": {"features": {"a": [{"manifest": "m", "augment": "loud"}]}}}, "augment"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_mistakes_in_a_recipe_name_the_key(data, tmp_path, case):
+    change, word = BROKEN[case]
+    with pytest.raises(RecipeError, match=word):
+        load_recipe(write(tmp_path / "r.yaml", recipe(data) | change))
+
+
+def test_mistakes_around_a_recipe(data, tmp_path, capsys):
+    config = write(tmp_path / "r.yaml", recipe(data))
+    (tmp_path / "broken.yaml").write_text("a: [1,", encoding="utf-8")
+    (tmp_path / "list.yaml").write_text("- 1", encoding="utf-8")
+    cases = [
+        (["train"], "Name a recipe"),
+        (["train", "no-such"], "no recipe 'no-such'"),
+        (["train", str(tmp_path / "broken.yaml")], "isn't valid YAML"),
+        (["train", str(tmp_path / "list.yaml")], "keys and values"),
+        (["train", config, "--data", str(tmp_path)], "has no corpus.txt, speech.jsonl"),
+        (["train", config, "--data", str(data), "--stages", "sing"], "no stage 'sing'"),
+        (["train", config, "--max-steps", "0"], "--max-steps is 0"),
+    ]
+    for arguments, words in cases:
+        assert main([*arguments]) == 2, arguments
+        error = capsys.readouterr().err
+        assert words in error and "Traceback" not in error, (arguments, error)
