@@ -255,7 +255,9 @@ def test_pickle_of_tensors_becomes_safetensors(tmp_path, capsys):
     weights = {"a": torch.randn(3, 2), "b": torch.arange(4)}
     weights["shared"] = weights["a"]
     torch.save({"state_dict": weights}, tmp_path / "w.bin")
-    assert main(["convert", "pickle", str(tmp_path / "w.bin"), str(tmp_path / "w.safetensors")]) == 0
+    assert (
+        main(["convert", "pickle", str(tmp_path / "w.bin"), str(tmp_path / "w.safetensors")]) == 0
+    )
     assert "3 tensors" in capsys.readouterr().out
     loaded = load_file(tmp_path / "w.safetensors")
     assert all(torch.equal(loaded[k], v) for k, v in weights.items())
@@ -285,7 +287,11 @@ def test_code_in_a_pickle_is_not_run(tmp_path, writer):
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [({}, "no named tensors"), ([torch.zeros(1)], "no named tensors"), ({"a": 1}, "isn't a tensor")],
+    [
+        ({}, "no named tensors"),
+        ([torch.zeros(1)], "no named tensors"),
+        ({"a": 1}, "isn't a tensor"),
+    ],
 )
 def test_pickles_of_something_else(tmp_path, data, words):
     torch.save(data, tmp_path / "w.bin")

@@ -52,7 +52,7 @@ def test_a_window_does_not_depend_on_its_neighbours(make_tiny, noise, adapter_ty
 
 
 def test_a_short_clip_in_a_long_batch_costs_no_padding(tiny, noise):
-    model, processor = tiny
+    _, processor = tiny
     inputs = processor(text=[PROMPT] * 2, audio=[noise(3.0), noise(29.0)])
     counts = (inputs["input_ids"] == processor.audio_token_id).sum(1).tolist()
     assert counts == [38, 363]
@@ -66,9 +66,7 @@ def test_two_clips_in_one_prompt_keep_their_order(tiny, noise):
         both = model.get_audio_features(inputs["input_features"], inputs["num_samples"])
         one = model.get_audio_features(**processor.extract_features([first])).pooler_output
         two = model.get_audio_features(**processor.extract_features([second])).pooler_output
-        torch.testing.assert_close(
-            both.pooler_output, torch.cat([one, two]), atol=1e-4, rtol=1e-3
-        )
+        torch.testing.assert_close(both.pooler_output, torch.cat([one, two]), atol=1e-4, rtol=1e-3)
         logits = model(**inputs).logits
         turned = processor(text=f"{AUDIO_TOKEN} и {AUDIO_TOKEN}", audio=[[second, first]])
         assert not torch.allclose(logits[0, -1], model(**turned).logits[0, -1], atol=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -27,7 +28,7 @@ def test_count_is_the_sum_over_windows_rounded_up(num_samples, factor, window):
     config = BorealisConfig(downsample_factor=factor, encoder_window=window)
     spans = config.window_spans(num_samples)
     assert spans[0][0] == 0 and spans[-1][1] == num_samples
-    assert all(a[1] == b[0] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(spans))
     assert all(0 < end - start <= 480_000 for start, end in spans)
     by_hand = sum(math.ceil(math.ceil((end - start) / 320) / factor) for start, end in spans)
     assert config.num_audio_tokens(num_samples) == by_hand
@@ -93,9 +94,9 @@ def test_a_mismatch_is_an_error_with_both_numbers(tiny, noise):
 
 
 def test_as_many_placeholders_as_clips(tiny_processor, noise):
-    with pytest.raises(PromptError, match="2 .*placeholder.* and 1 clip"):
+    with pytest.raises(PromptError, match=r"2 .*placeholder.* and 1 clip"):
         tiny_processor(text=AUDIO_TOKEN * 2, audio=noise(0.5))
-    with pytest.raises(PromptError, match="0 .*placeholder.* and 1 clip"):
+    with pytest.raises(PromptError, match=r"0 .*placeholder.* and 1 clip"):
         tiny_processor(text="hello", audio=noise(0.5))
 
 

@@ -99,7 +99,9 @@ def test_placeholders_match_the_frames(batches, model):
         batch = batches()[step]
         if batch["mode"] == "text":
             continue
-        tokens = [tiny.config.num_tokens_from_frames(n) for n in batch["frame_mask"].sum(1).tolist()]
+        tokens = [
+            tiny.config.num_tokens_from_frames(n) for n in batch["frame_mask"].sum(1).tolist()
+        ]
         placed = (batch["input_ids"] == tiny.config.audio_token_id).sum(1).tolist()
         assert placed == tokens
 

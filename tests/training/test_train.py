@@ -154,7 +154,9 @@ def test_twenty_steps_lower_the_loss_as_they_did_before(data, tmp_path):
     history = json.loads(state.read_text(encoding="utf-8"))["log_history"]
     losses = [row["loss"] for row in history if "loss" in row]
     assert len(losses) == 20
-    assert all(abs(float(a) - b) < 0.1 for a, b in zip(losses[::5], GOLDEN_LOSSES, strict=True)), losses
+    assert all(abs(float(a) - b) < 0.1 for a, b in zip(losses[::5], GOLDEN_LOSSES, strict=True)), (
+        losses
+    )
     text = [row["pseudo_lm"] for row in history if "pseudo_lm" in row]
     assert text[-1] < text[0] - 0.5
 
