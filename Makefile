@@ -45,15 +45,16 @@ site: docs ## serve the documentation on http://127.0.0.1:8000
 	$(BIN)/mkdocs serve
 
 train-nano: $(VENV)/.installed ## make borealis-nano anew on this machine (a night on two cores)
-	$(BIN)/borealis data nano --output data
+	$(BIN)/borealis data nano --output data $(if $(SYNTHETIC),--synthetic $(SYNTHETIC)) \
+		$(if $(LITERATURE),--literature $(LITERATURE))
 	$(BIN)/borealis train nano --data data --output runs/nano
 
 bench: $(VENV)/.installed ## measure the bundled model; needs the manifests of 'borealis data nano'
 	$(BIN)/python -m borealis.evaluation.benchmark --data data --output results
 	$(MAKE) results
 
-results: $(VENV)/.installed ## refresh the table of the README from results/
-	$(BIN)/python -m borealis.evaluation.report README.md
+results: $(VENV)/.installed ## refresh the tables of the README and the docs from results/
+	$(BIN)/python -m borealis.evaluation.report README.md docs/en/results.md docs/ru/results.md
 
 lock: ## resolve requirements.lock anew
 	$(PYTHON) -m venv --clear build/lock

@@ -62,7 +62,8 @@ def run_recipe(
     """
     chosen = [recipe.stage(name) for name in stages] if stages else recipe.stages
     chosen = [stage for stage in recipe.stages if stage in chosen]
-    _check_files(recipe, data)
+    recipe = _available(recipe, data)
+    chosen = [recipe.stage(stage.name) for stage in chosen]
     output.mkdir(parents=True, exist_ok=True)
     model, processor = build_model(recipe, data, output / "start")
     features = _features(recipe, chosen, data, output / "features", model, processor)
@@ -184,22 +185,42 @@ def _audio_tower(section: ModelSection) -> str | Path:
     return target
 
 
-def _check_files(recipe: Recipe, data: Path) -> None:
-    sections = [part for parts in recipe.data.features.values() for part in parts]
-    names = [*recipe.data.corpora, *(part.manifest for part in sections)]
-    missing = [name for name in names if not (data / name).is_file()]
-    if missing:
-        raise RecipeError(
-            f"The data folder '{data}' has no {', '.join(sorted(set(missing)))}. "
-            "'borealis data nano' makes what the recipe nano needs."
-        )
+def _available(recipe: Recipe, data: Path) -> Recipe:
+    """The recipe without optional files that aren't there; any other missing file is an error."""
+    features = recipe.data.features
     for stage in recipe.stages:
         for name in stage.features:
-            if name not in recipe.data.features:
+            if name not in features:
                 raise RecipeError(
                     f"Stage '{stage.name}' wants the features '{name}', which data.features "
                     "doesn't define."
                 )
+    manifests = [part.manifest for parts in features.values() for part in parts]
+    missing = {name for name in [*recipe.data.corpora, *manifests] if not (data / name).is_file()}
+    if needed := missing - set(recipe.data.optional):
+        raise RecipeError(
+            f"The data folder '{data}' has no {', '.join(sorted(needed))}. "
+            "'borealis data nano' makes what the recipe nano needs."
+        )
+    if not missing:
+        return recipe
+    logger.warning("going on without %s: the model will be weaker", ", ".join(sorted(missing)))
+    kept = {
+        name: [part for part in parts if part.manifest not in missing]
+        for name, parts in features.items()
+    }
+    kept = {name: parts for name, parts in kept.items() if parts}
+    corpora = [name for name in recipe.data.corpora if name not in missing]
+    stages = [
+        stage.model_copy(update={"features": [name for name in stage.features if name in kept]})
+        for stage in recipe.stages
+    ]
+    return recipe.model_copy(
+        update={
+            "stages": stages,
+            "data": recipe.data.model_copy(update={"features": kept, "corpora": corpora}),
+        }
+    )
 
 
 def _features(

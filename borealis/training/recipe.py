@@ -171,6 +171,10 @@ class StageSection(_Section):
 class DataSection(_Section):
     """Where text and features come from."""
 
+    optional: list[str] = Field(
+        default_factory=list,
+        description="Manifests and corpora that may be missing: the run warns and goes on.",
+    )
     corpora: list[str] = Field(
         default_factory=list,
         description="Text files for the text stage, one sentence a line, in the data folder.",

@@ -166,6 +166,17 @@ GOLDEN_LOSSES = [10.02, 5.456, 4.878, 4.613]
 
 
 @pytest.mark.slow
+def test_optional_files_may_be_missing(data, tmp_path, caplog):
+    value = recipe(data)
+    value["data"]["optional"] = ["more.txt", "more.jsonl"]
+    value["data"]["corpora"] = ["corpus.txt", "more.txt"]
+    value["data"]["features"]["more"] = [{"manifest": "more.jsonl"}]
+    value["stages"] = [dict(value["stages"][1], features=["speech", "more"])]
+    assert train(write(tmp_path / "o.yaml", value), data, tmp_path / "run") == 0
+    assert "going on without more.jsonl, more.txt" in caplog.text
+
+
+@pytest.mark.slow
 def test_lora_is_merged_when_the_stage_ends(data, tmp_path):
     value = recipe(data)
     value["stages"] = [
