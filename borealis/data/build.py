@@ -79,6 +79,8 @@ def build_nano(
 
     output.mkdir(parents=True, exist_ok=True)
     made = sources.festvox_ru(package("festvox-ru"), output)
+    prompts = package("asterisk-core-sounds-ru-wav"), package("asterisk-core-sounds-ru")
+    made += sources.asterisk_ru(*prompts, output)
     if synthetic is not None:
         made += sources.synthetic_ru(synthetic, output)
     else:

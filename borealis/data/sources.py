@@ -7,6 +7,7 @@ and, where given, an archive of synthetic speech.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import re
@@ -117,6 +118,41 @@ def festvox_ru(source: Path, output: Path) -> list[Path]:
     cut, end = len(items) - FESTVOX_TEST - FESTVOX_VALIDATION, len(items) - FESTVOX_TEST
     parts = {"train": items[:cut], "validation": items[cut:end], "test": items[end:]}
     return [write_manifest(output / f"festvox-ru.{k}.jsonl", v) for k, v in parts.items()]
+
+
+def asterisk_ru(sounds: Path, texts: Path, output: Path) -> list[Path]:
+    """Telephone prompts of a woman who is in no training data (Debian `asterisk-core-sounds-ru`).
+
+    For measuring only. Prompts of fewer than three words are left out, and those whose text has
+    digits or remarks, or whose length doesn't fit the text.
+
+    Args:
+        sounds: `asterisk-core-sounds-ru-wav`, unpacked.
+        texts: `asterisk-core-sounds-ru`, unpacked; it has the list of texts.
+        output: folder for the manifest.
+    """
+    listing = texts / "usr/share/doc/asterisk-core-sounds-ru/core-sounds-ru.txt.gz"
+    root = next(iter(sorted((sounds / "usr/share/asterisk/sounds").glob("ru*"))), None)
+    if root is None or not listing.is_file():
+        raise SourceError(f"'{sounds}' or '{texts}' isn't asterisk-core-sounds-ru unpacked.")
+    items = []
+    for line in gzip.decompress(listing.read_bytes()).decode("utf-8").splitlines():
+        name, _, text = line.strip().partition(":")
+        text = clean_transcript(text)
+        if (
+            name.startswith(";")
+            or len(text.split()) < 3
+            or re.search(r"[^А-Яа-яЁё ,.!?:;—-]", text)
+        ):
+            continue
+        wav = root / f"{name}.wav"
+        if not wav.is_file():
+            continue
+        seconds = round(soundfile.info(wav).duration, 2)
+        if not 4 < len(text) / max(seconds, 0.1) < 30:
+            continue
+        items.append(Utterance(str(wav.resolve()), text, seconds, voice="ivr", gender="female"))
+    return [write_manifest(output / "asterisk-ru.unseen.jsonl", items)]
 
 
 def synthetic_ru(source: Path, output: Path, *, test_percent: int = 3) -> list[Path]:

@@ -36,6 +36,7 @@ GROUPS = ("transcription", "questions", "speed", "commands", "install")
 # Manifests that `borealis data nano` writes, and what the table calls them.
 _DATA_FILES = {
     "test": "festvox-ru.test.jsonl",
+    "unseen": "asterisk-ru.unseen.jsonl",
     "synthetic": "synthetic-ru.test.jsonl",
     "english": "english-tts.test.jsonl",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -32,6 +33,28 @@ def test_festvox_split_is_by_name(tmp_path):
     assert train[0].text == "замок номер 0"
     with pytest.raises(sources.SourceError, match="festvox-ru"):
         sources.festvox_ru(tmp_path / "o", tmp_path / "o")
+
+
+def test_prompts_of_an_unknown_voice(tmp_path):
+    sounds = tmp_path / "s/usr/share/asterisk/sounds/ru_RU_x"
+    texts = tmp_path / "t/usr/share/doc/asterisk-core-sounds-ru"
+    sounds.mkdir(parents=True)
+    texts.mkdir(parents=True)
+    lines = {
+        "good": "Введите номер абонента.",
+        "short": "Введите номер.",
+        "digits": "Нажмите 1 или решетку.",
+        "missing": "Такой записи здесь нет.",
+        "long": "Слишком много слов для такой короткой записи, вот сколько их здесь.",
+    }
+    for name in lines.keys() - {"missing"}:
+        soundfile.write(sounds / f"{name}.wav", TONE, 16_000)
+    listing = "; remark\n\n" + "\n".join(f"{k}: {v}" for k, v in lines.items())
+    (texts / "core-sounds-ru.txt.gz").write_bytes(gzip.compress(listing.encode()))
+    [path] = sources.asterisk_ru(tmp_path / "s", tmp_path / "t", tmp_path / "o")
+    assert [i.text for i in read_manifest(path)] == ["Введите номер абонента."]
+    with pytest.raises(sources.SourceError, match="asterisk"):
+        sources.asterisk_ru(tmp_path / "t", tmp_path / "t", tmp_path / "o")
 
 
 def test_synthetic_archive(tmp_path):
