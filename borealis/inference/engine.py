@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from threading import Thread
 from typing import Any, Literal, overload
@@ -109,6 +109,7 @@ class Borealis:
         stream: Literal[False] = False,
         max_segment_seconds: float | None = None,
         ctc_weight: float | None = None,
+        num_beams: int | None = None,
     ) -> list[Transcript]: ...
     @overload
     def transcribe(
@@ -120,6 +121,7 @@ class Borealis:
         stream: Literal[False] = False,
         max_segment_seconds: float | None = None,
         ctc_weight: float | None = None,
+        num_beams: int | None = None,
     ) -> Transcript: ...
     @overload
     def transcribe(
@@ -131,6 +133,7 @@ class Borealis:
         stream: Literal[True],
         max_segment_seconds: float | None = None,
         ctc_weight: float | None = None,
+        num_beams: int | None = None,
     ) -> Iterator[str]: ...
 
     def transcribe(
@@ -142,6 +145,7 @@ class Borealis:
         stream: bool = False,
         max_segment_seconds: float | None = None,
         ctc_weight: float | None = None,
+        num_beams: int | None = None,
     ) -> Transcript | list[Transcript] | Iterator[str]:
         """Write down what is said, in a recording of any length.
 
@@ -156,6 +160,8 @@ class Borealis:
             ctc_weight: share of the CTC prefix score in decoding, 0 to 1 (see
                 `borealis.inference.joint`); by default the checkpoint's own. 0 is plain greedy
                 decoding, the only kind for adapters without CTC.
+            num_beams: spellings followed at once (beam search); by default the checkpoint's own.
+                A stream comes part by part then, not letter by letter.
 
         Returns:
             A `Transcript`; for a list a list; with `stream` an iterator of pieces of text.
@@ -172,6 +178,10 @@ class Borealis:
             ctc_weight = getattr(self.model.config, "ctc_decoding_weight", 0.0)
         if not 0 <= ctc_weight <= 1:
             raise PromptError(f"ctc_weight is {ctc_weight}; it must be between 0 and 1.")
+        if num_beams is None:
+            num_beams = int(getattr(self.model.config, "decoding_num_beams", 1))
+        if num_beams < 1:
+            raise PromptError(f"num_beams is {num_beams}; it must be 1 or more.")
         if max_segment_seconds is not None and max_segment_seconds < 1:
             raise PromptError(
                 f"max_segment_seconds is {max_segment_seconds}; it must be 1 or more."
@@ -184,7 +194,7 @@ class Borealis:
         if stream:
             if many:
                 raise PromptError("stream=True takes one recording, not a list.")
-            return self._stream_parts(clips[0], parts[0], prompt, ctc_weight)
+            return self._stream_parts(clips[0], parts[0], prompt, ctc_weight, num_beams)
         jobs = [(i, a, b) for i, spans in enumerate(parts) for a, b in spans]
         texts = dict.fromkeys(jobs, "")
         loud = [job for job in jobs if level_db(clips[job[0]][job[1] : job[2]]) > SILENCE_DB]
@@ -196,6 +206,7 @@ class Borealis:
                 [_user(prompt, 1)] * len(batch),
                 [[clips[i][a:b]] for i, a, b in batch],
                 ctc_weight=ctc_weight,
+                num_beams=num_beams,
             )
             texts |= dict(zip(batch, answers, strict=True))
         results = []
@@ -215,6 +226,7 @@ class Borealis:
         spans: Sequence[tuple[int, int]],
         prompt: str,
         ctc_weight: float,
+        num_beams: int,
     ) -> Iterator[str]:
         begun = False
         for start, end in spans:
@@ -222,7 +234,13 @@ class Borealis:
             if level_db(part) <= SILENCE_DB:
                 continue
             fresh = True
-            for piece in self._stream(_user(prompt, 1), [part], ctc_weight=ctc_weight):
+            pieces: Iterable[str]
+            if num_beams > 1:  # a beam is known only when its part ends
+                options = {"ctc_weight": ctc_weight, "num_beams": num_beams}
+                pieces = self._generate([_user(prompt, 1)], [[part]], **options)
+            else:
+                pieces = self._stream(_user(prompt, 1), [part], ctc_weight=ctc_weight)
+            for piece in pieces:
                 if fresh and begun and piece:
                     piece = " " + piece.lstrip()
                 fresh, begun = fresh and not piece, begun or bool(piece)
@@ -340,6 +358,7 @@ class Borealis:
         clips: Sequence[Sequence[np.ndarray]],
         max_new_tokens: int | None = None,
         ctc_weight: float = 0.0,
+        num_beams: int = 1,
     ) -> list[str]:
         inputs = self._inputs(conversations, clips)
         prompt_length = inputs["input_ids"].shape[1]
@@ -347,7 +366,9 @@ class Borealis:
             inputs |= self._joint(inputs, ctc_weight)
             prompt_length = 0  # generate() returns only what is new after inputs_embeds
         budgets = self._budgets(clips, max_new_tokens)
-        output = self.model.generate(**inputs, max_new_tokens=max(budgets), do_sample=False)
+        output = self.model.generate(
+            **inputs, max_new_tokens=max(budgets), do_sample=False, num_beams=num_beams
+        )
         # Each row ends at its own budget, not at that of the longest clip it shares a batch with.
         fresh = [
             row[prompt_length : prompt_length + budget]

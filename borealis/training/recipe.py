@@ -55,7 +55,7 @@ class ModelSection(_Section):
     decoding: dict[str, float] = Field(
         default_factory=dict,
         description="Defaults of transcription kept in the checkpoint: max_segment_seconds, "
-        "ctc_decoding_weight.",
+        "ctc_decoding_weight, decoding_num_beams.",
     )
 
     @model_validator(mode="after")
