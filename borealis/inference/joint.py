@@ -32,7 +32,9 @@ def token_labels(tokenizer: Any, labels: str, vocab_size: int) -> torch.Tensor:
         text = "" if token in special else tokenizer.decode([token])
         if len(text) != 1 or "\N{REPLACEMENT CHARACTER}" in text:
             continue
-        spoken = " " if text.isspace() or text == "-" else ctc_text(text)
+        if text == "-":  # it would pass for the space that CTC hears, and push real spaces out
+            continue
+        spoken = " " if text.isspace() else ctc_text(text)
         if spoken in index:
             out[token] = index[spoken]
         elif not text.isalnum():
