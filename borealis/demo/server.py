@@ -67,11 +67,13 @@ def build_app(model: Borealis) -> FastAPI:
     def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/")
     def home(request: Request) -> RedirectResponse:
         wanted = request.headers.get("accept-language", "ru").lower()
         english = "ru" not in wanted and wanted.startswith("en")
         return RedirectResponse("/demo/en/" if english else "/demo/ru/")
+
+    # Not app.get(): FastAPI can't resolve annotations that are imported in this function.
+    app.add_route("/", home)
 
     for language, other in (("ru", "en"), ("en", "ru")):
         page = build_page(model, language, f"/demo/{other}/")
