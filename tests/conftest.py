@@ -40,7 +40,7 @@ LINES = [
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    return train_tokenizer(LINES * 20, 400, max_token_bytes=2)
+    return train_tokenizer(LINES * 20, 400, single_characters=True)
 
 
 @pytest.fixture(scope="session")

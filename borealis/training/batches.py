@@ -262,7 +262,13 @@ class StepBatches(Dataset):
         frames = np.zeros((len(clips), width, self.context.config.audio_config.d_model), np.float32)
         mask = np.zeros((len(clips), width), bool)
         for row, clip in enumerate(clips):
-            frames[row, : clip.frames], mask[row, : clip.frames] = cache.frames(clip), True
+            own = cache.frames(clip).astype(np.float32)
+            if rng.random() < self.stage.style_mix:
+                other = cache.clips[int(rng.integers(len(cache)))]
+                if clip.utterance.kind == other.utterance.kind == "speech":
+                    style = cache.frames(other).astype(np.float32)
+                    own = mix_style(own, style, rng.beta(0.3, 0.3))
+            frames[row, : clip.frames], mask[row, : clip.frames] = own, True
             left = int(clip.frames * self.stage.time_mask * rng.uniform(0, 2))
             while left > 0:
                 span = min(left, int(rng.integers(2, 16)))
@@ -291,6 +297,23 @@ class StepBatches(Dataset):
             labels[row, : len(row_ids)] = torch.tensor(row_labels)
             attention[row, : len(row_ids)] = 1
         return {"input_ids": ids, "labels": labels, "attention_mask": attention}
+
+
+def mix_style(frames: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """Move the mean and deviation of each channel towards those of another clip.
+
+    MixStyle (Zhou et al., 2021): what a voice and a room add to all frames of a clip is exchanged,
+    what is said stays.
+
+    Args:
+        frames: `[T, d_model]`.
+        other: frames of the clip that lends its style, `[T', d_model]`.
+        share: 1 keeps the own style, 0 takes the other's.
+    """
+    mean, deviation = frames.mean(0), frames.std(0) + 1e-5
+    new_mean = share * mean + (1 - share) * other.mean(0)
+    new_deviation = share * deviation + (1 - share) * (other.std(0) + 1e-5)
+    return (frames - mean) / deviation * new_deviation + new_mean
 
 
 def encode_turns(

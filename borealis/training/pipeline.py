@@ -134,7 +134,7 @@ def _from_scratch(
     for name in recipe.data.corpora:
         lines += (data / name).read_text(encoding="utf-8").splitlines()[:_TOKENIZER_LINES]
     tokenizer = train_tokenizer(
-        lines, section.tokenizer_vocab_size, max_token_bytes=section.tokenizer_max_token_bytes
+        lines, section.tokenizer_vocab_size, single_characters=section.tokenizer_single_characters
     )
     audio_config, weights = load_encoder(_audio_tower(section))
     values = dict(section.text_config or {}, vocab_size=len(tokenizer))

@@ -16,7 +16,8 @@ from borealis.data.text import ctc_text
 
 # Letters that sound alike in fluent Russian (vowel reduction, devoicing) or English.
 _CONFUSABLE = (
-    "оа еи ие ия яи яе дт тд бп пб зс сз вф фв гк кг жш шж шщ щш чщ мн нм ыи иы эе йи ьй лр цс"
+    "оа еи ие ия яи яе дт тд бп пб зс сз вф фв гк кг жш шж шщ щш чщ мн нм ыи иы эе йи ьй лр цс "
+    "тц дц чц ыу уы ою ею яа юу ье ьи ъь"
 )
 _CONFUSABLE += " ie ei ea ae ou uo td dt bp pb sz zs ck kc gk vf fv mn nm lr rl aе оo"
 
@@ -74,8 +75,8 @@ class PseudoAudio:
             start = frame + int(rng.integers(0, length))
             char_frames[place] = start
             frame += length
-            if label == 1:  # spaces are found less surely than letters, at any damage
-                if draw < error_rate * 0.5:
+            if label == 1:  # people don't pause between words: spaces are the least sure of all
+                if draw < error_rate * 1.2:
                     continue
             elif draw < error_rate * 0.25:
                 continue  # swallowed
@@ -83,7 +84,8 @@ class PseudoAudio:
                 label = self._confuse(label, rng)
             labels.append((start, label, 1 if rng.random() < 0.65 else 2))
             if rng.random() < error_rate * 0.12:
-                labels.append((start + 1, int(rng.integers(1, len(self.labels) + 1)), 1))
+                wrong = 1 if rng.random() < 0.4 else int(rng.integers(1, len(self.labels) + 1))
+                labels.append((start + 1, wrong, 1))
         total = max(frame, (labels[-1][0] + 2) if labels else 0) + int(rng.integers(2, 25))
         total += -total % self.factor
         return PseudoClip(self._render(labels, total, rng, error_rate), char_frames)

@@ -44,8 +44,8 @@ class ModelSection(_Section):
     tokenizer_vocab_size: int = Field(
         512, description="Size of the tokenizer trained for a text_config model."
     )
-    tokenizer_max_token_bytes: int | None = Field(
-        None, description="Longest piece of that tokenizer in bytes (2: one Russian letter)."
+    tokenizer_single_characters: bool = Field(
+        False, description="No piece of that tokenizer is longer than one character."
     )
     config: dict[str, Any] = Field(
         default_factory=dict,
@@ -157,6 +157,13 @@ class StageSection(_Section):
     )
     time_mask: float = Field(
         0.05, ge=0, lt=1, description="SpecAugment on cached frames: share of time masked."
+    )
+    style_mix: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of recorded clips whose channel statistics are mixed with those of "
+        "another clip (MixStyle), so that few voices stand for many.",
     )
     lora: LoraSection | None = Field(
         None, description="Train the language model by LoRA; merged when the stage ends."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from borealis.model.processing import (
     AUDIO_TOKEN,
@@ -19,15 +19,17 @@ _ROLE_WORDS = ("system", "user", "assistant")
 
 
 def train_tokenizer(
-    lines: Iterable[str], vocab_size: int, *, max_token_bytes: int | None = None
+    lines: Iterable[str], vocab_size: int, *, single_characters: bool = False
 ) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer in the style of Qwen's.
 
     Args:
         lines: training text.
         vocab_size: size of the vocabulary with the special tokens.
-        max_token_bytes: longest piece in bytes of UTF-8. With 2 a Russian piece is one letter,
-            which a tiny model learns to align with sound many times sooner.
+        single_characters: no piece is longer than one character, and none joins a space with half
+            of the letter after it. A tiny model learns to align letters with sound many times
+            sooner than pieces. Characters that are too rare for the vocabulary are spelled in
+            bytes.
 
     Returns:
         A `PreTrainedTokenizerFast` with `<|im_start|>`, `<|im_end|>` and the audio tokens.
@@ -41,6 +43,8 @@ def train_tokenizer(
     tokenizer.normalizer = normalizers.NFC()
     # Words with their leading space, single digits, runs of punctuation.
     pattern = r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    if single_characters:
+        pattern = r"[\s\S]"
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
@@ -48,15 +52,11 @@ def train_tokenizer(
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    longest: dict[str, Any] = {}
-    if max_token_bytes is not None:
-        longest["max_token_length"] = max_token_bytes
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
-        **longest,
     )
     tokenizer.train_from_iterator(lines, trainer)
     # The words of the chat format stand in every prompt, so each should be one token.

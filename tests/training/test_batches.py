@@ -11,7 +11,7 @@ import torch
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import load_phrasings
 from borealis.errors import RecipeError
-from borealis.training.batches import BatchContext, StepBatches, length_buckets
+from borealis.training.batches import BatchContext, StepBatches, length_buckets, mix_style
 from borealis.training.features import FeatureCache, FeatureSource, build_features, plan_clips
 from borealis.training.pseudo import PseudoAudio
 from borealis.training.recipe import StageSection
@@ -120,6 +120,27 @@ def test_align_batches_carry_labels_of_ctc(batches):
     assert "input_ids" not in batch
     assert int(batch["ctc_lengths"].sum()) == len(batch["ctc_targets"])
     assert (batch["ctc_targets"] > 0).all()
+
+
+def test_mixed_style_moves_channel_statistics_only():
+    rng = np.random.default_rng(0)
+    own = rng.normal(2.0, 3.0, (50, 8)).astype(np.float32)
+    other = rng.normal(-1.0, 0.5, (70, 8)).astype(np.float32)
+    np.testing.assert_allclose(mix_style(own, other, 1.0), own, atol=1e-4)
+    taken = mix_style(own, other, 0.0)
+    np.testing.assert_allclose(taken.mean(0), other.mean(0), atol=1e-3)
+    np.testing.assert_allclose(taken.std(0), other.std(0), atol=1e-3)
+    for channel in range(8):  # the course of a channel over time stays
+        assert np.corrcoef(own[:, channel], taken[:, channel])[0, 1] > 0.999
+
+
+def test_styles_are_mixed_where_the_stage_asks(batches, cache):
+    plain, mixed = batches(style_mix=0.0, time_mask=0.0), batches(style_mix=1.0, time_mask=0.0)
+    clips = cache.clips[:2]
+    before, mask = plain.frames(clips, np.random.default_rng(0))
+    after, same = mixed.frames(clips, np.random.default_rng(0))
+    assert torch.equal(mask, same) and before.shape == after.shape
+    assert not torch.equal(before, after)
 
 
 def test_buckets_hold_everything_and_stay_in_budget():

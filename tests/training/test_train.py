@@ -49,7 +49,7 @@ def recipe(data: Path, **changes) -> dict:
         "model": {
             "audio_tower": str(data / "whisper"),
             "tokenizer_vocab_size": 330,
-            "tokenizer_max_token_bytes": 2,
+            "tokenizer_single_characters": True,
             "text_config": {
                 "model_type": "qwen3", "hidden_size": 32, "intermediate_size": 48,
                 "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
