@@ -9,7 +9,7 @@ from borealis.audio import load_audio
 from borealis.checkpoints import resolve_checkpoint
 
 folder = resolve_checkpoint("nano")  # an ordinary checkpoint folder in your cache
-model = AutoModelForMultimodalLM.from_pretrained(folder, dtype=torch.float32)
+network = AutoModelForMultimodalLM.from_pretrained(folder, dtype=torch.float32)
 processor = AutoProcessor.from_pretrained(folder)
 
 messages = [
@@ -17,7 +17,7 @@ messages = [
 ]
 prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
 inputs = processor(text=prompt, audio=load_audio("examples/audio/speech.flac"))
-output = model.generate(**inputs, max_new_tokens=200, do_sample=False)
+output = network.generate(**inputs, max_new_tokens=200, do_sample=False)
 fresh = output[:, inputs["input_ids"].shape[1] :]
 print(processor.batch_decode(fresh, skip_special_tokens=True)[0])
 # --8<-- [end:main]
