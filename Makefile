@@ -41,7 +41,7 @@ types: $(VENV)/.installed
 docs: $(VENV)/.installed ## build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
-site: docs ## serve the documentation on http://127.0.0.1:8000
+site: $(VENV)/.installed ## serve the documentation on http://127.0.0.1:8000
 	$(BIN)/mkdocs serve
 
 train-nano: $(VENV)/.installed ## make borealis-nano anew on this machine (a night on two cores)
