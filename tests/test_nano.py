@@ -18,7 +18,7 @@ from borealis.errors import CheckpointError
 from borealis.evaluation.metrics import word_error_rate
 
 # What six clips of the test split may cost; results/ has the figures of the whole split.
-MAX_WORD_ERROR_RATE = 0.8
+MAX_WORD_ERROR_RATE = 0.45
 
 
 def test_sizes():
@@ -68,7 +68,7 @@ def test_silence_gives_no_words(nano, seconds):
 def test_questions_about_six_real_recordings(nano, clips, question, words):
     answers = [str(a).lower() for a in nano.ask([c.audio for c in clips], question)]
     right = [any(w in a.replace("woman", "").replace("female", "") for w in words) for a in answers]
-    assert sum(right) >= 4, answers
+    assert sum(right) >= 5, answers
 
 
 def test_it_says_what_it_is(nano):

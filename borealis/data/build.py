@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from borealis.data.manifest import Utterance
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".m4a", ".mp4", ".webm", ".aac"}
-_TESTS = ("festvox-ru.test", "festvox-ru.validation", "synthetic-ru.test", "english-tts.test")
+_TESTS = (
+    "festvox-ru.test",
+    "festvox-ru.validation",
+    "synthetic-ru.test",
+    "english-tts.test",
+    "russian-tts.test",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +98,9 @@ def build_nano(
     english = [s for s in corpora.fortunes(jokes) if re.fullmatch(r"[A-Za-z ,.!?:;—'-]+", s)]
     short = [s for s in dict.fromkeys(english) if 15 <= len(s) <= 110]
     made += sources.english_tts(short[:1500], output)
+    if literature is not None:
+        classics = list(corpora.russian_classics(literature))
+        made += sources.russian_tts(_spread(classics, 900, 30, 110), output)
     quiet = ["asterisk-moh-opsound-wav", "oxygen-sounds", "sound-theme-freedesktop"]
     made += sources.sounds([package(name) for name in [*quiet, "yaru-theme-sound"]], output)
 
@@ -104,7 +113,7 @@ def build_nano(
         "english.txt": english,
     }
     if literature is not None:
-        texts["literature-ru.txt"] = corpora.russian_classics(literature)
+        texts["literature-ru.txt"] = classics
     else:
         print(
             "No literature was given (--literature): the language model will learn from manuals "
@@ -120,6 +129,12 @@ def build_nano(
         count = corpora.write_corpus(corpora.without_test_texts(lines, tests), output / name)
         size = (output / name).stat().st_size / 1e6
         print(f"{name:<32}{count:>8} sentences {size:>7.1f} MB")
+
+
+def _spread(lines: Sequence[str], count: int, shortest: int, longest: int) -> list[str]:
+    """`count` different lines of fitting length, evenly from the whole."""
+    fitting = [line for line in dict.fromkeys(lines) if shortest <= len(line) <= longest]
+    return fitting[:: max(1, len(fitting) // count)][:count]
 
 
 def _table(manifests: Iterable[Path]) -> None:

@@ -17,6 +17,7 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -42,6 +43,14 @@ ENGLISH_VOICES = (
     ("espeak-ng", "en-us", "male"),
     ("espeak-ng", "en-us+f3", "female"),
     ("espeak-ng", "en-gb+m3", "male"),
+)
+
+_RUSSIAN_TIMBRES = {
+    "male": ("ru", "ru+m2", "ru+m3", "ru+m5", "ru+m7", "ru+Andy", "ru+Max", "ru+Lee"),
+    "female": ("ru+f1", "ru+f2", "ru+f4", "ru+Annie", "ru+anika", "ru+Belinda"),
+}
+RUSSIAN_VOICES = tuple(
+    ("espeak-ng", voice, gender) for gender, names in _RUSSIAN_TIMBRES.items() for voice in names
 )
 
 
@@ -194,24 +203,52 @@ def speak(text: str, engine: str, voice: str, target: Path, *, speed: float = 1.
         _run(["espeak-ng", "-v", voice, "-s", str(round(160 * speed)), "-w", str(target), text])
 
 
-def english_tts(
+def english_tts(sentences: Iterable[str], output: Path, **options: Any) -> list[Path]:
+    """English sentences spoken by the free voices of flite and espeak-ng; see `tts`."""
+    return tts(sentences, output, "english-tts", "en", ENGLISH_VOICES, **options)
+
+
+def russian_tts(sentences: Iterable[str], output: Path, **options: Any) -> list[Path]:
+    """Russian sentences in the many timbres of espeak-ng; see `tts`.
+
+    Unlike Festival's Russian voice, it isn't glued together from the recordings that are the test.
+    """
+    return tts(sentences, output, "russian-tts", "ru", RUSSIAN_VOICES, **options)
+
+
+def tts(
     sentences: Iterable[str],
     output: Path,
+    name: str,
+    language: str,
+    voices: Sequence[tuple[str, str, str]],
     *,
     seed: int = 0,
     test_percent: int = 5,
     workers: int = 2,
 ) -> list[Path]:
-    """English sentences spoken by the free voices of flite and espeak-ng."""
-    missing = [tool for tool in ("flite", "espeak-ng") if shutil.which(tool) is None]
+    """Sentences spoken by free voices at varied speed, split into train and test.
+
+    Args:
+        sentences: what is said, each once.
+        output: folder of the manifests; the recordings get a folder there.
+        name: of that folder and the first part of the manifests' names.
+        language: of the sentences.
+        voices: engine, voice and gender of each voice; every sentence draws one.
+        seed: of the draws.
+        test_percent: share of the test split, chosen by the words of a sentence.
+        workers: sentences spoken at once.
+    """
+    engines = sorted({engine for engine, _, _ in voices})
+    missing = [tool for tool in engines if shutil.which(tool) is None]
     if missing:
         raise SourceError(f"Install {' and '.join(missing)} (Debian packages of that name).")
     rng = np.random.default_rng(seed)
-    folder = output / "english-tts"
+    folder = output / name
     folder.mkdir(parents=True, exist_ok=True)
     jobs = []
     for number, sentence in enumerate(sentences):
-        engine, voice, gender = ENGLISH_VOICES[int(rng.integers(len(ENGLISH_VOICES)))]
+        engine, voice, gender = voices[int(rng.integers(len(voices)))]
         target = folder / f"{number:05d}.wav"
         jobs.append((sentence, engine, voice, gender, target, float(rng.uniform(0.85, 1.2))))
 
@@ -223,7 +260,7 @@ def english_tts(
             audio=str(target.resolve()),
             text=clean_transcript(sentence),
             duration=round(soundfile.info(target).duration, 2),
-            language="en",
+            language=language,
             voice=f"{engine}:{voice}",
             gender=gender,
         )
@@ -233,7 +270,7 @@ def english_tts(
     parts: dict[str, list[Utterance]] = {"train": [], "test": []}
     for item in items:
         parts["test" if _held_out(item.text, test_percent) else "train"].append(item)
-    return [write_manifest(output / f"english-tts.{k}.jsonl", v) for k, v in parts.items()]
+    return [write_manifest(output / f"{name}.{k}.jsonl", v) for k, v in parts.items()]
 
 
 def sounds(

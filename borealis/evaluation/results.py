@@ -73,8 +73,10 @@ def describe_model(model: Any) -> dict[str, Any]:
 def describe_decoding(model: Any) -> dict[str, Any]:
     """How answers are chosen."""
     config = model.model.config
+    beams = int(getattr(config, "decoding_num_beams", 1))
     return {
-        "strategy": "greedy",
+        "strategy": "beam search" if beams > 1 else "greedy",
+        "num_beams": beams,
         "ctc_weight": getattr(config, "ctc_decoding_weight", 0.0),
         "max_segment_seconds": getattr(config, "max_segment_seconds", 30.0),
         "encoder_window": getattr(config, "encoder_window", ""),

@@ -203,12 +203,8 @@ class StepBatches(Dataset):
         cache = self.context.cache
         assert cache is not None
         clips = [cache.clips[i] for i in self._plan(step)]
-        frames, mask = self.frames(clips, rng)
-        batch: dict[str, Any] = {"mode": "audio", "frames": frames, "frame_mask": mask}
-        if self.stage.ctc_weight:
-            targets = [ctc_label_ids(c.utterance.text, self.pseudo.labels) for c in clips]
-            batch["ctc_targets"] = torch.tensor([t for row in targets for t in row])
-            batch["ctc_lengths"] = torch.tensor([len(row) for row in targets])
+        batch: dict[str, Any] = {"mode": "audio"}
+        talks: list[list[Turn]] = []
         if self.stage.kind == "instruct" or not self.stage.ctc_weight:
             share = self.stage.question_share if self.stage.kind == "instruct" else 0.0
             others = [
@@ -223,6 +219,13 @@ class StepBatches(Dataset):
                 for turn, c, other in zip(turns, clips, others, strict=True)
             ]
             batch |= self._prompts(talks, [c.frames for c in clips])
+        if self.stage.ctc_weight:
+            targets = [ctc_label_ids(c.utterance.text, self.pseudo.labels) for c in clips]
+            batch["ctc_targets"] = torch.tensor([t for row in targets for t in row])
+            batch["ctc_lengths"] = torch.tensor([len(row) for row in targets])
+        # A clip that is asked about its voice keeps its own.
+        mixable = [all(turn.task != "voice" for turn in talk) for talk in talks]
+        batch["frames"], batch["frame_mask"] = self.frames(clips, rng, mixable)
         return batch
 
     def _follow_up(self, utterance: Utterance, other: str, rng: np.random.Generator) -> list[Turn]:
@@ -252,9 +255,18 @@ class StepBatches(Dataset):
                 return self._epoch[1][place]
 
     def frames(
-        self, clips: Sequence[CachedClip], rng: np.random.Generator
+        self,
+        clips: Sequence[CachedClip],
+        rng: np.random.Generator,
+        mixable: Sequence[bool] = (),
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encoder frames `[clips, T, d_model]` with time masks (SpecAugment), and their mask."""
+        """Encoder frames `[clips, T, d_model]` with time masks (SpecAugment), and their mask.
+
+        Args:
+            clips: what to read.
+            rng: source of all randomness.
+            mixable: for each clip whether `style_mix` may change it; all by default.
+        """
         cache, factor = self.context.cache, self.context.config.downsample_factor
         assert cache is not None
         width = max(c.frames for c in clips)
@@ -263,7 +275,7 @@ class StepBatches(Dataset):
         mask = np.zeros((len(clips), width), bool)
         for row, clip in enumerate(clips):
             own = cache.frames(clip).astype(np.float32)
-            if rng.random() < self.stage.style_mix:
+            if rng.random() < self.stage.style_mix and (not mixable or mixable[row]):
                 other = cache.clips[int(rng.integers(len(cache)))]
                 if clip.utterance.kind == other.utterance.kind == "speech":
                     style = cache.frames(other).astype(np.float32)

@@ -163,7 +163,7 @@ class StageSection(_Section):
         ge=0,
         le=1,
         description="Share of recorded clips whose channel statistics are mixed with those of "
-        "another clip (MixStyle), so that few voices stand for many.",
+        "another clip (MixStyle), so that few voices stand for many; not where the voice is asked.",
     )
     lora: LoraSection | None = Field(
         None, description="Train the language model by LoRA; merged when the stage ends."

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 import tarfile
 
 import numpy as np
 import pytest
 import soundfile
 
+from borealis.audio import load_audio
 from borealis.data import sources
 from borealis.data.augment import AugmentConfig, augment, change_speed, mix_noise
 from borealis.data.manifest import read_manifest
@@ -95,10 +97,27 @@ def test_sounds_have_every_kind_and_silence_is_silent(tmp_path):
 
 def test_a_missing_tool_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(sources.shutil, "which", lambda tool: None)
-    with pytest.raises(sources.SourceError, match="flite and espeak-ng"):
+    with pytest.raises(sources.SourceError, match="espeak-ng and flite"):
         sources.english_tts(["Hello."], tmp_path)
     with pytest.raises(sources.SourceError, match="apt-get"):
         sources.unpack_debian_package("festvox-ru", tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng isn't installed")
+def test_russian_sentences_get_many_timbres(tmp_path):
+    sentences = [f"Предложение номер {word}." for word in ["один", "два", "три", "четыре", "пять", "шесть"]]
+    train, test = sources.russian_tts(sentences, tmp_path, test_percent=30)
+    items = read_manifest(train) + read_manifest(test)
+    assert sorted(item.text for item in items) == sorted(sentences)
+    assert {item.language for item in items} == {"ru"} and len({i.voice for i in items}) > 2
+    for item in items:
+        audio = load_audio(item.audio)
+        assert len(audio) / 16_000 == pytest.approx(item.duration, abs=0.02)
+        assert np.abs(audio).max() > 0.05
+    # Made again, nothing changes.
+    before = train.read_bytes()
+    sources.russian_tts(sentences, tmp_path, test_percent=30)
+    assert train.read_bytes() == before
 
 
 def test_augmentation_keeps_the_rules():
