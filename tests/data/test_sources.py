@@ -105,7 +105,9 @@ def test_a_missing_tool_is_named(monkeypatch, tmp_path):
 
 @pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng isn't installed")
 def test_russian_sentences_get_many_timbres(tmp_path):
-    sentences = [f"Предложение номер {word}." for word in ["один", "два", "три", "четыре", "пять", "шесть"]]
+    sentences = [
+        f"Предложение номер {word}." for word in ["один", "два", "три", "четыре", "пять", "шесть"]
+    ]
     train, test = sources.russian_tts(sentences, tmp_path, test_percent=30)
     items = read_manifest(train) + read_manifest(test)
     assert sorted(item.text for item in items) == sorted(sentences)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from borealis.evaluation.report import END, START, ReportError, filled, load_results, table
 from tests.docs.blocks import ROOT, relative
-from tests.docs.scan import Item, Scan, scan
+from tests.docs.scan import Scan, scan
 
 # Measurements of others, as their sources give them; see docs/*/story/results.md for the links.
 QUOTED = {
@@ -101,16 +101,16 @@ def check_typed(root: Path = ROOT) -> list[str]:
 
 def typed(page: Scan) -> Iterator[tuple[int, str]]:
     """(line, number) of error rates and percentages that no source gives."""
-    head: Item | None = None
+    table, before = False, ""
     for item in page.items:
         pattern = _PERCENT
         if item.kind == "row":
-            # The row after anything else is the head of its table.
-            head = head or item
-            if _MEASURE.search(head.raw[0]) or _MEASURE.search(item.raw[0]):
-                pattern = _DECIMAL
+            # A table measures when its head says so, or the text that introduces it.
+            table = table or bool(_MEASURE.search(f"{before} {item.raw[0]}"))
+            pattern = _DECIMAL if table else _PERCENT
+            before = ""
         else:
-            head = None
+            table, before = False, " ".join(text for _, text in item.prose())
         for line, text in item.prose():
             for found in pattern.finditer(text):
                 number = next(group for group in found.groups() if group)

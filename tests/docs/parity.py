@@ -114,9 +114,22 @@ def skeleton(page: Scan) -> list[Item]:
             continue
         if item.kind == "fence":
             item = _fence(item, page.root)
+        elif item.kind == "row":
+            item = replace(item, key=f"{item.key} {_numbers(item, page)}".strip())
         items.append(item)
     front = {k: v for k, v in page.front.items() if k not in _OWN_KEYS}
     return [Item(1, "front", repr(sorted(front.items()))), *items] if front else items
+
+
+def _numbers(item: Item, page: Scan) -> str:
+    """The numbers of a table row, as English writes them."""
+    text = " ".join(line for _, line in item.prose())
+    text = re.sub(r"(?<=\d)[\u00a0\u202f ](?=\d{3}(?!\d))", "", text)
+    if page.name.startswith("docs/en/"):
+        text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+    else:
+        text = re.sub(r"(?<=\d),(?=\d)", ".", text)
+    return " ".join(re.findall(r"\d+(?:\.\d+)*", text))
 
 
 def _fence(item: Item, root: Path) -> Item:

@@ -48,6 +48,7 @@ RU, EN = "docs/ru/lesson.md", "docs/en/lesson.md"
         (EN, "!!! note", "!!! tip", EN, "admonition !!! tip"),
         (EN, "| three | 3 |\n", "", RU, "row 2 cells isn't in"),
         (EN, "| three | 3 |", "| three | 3 | 4 |", EN, "row 3 cells"),
+        (EN, "| three | 3 |", "| three | 4 |", EN, "row 2 cells 4"),
         (EN, "1. One.\n", "", RU, "item 1. isn't in"),
         (EN, "1. One.", "- One.", EN, "item -"),
         (EN, "$a + b$", "$a + c$", EN, "math a+c"),
@@ -247,6 +248,15 @@ def test_quoted_numbers_of_others_are_allowed(mini):
     mini.replace(EN, "11.68 / 2.72", "11.69 / 2.72")
     problems = figures.check_typed(mini.root)
     assert problems[0].startswith(mini.line(EN, "11.69")) and "'11.69'" in problems[0]
+    # The text before a table may say what it measures.
+    mini.replace(EN, "| model | WER, % |", "WER, %:\n\n| model | result |")
+    assert len(figures.check_typed(mini.root)) == 1
+
+
+def test_numbers_of_tables_are_compared_as_each_language_writes_them(mini):
+    mini.replace(RU, "| три | 3 |", "| три | 1 234,5 и 2,25 |")
+    mini.replace(EN, "| three | 3 |", "| three | 1,234.5 and 2.25 |")
+    assert parity.check_shapes(mini.root) == []
 
 
 @pytest.mark.parametrize(
