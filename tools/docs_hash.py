@@ -1,8 +1,9 @@
 """Fingerprint of a Russian page, by which an English page tells which version it was made from.
 
 Only the standard library, so that the hook of mkdocs and the tests can both use it. The hash
-covers what a translator reads: the page and the Markdown it includes. Included code and outputs
-are shared by both languages and don't make a translation old; nor does a moved line break.
+covers what a translator reads: the page and the Markdown it includes. Included code and all that a
+program printed are no text to translate and don't make a translation old; nor does a moved line
+break.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ _FRONT = re.compile(r"\A---\n(.*?\n)?---\n", re.DOTALL)
 _STAMP = re.compile(rf"^{KEY}:[ \t]*[\"']?([0-9a-f]*)[\"']?[ \t]*$\n?", re.MULTILINE)
 _INCLUDE = re.compile(r"^[ \t]*-+8<-+[ \t]+[\"']([^\"'\n]+\.md)[\"'][ \t]*$", re.MULTILINE)
 _RESULTS = re.compile(r"(<!-- results:start -->).*?(<!-- results:end -->)", re.DOTALL)
+_FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,})([^\n]*)\n(.*?)^\1\2[ \t]*$", re.DOTALL | re.MULTILINE)
 
 
 def source_hash(path: Path | str) -> str:
@@ -62,5 +64,19 @@ def _root(path: Path) -> Path:
 
 def _expanded(path: Path, root: Path) -> str:
     text = _STAMP.sub("", path.read_text(encoding="utf-8"))
-    text = _RESULTS.sub(r"\1\2", text)
+    text = _FENCE.sub(_unprinted, _RESULTS.sub(r"\1\2", text))
     return _INCLUDE.sub(lambda found: _expanded(root / found[1], root), text)
+
+
+def _unprinted(fence: re.Match[str]) -> str:
+    """A fence without what was printed: outputs, lines below a command, `#>` comments."""
+    info, lines = fence[3], fence[4].splitlines()
+    if ".output" in info:
+        # An include stays: another file is another output.
+        lines = [line for line in lines if "8<" in line]
+    elif "console" in info:
+        commands = ("$ ", "> ")
+        lines = [line for line in lines if line.lstrip().startswith(commands)]
+    else:
+        lines = [line for line in lines if not line.lstrip().startswith("#>")]
+    return "\n".join((fence[2] + info, *lines, fence[2]))

@@ -46,7 +46,7 @@ RU, EN = "docs/ru/lesson.md", "docs/en/lesson.md"
         (EN, "](help.md#sum)", "](help.md)", EN, "link help.md"),
         (EN, "../assets/cat.svg", "../assets/dog.svg", EN, "image ../assets/dog.svg"),
         (EN, "!!! note", "!!! tip", EN, "admonition !!! tip"),
-        (EN, "| three | 3 |\n", "", RU, "row 2 cells isn't in"),
+        (EN, "| three | 3 |\n", "", RU, "row 2 cells 3 isn't in"),
         (EN, "| three | 3 |", "| three | 3 | 4 |", EN, "row 3 cells"),
         (EN, "| three | 3 |", "| three | 4 |", EN, "row 2 cells 4"),
         (EN, "1. One.\n", "", RU, "item 1. isn't in"),
@@ -157,6 +157,22 @@ def test_included_code_makes_no_translation_stale_but_included_text_does(mini):
     assert parity.check_stamps(mini.root) == []
     mini.write("docs/part.md", "Другое.\n")
     assert parity.check_stamps(mini.root)
+
+
+def test_printed_text_makes_no_translation_stale_but_a_command_does(mini):
+    fences = (
+        "```console\n$ date\nMonday\n```\n\n    ```{ .text .output }\n    1\n    ```\n\n"
+        "```python\nprint(1)\n#> 1\n```\n"
+    )
+    mini.write(RU, f"# А {{ #a }}\n\n{fences}\nТекст.\n")
+    parity.stamp(root=mini.root)
+    for old, new in (("Monday", "Tuesday"), ("    1\n", "    2\n"), ("#> 1", "#> 2\n#> 3")):
+        mini.replace(RU, old, new)
+        assert parity.check_stamps(mini.root) == []
+    for old, new in (("$ date", "$ time"), ("print(1)", "print(2)"), ("Текст", "Слово")):
+        mini.replace(RU, old, new)
+        assert len(parity.check_stamps(mini.root)) == 1
+        parity.stamp(root=mini.root)
 
 
 def test_a_page_without_a_stamp_is_named(mini):
