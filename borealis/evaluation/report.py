@@ -117,7 +117,7 @@ def rows(groups: dict[str, dict[str, Any]]) -> list[Row]:
         ):
             command = "borealis transcribe" if key == "transcribe" else "borealis --help"
             title = (f"`{command}`, {what[0]}", f"`{command}`, {what[1]}")
-            out.append(Row(title, must, _NONE, f"{commands[key]['median_seconds']:.1f} s"))
+            out.append(Row(title, must, _NONE, f"{commands[key]['median_seconds']:.2g} s"))
     if install := groups.get("install", {}).get("metrics"):
         title = ("install by the lock, fresh venv", "установка по lock-файлу в чистое окружение")
         out.append(Row(title, "< 6 min", _NONE, f"{install['seconds'] / 60:.1f} min"))

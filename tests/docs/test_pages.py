@@ -41,6 +41,8 @@ def test_every_fence_is_found_and_has_a_language(file):
     runnable = [i for i in opening if language_of(i) in ("python", "py", "bash", "sh")]
     found = [e for e in examples(ROOT / file) if "8<" in str(e.parsed) or isinstance(e.parsed, str)]
     assert len(found) >= len(runnable)
+    lost = re.findall(r"^-+ *8 *<.*$", expand(text_of(file)), re.M)
+    assert not lost, f"{file}: includes that the site would print as they stand: {lost}"
 
 
 def test_the_same_pages():
