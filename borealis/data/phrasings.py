@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 
 Split = Literal["train", "test"]
@@ -21,6 +23,8 @@ TASKS = (
     "last_word",
     "word_count",
 )
+# Patterns are many wordings each, so they are drawn more often than the plain sentences.
+_PATTERN_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Phrasings:
     """The content of the file.
 
     Args:
-        tasks: task -> language -> `train` and `test` questions, and `answers` by label.
+        tasks: task -> language -> `train` and `test` questions, `patterns` of more training
+            questions (see `expand`), and `answers` by label.
         chat: language -> question and answer pairs about the model itself.
         missing: language -> the answer to a question about a recording that isn't there.
     """
@@ -40,6 +45,33 @@ class Phrasings:
     def questions(self, task: str, language: str, split: Split = "train") -> list[str]:
         """Questions of a task; those of `test` are never trained on."""
         return self.tasks[task][language][split]
+
+    def draw(self, task: str, language: str, rng: np.random.Generator) -> str:
+        """A random training question: a plain one, or one made from a pattern; never a `test` one.
+
+        Args:
+            task: name of the task.
+            language: of the question.
+            rng: source of all randomness.
+        """
+        plain, patterns = self.tasks[task][language]["train"], self._patterns[task, language]
+        if patterns and rng.random() < _PATTERN_SHARE:
+            wordings = patterns[int(rng.integers(len(patterns)))]
+            return wordings[int(rng.integers(len(wordings)))]
+        return plain[int(rng.integers(len(plain)))]
+
+    @cached_property
+    def _patterns(self) -> dict[tuple[str, str], list[list[str]]]:
+        """Wordings of each pattern, without those kept for the test."""
+        found = {}
+        for task, languages in self.tasks.items():
+            for language, entry in languages.items():
+                tested = {plain_wording(question) for question in entry["test"]}
+                found[task, language] = [
+                    [w for w in expand(pattern) if plain_wording(w) not in tested]
+                    for pattern in entry.get("patterns", [])
+                ]
+        return found
 
     def answers(self, task: str, language: str, label: str = "") -> list[str]:
         """Answers for a label; word tasks have one list under the empty label."""
@@ -53,6 +85,20 @@ class Phrasings:
     def no_audio(self, language: str) -> str:
         """The answer when a recording is asked about and none was given."""
         return self.missing[language]
+
+
+def expand(pattern: str) -> list[str]:
+    """All sentences of a pattern: `[Name|Write] the word[ again|].` gives four."""
+    sentences = [""]
+    for text, choices in re.findall(r"([^\[\]]+)|\[([^\[\]]*)\]", pattern):
+        options = [text] if text else choices.split("|")
+        sentences = [sentence + option for sentence in sentences for option in options]
+    return sentences
+
+
+def plain_wording(question: str) -> str:
+    """A wording without capitals and marks, to tell whether two are the same."""
+    return " ".join(re.findall(r"[\w{}]+", question.lower()))
 
 
 @cache

@@ -15,8 +15,9 @@ from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
 from borealis.data.text import ctc_label_ids
 from borealis.training.features import CachedClip, FeatureCache
-from borealis.training.instructions import Turn, chat_turn, clip_turn, text_turn
+from borealis.training.instructions import Turn, chat_turn, clip_turn, question_turn, text_turn
 from borealis.training.pseudo import PseudoAudio
+from borealis.training.questions import QuestionClips
 from borealis.training.recipe import StageSection
 
 IGNORE = -100
@@ -85,6 +86,7 @@ class StepBatches(Dataset):
         self.stage, self.context = stage, context
         self.pseudo = PseudoAudio(context.config.ctc_labels or "", context.config.downsample_factor)
         self._lengths = np.array([len(s) for s in context.sentences])
+        self.questions = QuestionClips(context.cache.clips if context.cache else [])
         self._epoch: tuple[int, list[list[int]]] | None = None
         self._epoch_sizes: list[int] = []
 
@@ -98,9 +100,10 @@ class StepBatches(Dataset):
         draw, stage = rng.random(), self.stage
         if draw < stage.text_share:
             return self.text_batch(rng)
+        ask = bool(stage.ask_share) and stage.kind == "instruct" and rng.random() < stage.ask_share
         if draw < stage.text_share + stage.pseudo_share or self.context.cache is None:
-            return self.pseudo_batch(rng, step / max(1, stage.max_steps - 1))
-        return self.audio_batch(step, rng)
+            return self.pseudo_batch(rng, step / max(1, stage.max_steps - 1), ask)
+        return self.question_batch(rng) if ask and self.questions else self.audio_batch(step, rng)
 
     # ---- plain text ----
 
@@ -127,8 +130,16 @@ class StepBatches(Dataset):
 
     # ---- pseudo-audio ----
 
-    def pseudo_batch(self, rng: np.random.Generator, progress: float) -> dict[str, Any]:
-        """Sentences of similar length as noisy posteriors, to be written down or asked about."""
+    def pseudo_batch(
+        self, rng: np.random.Generator, progress: float, ask: bool = False
+    ) -> dict[str, Any]:
+        """Sentences of similar length as noisy posteriors, to be written down or asked about.
+
+        Args:
+            rng: source of all randomness.
+            progress: of the stage, 0 to 1.
+            ask: ask about every sentence.
+        """
         stage, sentences = self.stage, self.context.sentences
         first, last = stage.max_chars
         # Short sentences until attention has found the letters, then longer ones.
@@ -145,7 +156,8 @@ class StepBatches(Dataset):
             error = rng.uniform(0, low + (high - low) * min(1.0, progress * 2))
             clip = self.pseudo(text, rng, error)
             other = window[int(rng.integers(len(window)))]
-            turn = text_turn(text, self.context.phrasings, rng, stage.question_share, other)
+            share = 1.0 if ask else stage.question_share
+            turn = text_turn(text, self.context.phrasings, rng, share, other)
             clips.append((clip.posteriors, turn, clip.char_frames))
             used += len(clip.posteriors) // self.context.config.downsample_factor
             used += len(turn.question) + len(turn.answer) + 10
@@ -220,13 +232,40 @@ class StepBatches(Dataset):
             ]
             batch |= self._prompts(talks, [c.frames for c in clips])
         if self.stage.ctc_weight:
-            targets = [ctc_label_ids(c.utterance.text, self.pseudo.labels) for c in clips]
-            batch["ctc_targets"] = torch.tensor([t for row in targets for t in row])
-            batch["ctc_lengths"] = torch.tensor([len(row) for row in targets])
+            batch |= self._ctc_targets(clips)
         # A clip that is asked about its voice keeps its own.
         mixable = [all(turn.task != "voice" for turn in talk) for talk in talks]
         batch["frames"], batch["frame_mask"] = self.frames(clips, rng, mixable)
         return batch
+
+    def question_batch(self, rng: np.random.Generator) -> dict[str, Any]:
+        """One question each about many clips of similar length; see `QuestionClips`."""
+        cache, length = self.context.cache, self.questions.draw_length(rng)
+        assert cache is not None
+        clips: list[CachedClip] = []
+        turns: list[Turn] = []
+        used = 0
+        while used < self.stage.batch_tokens:
+            task, clip = self.questions.draw(length, rng)
+            other = cache.clips[int(rng.integers(len(cache)))].utterance.text
+            turn = question_turn(task, clip.utterance, self.context.phrasings, rng, other)
+            clips.append(clip)
+            turns.append(turn)
+            used += self.context.config.num_tokens_from_frames(clip.frames)
+            used += len(turn.question) + len(turn.answer) + 10
+        batch = {"mode": "audio", **self._prompts([[t] for t in turns], [c.frames for c in clips])}
+        mixable = [turn.task != "voice" for turn in turns]
+        batch["frames"], batch["frame_mask"] = self.frames(clips, rng, mixable)
+        if self.stage.ctc_weight:
+            batch |= self._ctc_targets(clips)
+        return batch
+
+    def _ctc_targets(self, clips: Sequence[CachedClip]) -> dict[str, torch.Tensor]:
+        targets = [ctc_label_ids(c.utterance.text, self.pseudo.labels) for c in clips]
+        return {
+            "ctc_targets": torch.tensor([t for row in targets for t in row]),
+            "ctc_lengths": torch.tensor([len(row) for row in targets]),
+        }
 
     def _follow_up(self, utterance: Utterance, other: str, rng: np.random.Generator) -> list[Turn]:
         """Now and then a second question about the same clip, so that a conversation works."""

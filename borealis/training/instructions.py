@@ -31,6 +31,16 @@ _SPEECH_TASKS = {
     "word_count": 0.1,
     "about": 0.03,
 }
+# The same in a batch of nothing but questions, where the clip is chosen for the question.
+QUESTION_TASKS = {
+    "language": 0.14,
+    "voice": 0.19,
+    "sound": 0.21,
+    "word_present": 0.2,
+    "first_word": 0.09,
+    "last_word": 0.09,
+    "word_count": 0.08,
+}
 _TEXT_TASKS = {"word_present": 0.5, "first_word": 0.16, "last_word": 0.16, "word_count": 0.18}
 
 
@@ -63,12 +73,48 @@ def clip_turn(
         task = _draw(_SPEECH_TASKS, rng)
         if task == "voice" and not utterance.gender:
             task = "sound"
-        label = {"language": utterance.language, "voice": utterance.gender, "sound": "speech"}
-        if task in label or task == "about":
-            return _answer(task, label.get(task) or "", prompt_language, phrasings, rng)
-        return _word_turn(task, utterance.text, other, prompt_language, phrasings, rng)
+        if task == "about":
+            return _answer(task, "", prompt_language, phrasings, rng)
+        return question_turn(task, utterance, phrasings, rng, other)
     question = _question("transcribe", prompt_language, phrasings, rng)
     return Turn("transcribe", question, utterance.text)
+
+
+def question_turn(
+    task: str,
+    utterance: Utterance,
+    phrasings: Phrasings,
+    rng: np.random.Generator,
+    other: str = "",
+) -> Turn:
+    """A question of the given kind about a recorded clip.
+
+    Args:
+        task: a kind of `QUESTION_TASKS`.
+        utterance: the clip; what `task` asks about must be known of it.
+        phrasings: wordings.
+        rng: source of all randomness.
+        other: text of another clip, whose words serve as words that aren't said.
+    """
+    language = _prompt_language(rng)
+    if task in ("language", "voice", "sound"):
+        label = clip_label(task, utterance)
+        return _answer(task, label, language, phrasings, rng)
+    return _word_turn(task, utterance.text, other, language, phrasings, rng)
+
+
+def clip_label(task: str, utterance: Utterance) -> str:
+    """The right answer to a question about the sound of a clip; empty where it isn't known."""
+    if task == "sound":
+        return utterance.kind
+    if utterance.kind != "speech":
+        return ""
+    return {"language": utterance.language, "voice": utterance.gender}.get(task) or ""
+
+
+def draw_task(text_only: bool, rng: np.random.Generator) -> str:
+    """The kind of one question of a batch of questions; `text_only` for pseudo-audio."""
+    return _draw(_TEXT_TASKS if text_only else QUESTION_TASKS, rng)
 
 
 def text_turn(
@@ -81,7 +127,7 @@ def text_turn(
     """A turn about a sentence that exists as text only (pseudo-audio); see `clip_turn`."""
     prompt_language = _prompt_language(rng)
     if rng.random() < question_share:
-        return _word_turn(_draw(_TEXT_TASKS, rng), text, other, prompt_language, phrasings, rng)
+        return _word_turn(draw_task(True, rng), text, other, prompt_language, phrasings, rng)
     return Turn("transcribe", _question("transcribe", prompt_language, phrasings, rng), text)
 
 
@@ -108,8 +154,7 @@ def _draw(shares: dict[str, float], rng: np.random.Generator) -> str:
 
 
 def _question(task: str, language: str, phrasings: Phrasings, rng: np.random.Generator) -> str:
-    choices = phrasings.questions(task, language, "train")
-    return _vary(choices[int(rng.integers(len(choices)))], language, rng)
+    return _vary(phrasings.draw(task, language, rng), language, rng)
 
 
 _OPENINGS = {

@@ -146,6 +146,13 @@ class StageSection(_Section):
     question_share: float = Field(
         0.35, ge=0, le=1, description="Share of clips with a question instead of transcription."
     )
+    ask_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the steps on audio and pseudo-audio that hold nothing but questions, "
+        "each answer of a kind equally often (instruct).",
+    )
     follow_up_share: float = Field(
         0.1, ge=0, le=1, description="Share of clips with a second question (instruct)."
     )
