@@ -7,7 +7,7 @@ export GRADIO_ANALYTICS_ENABLED := False
 export NO_MKDOCS_2_WARNING := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test check lint types docs site train-nano bench results lock clean
+.PHONY: help demo test chromium check lint types docs site train-nano bench results lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -24,9 +24,15 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: $(VENV)/.installed ## the live demo with the bundled model, on http://127.0.0.1:7860
 	$(BIN)/borealis demo
 
-test: $(VENV)/.installed lint types ## everything: style, types, all tests, documentation
+test: $(VENV)/.installed chromium lint types ## everything: style, types, all tests, documentation
 	$(BIN)/python -m pytest
 	$(MAKE) docs
+
+# The browser tests need Chromium; without it they are skipped, and say so.
+chromium:
+	@command -v chromium >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+		then apt-get update -qq && apt-get install -y -qq chromium >/dev/null; \
+		else echo "For the browser tests install Debian's package chromium"; fi
 
 check: $(VENV)/.installed lint ## the quick part: style and fast tests
 	$(BIN)/python -m pytest -m "not slow" -q
@@ -41,7 +47,7 @@ types: $(VENV)/.installed
 docs: $(VENV)/.installed ## build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
-site: docs ## serve the documentation on http://127.0.0.1:8000
+site: $(VENV)/.installed ## serve the documentation on http://127.0.0.1:8000
 	$(BIN)/mkdocs serve
 
 train-nano: $(VENV)/.installed ## make borealis-nano anew on this machine (a night on two cores)
@@ -53,8 +59,8 @@ bench: $(VENV)/.installed ## measure the bundled model; needs the manifests of '
 	$(BIN)/python -m borealis.evaluation.benchmark --data data --output results
 	$(MAKE) results
 
-results: $(VENV)/.installed ## refresh the tables of the README and the docs from results/
-	$(BIN)/python -m borealis.evaluation.report README.md docs/en/results.md docs/ru/results.md
+results: $(VENV)/.installed ## refresh the table of the README from results/ (the site makes its own)
+	$(BIN)/python -m borealis.evaluation.report README.md
 
 lock: ## resolve requirements.lock anew
 	$(PYTHON) -m venv --clear build/lock

@@ -1,34 +1,133 @@
-"""Hook of mkdocs: puts the help of the command line and the recipe keys into pages.
+"""Hook of mkdocs: puts into pages what the program and its files say themselves.
 
-A page writes `<!-- borealis help transcribe -->` or `<!-- borealis recipe -->`, and the text comes
-from the program itself, so that it can't fall behind.
+A page writes one of these marks, and the text comes from its source, so that it can't fall behind:
+
+    <!-- borealis help [command] -->   help of the command line
+    <!-- borealis recipe -->           keys of a recipe
+    <!-- borealis results -->          table of results, from results/*.json
+    <!-- borealis changelog -->        CHANGELOG.md
+    <!-- borealis notice -->           NOTICE
+
+It also says on a page that its translation is older than the Russian original.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
-_MARK = re.compile(r"<!-- borealis (help|recipe)(?: (\w+))? -->")
+ROOT = Path(__file__).parent.parent
+COLUMNS = 84  # what fits a page without sideways scrolling on a laptop
+
+_MARK = re.compile(r"^<!-- borealis (\w+)(?: (\w+))? -->$", re.M)
+_STALE = (
+    '\n!!! warning "This translation is older than its original"\n\n'
+    "    The Russian page has changed since. Until the translation catches up, the Russian text"
+    " is the right one.\n"
+)
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replace the marks of a page."""
-    return _MARK.sub(lambda match: f"```text\n{_text(match[1], match[2]).rstrip()}\n```", markdown)
+def on_page_markdown(markdown: str, page: Any = None, **_: Any) -> str:
+    """Replace the marks of a page and say if the page is a stale translation."""
+    language = "en"
+    if page is not None:
+        language = page.file.src_uri.partition("/")[0]
+        if stale(page.meta, page.file.src_uri):
+            markdown = re.sub(r"^(# .*\n)", lambda m: m[1] + _STALE, markdown, count=1, flags=re.M)
+
+    def text(match: re.Match[str]) -> str:
+        if match[1] not in _SOURCES:
+            known = ", ".join(_SOURCES)
+            raise ValueError(f"{match[0]}: there is no such mark; there are {known}")
+        return _SOURCES[match[1]](language, match[2])
+
+    return _MARK.sub(text, markdown)
 
 
-def _text(kind: str, command: str | None) -> str:
-    if kind == "recipe":
-        from borealis.training.recipe import recipe_help
+def stale(meta: dict[str, Any], uri: str) -> bool:
+    """Whether the page at `uri` keeps the hash of another version of its Russian original."""
+    if "source_hash" not in meta:
+        return False
+    path = ROOT / "tools" / "docs_hash.py"
+    spec = importlib.util.spec_from_file_location("docs_hash", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"can't load {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    original = ROOT / "docs" / "ru" / uri.partition("/")[2]
+    return str(meta["source_hash"]) != module.source_hash(original)
 
-        return recipe_help()
+
+def help_text(language: str, command: str | None) -> str:
+    """What `borealis [command] --help` prints, as a block."""
     from borealis.cli import main
 
-    os.environ["COLUMNS"] = "88"
     out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+    with (
+        mock.patch.dict(os.environ, COLUMNS=str(COLUMNS)),
+        contextlib.redirect_stdout(out),
+        contextlib.suppress(SystemExit),
+    ):
         main([*([command] if command else []), "--help"])
-    return out.getvalue()
+    return _fence(out.getvalue())
+
+
+def recipe_text(language: str, _: str | None) -> str:
+    """Every key of a recipe, as a block."""
+    from borealis.training.recipe import recipe_help
+
+    return _fence(recipe_help())
+
+
+def results_text(language: str, _: str | None) -> str:
+    """The table of results."""
+    from borealis.evaluation.report import load_results, table
+
+    return table(load_results(ROOT / "results"), language)
+
+
+def changelog_text(language: str, _: str | None) -> str:
+    """CHANGELOG.md without its title, every heading with an id."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    body = "\n".join(_with_ids(text.splitlines())).strip()
+    return body if language == "en" else f'<div lang="en" markdown="1">\n\n{body}\n\n</div>'
+
+
+def notice_text(language: str, _: str | None) -> str:
+    """NOTICE as it is, as a block whose long lines wrap."""
+    return _fence((ROOT / "NOTICE").read_text(encoding="utf-8"), "notice")
+
+
+def _with_ids(lines: list[str]) -> Iterator[str]:
+    version = ""
+    for line in lines:
+        if not (match := re.match(r"(#+) (.*?)(?: \{.*\})?$", line)):
+            yield line
+        elif len(match[1]) > 1:
+            slug = re.sub(r"[^a-z0-9]+", "-", match[2].lower()).strip("-")
+            if len(match[1]) == 2:
+                version = slug = f"v{slug}".removesuffix("-unreleased")
+            else:
+                slug = f"{version}-{slug}"
+            yield f"{match[1]} {match[2]} {{ #{slug} }}"
+
+
+def _fence(text: str, *classes: str) -> str:
+    info = " ".join(f".{name}" for name in ("text", "no-copy", *classes))
+    return f"```{{ {info} }}\n{text.rstrip()}\n```"
+
+
+_SOURCES: dict[str, Callable[[str, str | None], str]] = {
+    "help": help_text,
+    "recipe": recipe_text,
+    "results": results_text,
+    "changelog": changelog_text,
+    "notice": notice_text,
+}

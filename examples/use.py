@@ -1,4 +1,7 @@
-"""Transcribe, ask, stream and hold a conversation: `python examples/use.py`."""
+"""Write speech down: a file, many, a long recording, a stream, JSON: `python examples/use.py`."""
+
+# Every section stands in the lesson beside its explanation and imports what it needs.
+# ruff: noqa: E402
 
 # --8<-- [start:load]
 import borealis
@@ -9,57 +12,36 @@ model = borealis.load()
 # --8<-- [start:transcribe]
 transcript = model.transcribe("examples/audio/speech.flac")
 print(transcript.text)
-for segment in transcript.segments:
-    print(f"{segment.start:.2f}-{segment.end:.2f}: {segment.text}")
 # --8<-- [end:transcribe]
 
 # --8<-- [start:many]
-for result in model.transcribe(["examples/audio/sleep.flac", "examples/audio/door.flac"]):
-    print(result)
+files = ["examples/audio/sleep.flac", "examples/audio/door.flac"]
+for file, result in zip(files, model.transcribe(files), strict=True):
+    print(f"{file}, {result.duration} s: {result.text}")
 # --8<-- [end:many]
 
-# --8<-- [start:ask]
-for question in (
-    "Кто говорит: мужчина или женщина?",
-    "Сколько слов сказано?",
-    "What language is it?",
-):
-    print(question, model.ask("examples/audio/speech.flac", question))
-# --8<-- [end:ask]
+# --8<-- [start:long]
+import numpy as np
+
+names = ("night", "door", "pounds", "sleep", "post", "speech")
+parts = [borealis.load_audio(f"examples/audio/{name}.flac") for name in names]
+transcript = model.transcribe(np.concatenate(parts))
+for segment in transcript.segments:
+    print(f"{segment.start:5.2f} - {segment.end:5.2f}  {segment.text}")
+# --8<-- [end:long]
 
 # --8<-- [start:stream]
 for piece in model.transcribe("examples/audio/night.flac", stream=True):
-    print(piece, end="", flush=True)
+    print(piece, end="|", flush=True)
 print()
 # --8<-- [end:stream]
 
-# --8<-- [start:chat]
-messages = [
-    {
-        "role": "user",
-        "content": [
-            {"type": "audio", "audio": "examples/audio/post.flac"},
-            {"type": "text", "text": "На каком языке говорят?"},
-        ],
-    }
-]
-answer = model.chat(messages)
-print(answer)
-messages += [
-    {"role": "assistant", "content": answer},
-    {"role": "user", "content": "Кто говорит?"},
-]
-print(model.chat(messages))
-# --8<-- [end:chat]
+# --8<-- [start:json]
+import json
 
-# --8<-- [start:array]
-import numpy as np  # noqa: E402
-
-minute = np.concatenate(
-    [borealis.load_audio(f"examples/audio/{name}.flac") for name in ("night", "door", "pounds")] * 3
-)
-print(model.transcribe(minute).duration)
-# --8<-- [end:array]
+transcript = model.transcribe("examples/audio/post.flac")
+print(json.dumps(transcript.to_dict(), ensure_ascii=False, indent=1))
+# --8<-- [end:json]
 
 # --8<-- [start:error]
 try:

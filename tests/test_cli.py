@@ -14,7 +14,7 @@ import soundfile
 import borealis
 from borealis import cli
 
-COMMANDS = ("transcribe", "ask", "info", "eval", "data", "train", "convert", "demo")
+COMMANDS = ("transcribe", "ask", "info", "eval", "data", "train", "convert", "plan", "demo")
 
 
 @pytest.fixture

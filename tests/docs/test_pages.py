@@ -1,109 +1,169 @@
-"""Every block of the README and of both languages runs; both languages say the same."""
+"""Every block of the README, of both languages and of docstrings is run; the pages tell the truth.
+
+DOCS_UPDATE=1 python -m pytest tests/docs/test_pages.py    # rewrite the shown outputs
+"""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from unittest import SkipTest
+import runpy
+from collections import Counter
 
 import pytest
 
-from tests.docs.blocks import ROOT, examples, expand, language_of
+from tests.docs import figures, links, parity, words
+from tests.docs.arguments import check_block
+from tests.docs.blocks import ROOT, missed, read_page
+from tests.docs.running import run_docstrings, run_page
+from tests.docs.scan import scan
+from tools import docs_hash
 
-PAGES = sorted(str(p.relative_to(ROOT / "docs/ru")) for p in (ROOT / "docs/ru").rglob("*.md"))
+PAGES = parity.pages()
 FILES = ["README.md", *(f"docs/{language}/{page}" for page in PAGES for language in ("ru", "en"))]
+MODULES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "borealis").rglob("*.py"))
 
 
-def text_of(path: str) -> str:
-    return (ROOT / path).read_text(encoding="utf-8")
+def report(problems: list[str]) -> None:
+    """All problems at once, one a line, without a traceback."""
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
+# ---- running ----
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
-def test_blocks_run(file, tmp_path, monkeypatch):
-    # In a copy of the place a reader stands in, so that nothing is written to the repository.
-    for name in ("examples", "README.md", "borealis"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(tmp_path)
-    for example in examples(ROOT / file):
-        try:
-            example.evaluate()
-        except SkipTest as skip:
-            assert len(str(skip)) > 8, f"{file}:{example.line}: a skipped block says why"
+def test_blocks_run(file, tmp_path, shell, one_load):
+    done = run_page(ROOT / file, tmp_path, shell=shell)
+    report(done.failures)
+
+
+@pytest.mark.slow
+def test_examples_in_docstrings_run(tmp_path, one_load):
+    failures = []
+    for number, file in enumerate(MODULES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        failures += run_docstrings(ROOT / file, folder).failures
+    report(failures)
+
+
+# ---- quick checks of blocks ----
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_every_fence_is_found_and_has_a_language(file):
-    lines = re.findall(r"^```(.*)$", text_of(file), re.M)
-    opening = lines[::2]
-    assert len(lines) % 2 == 0
-    assert all(language_of(info) for info in opening), file
-    runnable = [i for i in opening if language_of(i) in ("python", "py", "bash", "sh")]
-    found = [e for e in examples(ROOT / file) if "8<" in str(e.parsed) or isinstance(e.parsed, str)]
-    assert len(found) >= len(runnable)
-    lost = re.findall(r"^-+ *8 *<.*$", expand(text_of(file)), re.M)
-    assert not lost, f"{file}: includes that the site would print as they stand: {lost}"
+def test_every_fence_is_run_or_skipped_with_a_reason(file):
+    report([*read_page(ROOT / file).problems, *missed(ROOT / file)])
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_arguments_are_right_even_where_blocks_are_skipped(file):
+    report([p for block in read_page(ROOT / file).blocks for p in check_block(block)])
+
+
+def test_reasons_are_in_the_language_of_the_page():
+    problems = []
+    for file in FILES[1:]:
+        for block in read_page(ROOT / file).blocks:
+            russian = bool(parity.CYRILLIC.search(block.skip or ""))
+            if block.skip is not None and russian != file.startswith("docs/ru/"):
+                problems.append(f"{block.where}: the reason '{block.skip}' is in another language")
+    report(problems)
+
+
+def test_every_output_file_is_shown():
+    shown = {
+        b.include for file in FILES for b in read_page(ROOT / file).blocks if b.kind == "output"
+    }
+    report(
+        [
+            f"{p.relative_to(ROOT)}:1: no page shows it"
+            for p in sorted((ROOT / "examples/out").glob("*"))
+            if p not in shown
+        ]
+    )
+
+
+def test_something_of_every_kind_is_run():
+    kinds = Counter(
+        b.kind for file in FILES for b in read_page(ROOT / file).blocks if b.skip is None
+    )
+    assert kinds["python"] and kinds["bash"] and kinds["output"], kinds
+
+
+# ---- parity and truth ----
 
 
 def test_the_same_pages():
-    english = sorted(str(p.relative_to(ROOT / "docs/en")) for p in (ROOT / "docs/en").rglob("*.md"))
-    assert english == PAGES
-    nav = re.findall(r": ([\w/-]+\.md)$", text_of("mkdocs.yml"), re.M)
-    assert sorted(nav) == PAGES
+    report(parity.check_pages())
 
 
-def shape(text: str) -> dict[str, list]:
-    """What has to be equal in both languages."""
-    text = expand(text)
-    fences = re.findall(r"^```(\w+)[^\n]*\n(.*?)^```", text, re.M | re.S)
-    prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
-    return {
-        "headings": re.findall(r"^(#+)[^\n{]*(\{[^\n]*\})?$", prose, re.M),
-        "code": [
-            (kind, re.sub(r"#[^\n]*|--voice \w+", "", code))
-            for kind, code in fences
-            if kind != "yaml"
-        ],
-        "links": re.findall(r"\]\(([^)]+)\)|src=\"([^\"]+)\"", prose),
-        "marks": re.findall(r"<!-- .*? -->", prose),
-        "api": re.findall(r"^::: .*$", prose, re.M),
-        "lists": re.findall(r"^(?:- |\d+\. )", prose, re.M),
-        "rows": [row.count("|") for row in re.findall(r"^\|.*$", prose, re.M)],
-    }
+def test_navigation():
+    report(parity.check_nav())
 
 
-def results_cut(text: str) -> str:
-    return re.sub(r"(<!-- results:start -->).*?(<!-- results:end -->)", r"\1\2", text, flags=re.S)
+def test_both_languages_have_the_same_shape():
+    report(parity.check_shapes())
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_both_languages_have_the_same_shape(page):
-    russian = shape(results_cut(text_of(f"docs/ru/{page}")))
-    english = shape(results_cut(text_of(f"docs/en/{page}")))
-    for part, value in russian.items():
-        assert value == english[part], f"{page}: {part}"
+def test_translations_are_up_to_date():
+    report(parity.check_stamps())
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_russian_is_russian_and_english_is_english(page):
-    for language, letters in (("ru", "а-яё"), ("en", "a-z")):
-        text = re.sub(r"```.*?```|`[^`]*`|<[^>]*>|^:::.*$", " ", text_of(f"docs/{language}/{page}"), flags=re.S | re.M)  # fmt: skip
-        for number, line in enumerate(text.splitlines(), 1):
-            if re.match(r"#+ ", line) and not re.match(r"#+ (Borealis|\w+ \{)", line):
-                assert re.search(f"[{letters}]", line.split("{")[0], re.I), f"{page}:{number}"
-    english = re.sub(r"```.*?```|`[^`]*`", " ", text_of(f"docs/en/{page}"), flags=re.S)
-    english = re.sub(r"(<!-- results:start -->).*?(<!-- results:end -->)|→|ё|е", " ", english, flags=re.S)  # fmt: skip
-    assert not re.search(r"[а-яё]", english, re.I), page
-    straight = re.sub(r"```.*?```|`[^`]*`|<[^>]*>|\{[^}]*\}", " ", text_of(f"docs/ru/{page}"), flags=re.S)  # fmt: skip
-    assert '"' not in straight, "Russian quotes are «ёлочки»"
+def test_russian_is_russian_and_english_is_english():
+    report(words.check_language())
 
 
-def test_the_hook_shows_what_the_program_prints():
-    import runpy
+def test_glossary():
+    report(words.check_glossary())
 
-    hook = runpy.run_path(str(Path(ROOT) / "docs" / "hooks.py"))["on_page_markdown"]
-    page = hook("a\n<!-- borealis help ask -->\n<!-- borealis recipe -->")
+
+def test_links():
+    report(links.check_links())
+
+
+def test_the_reference_is_whole():
+    report(links.check_reference())
+
+
+def test_tables_come_from_result_files():
+    report(figures.check_tables())
+
+
+def test_pages_type_no_measurements():
+    report(figures.check_typed())
+
+
+@pytest.fixture(scope="module")
+def hook():
+    """`docs/hooks.py` as mkdocs sees it."""
+    return runpy.run_path(str(ROOT / "docs" / "hooks.py"))
+
+
+def test_the_hook_shows_what_the_program_prints(hook):
+    page = hook["on_page_markdown"]("a\n<!-- borealis help ask -->\n<!-- borealis recipe -->")
     assert "usage: borealis ask" in page and "max_steps" in page and "<!--" not in page
+
+
+def test_the_hook_knows_every_mark(hook):
+    problems = []
+    for file in FILES[1:]:
+        page = scan(ROOT / file)
+        for item in page.items:
+            mark = item.raw[0].strip()
+            if (
+                item.kind == "mark"
+                and "borealis" in mark
+                and hook["on_page_markdown"](mark) == mark
+            ):
+                problems.append(f"{page.at(item.line)}: the hook doesn't know {mark}")
+    report(problems)
+
+
+def test_the_hook_tells_stale_translations(hook):
+    digest = docs_hash.source_hash(ROOT / "docs/ru/index.md")
+    assert not hook["stale"]({"source_hash": digest}, "en/index.md")
+    assert hook["stale"]({"source_hash": "0" * 12}, "en/index.md")
 
 
 def test_recorded_sound_of_the_home_page_is_the_example():

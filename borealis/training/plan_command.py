@@ -1,0 +1,163 @@
+"""`borealis plan`: sizes, memory, hours and dollars of a model or a recipe, before training it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from borealis.training.planner import Options, Plan, StageCost
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `borealis plan`; their defaults live in `planner.Options`."""
+    parser.add_argument("recipe", nargs="?", help="bundled name (nano) or a YAML file")
+    model = parser.add_argument_group("model, where no recipe is given")
+    model.add_argument("--encoder", help="Whisper: tiny ... large-v3 or a folder (large-v3)")
+    model.add_argument("--language-model", help="qwen3-0.6b, -1.7b, -4b, nano, folder (qwen3-4b)")
+    model.add_argument("--adapter", help="mlp, deep or ctc (mlp)")
+    model.add_argument("--train", help="what learns: adapter, lora, full, ctc (lora)")
+    model.add_argument("--lora-rank", type=int, help="rank of LoRA (16)")
+    model.add_argument("--padding", help="pad clips to 30 s: none, encoder, all (none)")
+    data = parser.add_argument_group("data")
+    data.add_argument("--hours-of-audio", type=float, help="size of the data (1000)")
+    data.add_argument("--epochs", type=float, help="times the data are seen (5)")
+    data.add_argument("--clip-seconds", type=float, help="mean length of a clip (10)")
+    data.add_argument("--text-tokens-per-second", type=float, help="of the transcript (about 4)")
+    data.add_argument(
+        "--no-feature-cache",
+        dest="feature_cache",
+        action="store_const",
+        const=False,
+        help="run the encoder in every epoch",
+    )
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--gpu", help="h100, h200, a100, rtx4090, ... (h100)")
+    machine.add_argument("--gpus", type=int, help="how many (1)")
+    machine.add_argument("--mfu", dest="utilization", type=float, help="share of the peak (0.3)")
+    machine.add_argument("--price", type=float, help="dollars for a GPU hour (3)")
+    machine.add_argument("--batch-tokens", type=int, help="tokens on a GPU at once (4096)")
+    machine.add_argument(
+        "--gradient-checkpointing",
+        action="store_const",
+        const=True,
+        help="compute layers again instead of keeping their results",
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+
+
+# What a recipe says itself.
+_MODEL_OPTIONS = ("encoder", "language_model", "adapter", "train", "lora_rank", "padding")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what `add_arguments` parsed."""
+    from dataclasses import asdict, fields
+
+    from borealis.training.planner import Options, PlanError, plan, plan_recipe
+    from borealis.training.recipe import load_recipe
+
+    values = {f.name: getattr(args, f.name, None) for f in fields(Options)}
+    given = {name: value for name, value in values.items() if value is not None}
+    if args.recipe:
+        if both := [name for name in _MODEL_OPTIONS if name in given]:
+            option = both[0].replace("_", "-")
+            raise PlanError(f"--{option} and a recipe: the recipe says that already; give one.")
+        hours, epochs = given.pop("hours_of_audio", None), given.pop("epochs", None)
+        if epochs is not None and hours is None:
+            raise PlanError("--epochs needs --hours-of-audio: how much is one epoch?")
+        options = Options(**given)
+        result = plan_recipe(load_recipe(args.recipe), options, hours_of_audio=hours, epochs=epochs)
+        title = f"recipe {args.recipe}"
+    else:
+        options = Options(**given)
+        result = plan(options)
+        title = f"{options.encoder} + {options.adapter} + {options.language_model}"
+    if args.format == "json":
+        said = set() if not args.recipe else {*_MODEL_OPTIONS, "hours_of_audio", "epochs"}
+        used = {name: value for name, value in asdict(options).items() if name not in said}
+        record = {"model": title, "options": used} | result.to_dict()
+        print(json.dumps(record, ensure_ascii=False))
+    else:
+        print(describe(result, options, title))
+    return 0
+
+
+def describe(plan: Plan, options: Options, title: str) -> str:
+    """The plan for people."""
+    from borealis.training.planner import GPUS
+
+    gpu, sizes = GPUS[options.gpu], plan.parameters
+    weights = ", ".join(f"{name} {_bytes(size)}" for name, size in plan.weights.items())
+    tokens = plan.tokens
+    lines = [
+        f"model       {title}",
+        f"parameters  {_count(sizes['total'])}: encoder {_count(sizes['encoder'])}, adapter "
+        f"{_count(sizes['adapter'])}, language model {_count(sizes['language_model'])}",
+        f"weights     {weights}",
+        f"audio       {tokens['audio_per_30_seconds']} tokens for 30 s, KV cache "
+        f"{_bytes(plan.kv_cache)}",
+        f"example     {_short(options.clip_seconds)} s: {tokens['audio_per_clip']} audio tokens, "
+        f"about {tokens['text_per_clip']:.0f} of text",
+    ]
+    if plan.feature_cache:
+        lines.append(f"disk        {_bytes(plan.feature_cache)} of encoder features")
+    lines += ["", *_table(plan.stages), ""]
+    clock = f", {_short(plan.hours)} h on {options.gpus}" if options.gpus > 1 else ""
+    lines.append(f"in all      {_short(plan.gpu_hours)} GPU hours{clock}, ${_short(plan.dollars)}")
+    if not plan.fits:
+        lines.append(
+            f"memory      doesn't fit into the {gpu.gigabytes} GB of one {gpu.title}: try lora, "
+            "fewer --batch-tokens or --gradient-checkpointing"
+        )
+    lines.append(
+        f"assumed     {gpu.title} at {options.utilization:.0%} of {_short(gpu.teraflops)} TFLOPS, "
+        f"${_short(options.price)} an hour"
+    )
+    return "\n".join(lines)
+
+
+def _table(stages: tuple[StageCost, ...]) -> list[str]:
+    rows = [("stage", "learns", "numbers", "audio", "FLOP", "memory", "GPU h", "dollars")]
+    for stage in stages:
+        rows.append(
+            (
+                stage.name,
+                stage.train,
+                _count(stage.learned_parameters),
+                f"{_short(stage.audio_hours)} h",
+                f"{stage.flops['total']:.2g}",
+                _bytes(stage.memory["total"]),
+                _short(stage.gpu_hours),
+                _short(stage.dollars),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
+def _short(value: float) -> str:
+    """Three digits that matter: 0.00123, 1.23, 123, 1,230,000."""
+    if value == 0:
+        return "0"
+    text = f"{value:.3g}" if abs(value) < 1000 else f"{float(f'{value:.3g}'):,.0f}"
+    return text if "e" not in text else f"{value:.6f}".rstrip("0")
+
+
+def _count(value: float) -> str:
+    scale, unit = (1e9, "B") if value >= 1e9 else (1e6, "M")
+    return f"{value / scale:.{2 if unit == 'B' else 1}f}{unit}"
+
+
+def _bytes(value: Any) -> str:
+    for scale, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if value >= scale:
+            return f"{_short(value / scale)} {unit}"
+    return f"{_short(value / 1e3)} kB"
