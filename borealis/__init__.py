@@ -1,10 +1,12 @@
 """Borealis: an open audio language model for Russian and English.
 
+```python
 import borealis
 
 model = borealis.load()
-print(model.transcribe("speech.ogg"))
-print(model.ask("speech.ogg", "Кто говорит: мужчина или женщина?"))
+print(model.transcribe("examples/audio/speech.flac"))
+print(model.ask("examples/audio/speech.flac", "Кто говорит: мужчина или женщина?"))
+```
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from unittest import mock
 ROOT = Path(__file__).parent.parent
 COLUMNS = 84  # what fits a page without sideways scrolling on a laptop
 
-_MARK = re.compile(r"^<!-- borealis (\w+)(?: (\w+))? -->$", re.M)
+_MARK = re.compile(r"^<!-- borealis (\w+)(?: (\w[\w -]*?))? -->$", re.M)
 _STALE = (
     '\n!!! warning "This translation is older than its original"\n\n'
     "    The Russian page has changed since. Until the translation catches up, the Russian text"
@@ -75,7 +75,7 @@ def help_text(language: str, command: str | None) -> str:
         contextlib.redirect_stdout(out),
         contextlib.suppress(SystemExit),
     ):
-        main([*([command] if command else []), "--help"])
+        main([*(command or "").split(), "--help"])
     return _fence(out.getvalue())
 
 

@@ -52,6 +52,19 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, **_: Any) -> st
     return html.replace('title="Permanent link">', f'title="{title}" aria-label="{title}">')
 
 
+def asset_links(output: str, url: str) -> str:
+    """Make the audio of a page lead to the shared assets wherever the site is published.
+
+    mkdocs mends links that are written in Markdown, and leaves those in HTML as they are: written
+    for the folder of a language, they are one step off in the language that lives at the root.
+    """
+    return re.sub(
+        r'(<(?:audio|source)\b[^>]*\bsrc=")(?:\.\./)*(assets/[^"]+)',
+        lambda match: match[1] + get_relative_url(match[2], url),
+        output,
+    )
+
+
 def twins(url: str) -> dict[str, str]:
     """Addresses of a page in every language, relative to the root of the site."""
     bare = url.removeprefix("en/").removeprefix("./")
@@ -95,6 +108,7 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
         late.append(f'<script defer src="{link("assets/js/formulas.js")}"></script>')
     if "data-calculator" in output:
         late.append(f'<script defer src="{link("assets/js/calculators.js")}"></script>')
+    output = asset_links(output, page.url)
     if not public_address(config):
         output = re.sub(r'\s*<link rel="canonical"[^>]*>', "", output)
     # The theme fetches the site map of everything it finds under exactly rel="alternate".

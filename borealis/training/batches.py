@@ -244,15 +244,15 @@ class StepBatches(Dataset):
         assert cache is not None
         clips: list[CachedClip] = []
         turns: list[Turn] = []
-        used = 0
-        while used < self.stage.batch_tokens:
+        longest = 0
+        while longest * len(clips) < self.stage.batch_tokens:
             task, clip = self.questions.draw(length, rng)
             other = cache.clips[int(rng.integers(len(cache)))].utterance.text
             turn = question_turn(task, clip.utterance, self.context.phrasings, rng, other)
             clips.append(clip)
             turns.append(turn)
-            used += self.context.config.num_tokens_from_frames(clip.frames)
-            used += len(turn.question) + len(turn.answer) + 10
+            tokens = self.context.config.num_tokens_from_frames(clip.frames)
+            longest = max(longest, tokens + len(turn.question) + len(turn.answer) + 10)
         batch = {"mode": "audio", **self._prompts([[t] for t in turns], [c.frames for c in clips])}
         mixable = [turn.task != "voice" for turn in turns]
         batch["frames"], batch["frame_mask"] = self.frames(clips, rng, mixable)

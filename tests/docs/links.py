@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from collections.abc import Iterator
@@ -199,6 +200,13 @@ def _object(name: str) -> Any:
 
 
 def _commands() -> list[str]:
-    """The commands that the command line has."""
-    actions = build_parser()._actions
-    return [name for a in actions if isinstance(a.choices, dict) for name in a.choices]
+    """The commands that the command line has, those of two words too."""
+    return list(_subcommands(build_parser(), ""))
+
+
+def _subcommands(parser: argparse.ArgumentParser, prefix: str) -> Iterator[str]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, child in action.choices.items():
+                yield prefix + name
+                yield from _subcommands(child, f"{prefix}{name} ")

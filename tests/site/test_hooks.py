@@ -120,3 +120,19 @@ def test_only_code_has_a_copy_button(site_hooks):
     html = '<div class="language-text output highlight"><div class="language-python highlight">'
     out = site_hooks.on_page_content(html, page=None, config=config)
     assert out == html.replace("output highlight", "output no-copy highlight")
+
+
+@pytest.mark.parametrize(("url", "link"), [
+    ("./", "assets/a.flac"),
+    ("en/", "../assets/a.flac"),
+    ("story/data/", "../../assets/a.flac"),
+])  # fmt: skip
+def test_audio_is_found_under_any_address(site_hooks, url, link):
+    html = '<audio controls title="t" src="../assets/a.flac"></audio> <img src="../assets/b.png">'
+    linked = site_hooks.asset_links(html, url)
+    assert f'src="{link}"' in linked and 'src="../assets/b.png"' in linked
+
+
+def test_help_of_a_command_of_two_words(marks):
+    text = marks.on_page_markdown("<!-- borealis help data check -->")
+    assert "usage: borealis data check" in text
