@@ -148,7 +148,7 @@ class StepBatches(Dataset):
         # Sentences are sorted, so neighbours have like lengths; long ones are drawn less often.
         centre = int(rng.integers(limit))
         window = sentences[max(0, centre - 200) : centre + 200]
-        clips: list[tuple[np.ndarray, Turn, np.ndarray | None]] = []
+        clips: list[tuple[np.ndarray, list[Turn], np.ndarray | None]] = []
         used = 0
         while used < stage.batch_tokens:
             text = window[int(rng.integers(len(window)))]
@@ -156,13 +156,15 @@ class StepBatches(Dataset):
             error = rng.uniform(0, low + (high - low) * min(1.0, progress * 2))
             clip = self.pseudo(text, rng, error)
             other = window[int(rng.integers(len(window)))]
-            share = 1.0 if ask else stage.question_share
-            turn = text_turn(text, self.context.phrasings, rng, share, other)
-            clips.append((clip.posteriors, turn, clip.char_frames))
+            share, count = (1.0, _num_turns(rng)) if ask else (stage.question_share, 1)
+            talk = [
+                text_turn(text, self.context.phrasings, rng, share, other) for _ in range(count)
+            ]
+            clips.append((clip.posteriors, talk, clip.char_frames))
             used += len(clip.posteriors) // self.context.config.downsample_factor
-            used += len(turn.question) + len(turn.answer) + 10
+            used += _talk_length(talk)
         batch: dict[str, Any] = self._prompts(
-            [[turn] for _, turn, _ in clips], [len(p) for p, _, _ in clips]
+            [talk for _, talk, _ in clips], [len(p) for p, _, _ in clips]
         )
         width = max(len(p) for p, _, _ in clips)
         posteriors = np.zeros((len(clips), width, clips[0][0].shape[1]), np.float32)
@@ -180,7 +182,7 @@ class StepBatches(Dataset):
 
     def _guides(
         self,
-        clips: Sequence[tuple[np.ndarray, Turn, np.ndarray | None]],
+        clips: Sequence[tuple[np.ndarray, list[Turn], np.ndarray | None]],
         batch: dict[str, torch.Tensor],
     ) -> torch.Tensor:
         """For each position that predicts a transcript token, the places it should listen to.
@@ -190,7 +192,7 @@ class StepBatches(Dataset):
         """
         factor, out = self.context.config.downsample_factor, []
         tokens = [self.context.config.num_tokens_from_frames(len(p)) for p, _, _ in clips]
-        for row, (_, turn, char_frames) in enumerate(clips):
+        for row, (_, (turn, *_rest), char_frames) in enumerate(clips):
             if turn.task != "transcribe" or char_frames is None:
                 continue
             labels = batch["labels"][row]
@@ -239,22 +241,25 @@ class StepBatches(Dataset):
         return batch
 
     def question_batch(self, rng: np.random.Generator) -> dict[str, Any]:
-        """One question each about many clips of similar length; see `QuestionClips`."""
+        """Questions about many clips of similar length; see `QuestionClips`."""
         cache, length = self.context.cache, self.questions.draw_length(rng)
         assert cache is not None
         clips: list[CachedClip] = []
-        turns: list[Turn] = []
+        talks: list[list[Turn]] = []
         longest = 0
         while longest * len(clips) < self.stage.batch_tokens:
-            task, clip = self.questions.draw(length, rng)
+            tasks, clip = self.questions.draw(length, _num_turns(rng), rng)
             other = cache.clips[int(rng.integers(len(cache)))].utterance.text
-            turn = question_turn(task, clip.utterance, self.context.phrasings, rng, other)
+            talk = [
+                question_turn(task, clip.utterance, self.context.phrasings, rng, other)
+                for task in tasks
+            ]
             clips.append(clip)
-            turns.append(turn)
+            talks.append(talk)
             tokens = self.context.config.num_tokens_from_frames(clip.frames)
-            longest = max(longest, tokens + len(turn.question) + len(turn.answer) + 10)
-        batch = {"mode": "audio", **self._prompts([[t] for t in turns], [c.frames for c in clips])}
-        mixable = [turn.task != "voice" for turn in turns]
+            longest = max(longest, tokens + _talk_length(talk))
+        batch = {"mode": "audio", **self._prompts(talks, [c.frames for c in clips])}
+        mixable = [all(turn.task != "voice" for turn in talk) for talk in talks]
         batch["frames"], batch["frame_mask"] = self.frames(clips, rng, mixable)
         if self.stage.ctc_weight:
             batch |= self._ctc_targets(clips)
@@ -348,6 +353,16 @@ class StepBatches(Dataset):
             labels[row, : len(row_ids)] = torch.tensor(row_labels)
             attention[row, : len(row_ids)] = 1
         return {"input_ids": ids, "labels": labels, "attention_mask": attention}
+
+
+def _num_turns(rng: np.random.Generator) -> int:
+    """Questions about one clip in a batch of questions: the clip is heard once for all of them."""
+    return int(rng.integers(1, 4))
+
+
+def _talk_length(talk: Sequence[Turn]) -> int:
+    """About how many tokens a conversation has, of a letter each."""
+    return sum(len(turn.question) + len(turn.answer) + 10 for turn in talk)
 
 
 def mix_style(frames: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:

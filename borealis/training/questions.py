@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,13 +32,9 @@ class QuestionClips:
         for task in QUESTION_TASKS:
             answers: dict[str, dict[str, list[int]]] = {}
             for index, clip in enumerate(clips):
-                item = clip.utterance
-                if task in ("language", "voice", "sound"):
-                    label = clip_label(task, item)
-                else:
-                    label = "any" if item.kind == "speech" and item.text else ""
-                if label and not (item.question and item.answer):
-                    answers.setdefault(label, {}).setdefault(item.voice, []).append(index)
+                if label := _answer_of(task, clip):
+                    voices = answers.setdefault(label, {})
+                    voices.setdefault(clip.utterance.voice, []).append(index)
             if answers:
                 self._groups[task] = [list(voices.values()) for voices in answers.values()]
 
@@ -48,11 +45,14 @@ class QuestionClips:
         """Length in encoder frames that the clips of a batch should be near."""
         return round(float(np.exp(rng.uniform(np.log(_SHORTEST), np.log(_LONGEST)))))
 
-    def draw(self, frames: int, rng: np.random.Generator) -> tuple[str, CachedClip]:
-        """A kind of question and a clip for it.
+    def draw(
+        self, frames: int, count: int, rng: np.random.Generator
+    ) -> tuple[list[str], CachedClip]:
+        """A clip, and the kinds of questions to ask about it; the clip is chosen for the first.
 
         Args:
             frames: wished length, encoder frames.
+            count: questions, all of different kinds; fewer where the clip has no more.
             rng: source of all randomness.
         """
         task = draw_task(False, rng)
@@ -60,8 +60,23 @@ class QuestionClips:
             task = draw_task(False, rng)
         voices = _pick(self._groups[task], rng)
         found = [self.clips[_pick(_pick(voices, rng), rng)] for _ in range(_CANDIDATES)]
-        return task, min(found, key=lambda clip: abs(np.log(max(1, clip.frames) / frames)))
+        clip = min(found, key=lambda clip: abs(np.log(max(1, clip.frames) / frames)))
+        tasks = [task]
+        for other in (draw_task(False, rng) for _ in range(count - 1)):
+            if other not in tasks and _answer_of(other, clip):
+                tasks.append(other)
+        return tasks, clip
 
 
-def _pick(choices, rng: np.random.Generator):
+def _answer_of(task: str, clip: CachedClip) -> str:
+    """The answer by which clips of a question are grouped; empty where it can't be asked."""
+    item = clip.utterance
+    if item.question and item.answer:
+        return ""
+    if task in ("language", "voice", "sound"):
+        return clip_label(task, item)
+    return "any" if item.kind == "speech" and item.text else ""
+
+
+def _pick(choices: Sequence[Any], rng: np.random.Generator) -> Any:
     return choices[int(rng.integers(len(choices)))]

@@ -209,3 +209,18 @@ def test_own_questions_are_learned(model, cache):
     own = Utterance("a.wav", text="текст", question="Какая марка?", answer="Лада.")
     turn = clip_turn(own, load_phrasings(), np.random.default_rng(0), 0.0)
     assert (turn.question, turn.answer) == ("Какая марка?", "Лада.")
+
+
+def test_question_batches_ask_and_learn_only_answers(batches, model):
+    tokenizer = model[1].tokenizer
+    made = batches(ask_share=1.0, text_share=0.0, batch_tokens=600)
+    seen = set()
+    for step in range(12):
+        batch = made[step]
+        seen.add(batch["mode"])
+        for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+            answers = tokenizer.decode(labels[labels != -100]).split(tokenizer.eos_token)[:-1]
+            asked = tokenizer.decode(ids).count("<|im_start|>user")
+            assert len(answers) == asked and 1 <= asked <= 3
+            assert all(0 < len(a.split()) <= 2 for a in answers), answers
+    assert seen == {"audio", "pseudo"}
