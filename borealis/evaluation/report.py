@@ -141,9 +141,9 @@ def _times(m: dict[str, Any]) -> str:
 
 
 _HEADERS = {
-    "en": ("Measured", "Must", "Whisper base", "borealis-nano"),
-    "ru": ("Что измерено", "Должно быть", "Whisper base", "borealis-nano"),
-    "both": ("Что измерено · Measured", "Must", "Whisper base", "borealis-nano"),
+    "en": ("Measured", "borealis-nano", "Whisper base", "Must"),
+    "ru": ("Что измерено", "borealis-nano", "Whisper base", "Должно быть"),
+    "both": ("Что измерено · Measured", "borealis-nano", "Whisper base", "Must"),
 }
 _EMPTY = {
     "en": "Nothing has been measured yet.",
@@ -181,7 +181,7 @@ def table(groups: dict[str, dict[str, Any]], language: str) -> str:
         english, russian = row.title
         both = english if english == russian else f"{russian} · {english.removeprefix('· ')}"
         title = {"en": english, "ru": russian, "both": both}[language]
-        cells = (title, local(row.must), local(row.peer), local(row.ours))
+        cells = (title, local(row.ours), local(row.peer), local(row.must))
         out.append("| " + " | ".join(cells) + " |")
     last = max(groups.values(), key=lambda r: r["date"])
     machine = last["machine"]
