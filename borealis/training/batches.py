@@ -15,12 +15,11 @@ from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
 from borealis.data.text import ctc_label_ids
 from borealis.training.features import CachedClip, FeatureCache
+from borealis.training.guides import IGNORE, guides
 from borealis.training.instructions import Turn, chat_turn, clip_turn, question_turn, text_turn
-from borealis.training.pseudo import PseudoAudio
+from borealis.training.pseudo import PseudoAudio, PseudoClip
 from borealis.training.questions import QuestionClips
 from borealis.training.recipe import StageSection
-
-IGNORE = -100
 
 
 @dataclass
@@ -148,7 +147,7 @@ class StepBatches(Dataset):
         # Sentences are sorted, so neighbours have like lengths; long ones are drawn less often.
         centre = int(rng.integers(limit))
         window = sentences[max(0, centre - 200) : centre + 200]
-        clips: list[tuple[np.ndarray, list[Turn], np.ndarray | None]] = []
+        clips: list[tuple[PseudoClip, list[Turn], str]] = []
         used = 0
         while used < stage.batch_tokens:
             text = window[int(rng.integers(len(window)))]
@@ -160,55 +159,41 @@ class StepBatches(Dataset):
             talk = [
                 text_turn(text, self.context.phrasings, rng, share, other) for _ in range(count)
             ]
-            clips.append((clip.posteriors, talk, clip.char_frames))
+            clips.append((clip, talk, text))
             used += len(clip.posteriors) // self.context.config.downsample_factor
             used += _talk_length(talk)
         batch: dict[str, Any] = self._prompts(
-            [talk for _, talk, _ in clips], [len(p) for p, _, _ in clips]
+            [talk for _, talk, _ in clips], [len(c.posteriors) for c, _, _ in clips]
         )
-        width = max(len(p) for p, _, _ in clips)
-        posteriors = np.zeros((len(clips), width, clips[0][0].shape[1]), np.float32)
+        width = max(len(c.posteriors) for c, _, _ in clips)
+        posteriors = np.zeros((len(clips), width, len(self.pseudo.labels) + 1), np.float32)
         mask = np.zeros((len(clips), width), bool)
-        for row, (p, _, _) in enumerate(clips):
-            posteriors[row, : len(p)], mask[row, : len(p)] = p, True
+        for row, (c, _, _) in enumerate(clips):
+            posteriors[row, : len(c.posteriors)] = c.posteriors
+            mask[row, : len(c.posteriors)] = True
         batch |= {
             "mode": "pseudo",
             "posteriors": torch.from_numpy(posteriors),
             "frame_mask": torch.from_numpy(mask),
         }
         if stage.guide_weight:
-            batch["guide"] = self._guides(clips, batch)
+            context = self.context
+            rows = [
+                (row, *guide)
+                for row, (c, talk, text) in enumerate(clips)
+                for guide in guides(
+                    talk,
+                    text,
+                    c.char_frames,
+                    batch["input_ids"][row],
+                    batch["labels"][row],
+                    tokenizer=context.tokenizer,
+                    audio_token_id=context.config.audio_token_id,
+                    factor=context.config.downsample_factor,
+                )
+            ]
+            batch["guide"] = torch.tensor(rows, dtype=torch.long).reshape(-1, 4)
         return batch
-
-    def _guides(
-        self,
-        clips: Sequence[tuple[np.ndarray, list[Turn], np.ndarray | None]],
-        batch: dict[str, torch.Tensor],
-    ) -> torch.Tensor:
-        """For each position that predicts a transcript token, the places it should listen to.
-
-        Returns:
-            `[N, 4]`: row, position of the query, first and last place of its audio tokens.
-        """
-        factor, out = self.context.config.downsample_factor, []
-        tokens = [self.context.config.num_tokens_from_frames(len(p)) for p, _, _ in clips]
-        for row, (_, (turn, *_rest), char_frames) in enumerate(clips):
-            if turn.task != "transcribe" or char_frames is None:
-                continue
-            labels = batch["labels"][row]
-            first = int((labels != IGNORE).nonzero()[0])
-            audio = int(
-                (batch["input_ids"][row] == self.context.config.audio_token_id).nonzero()[0]
-            )
-            coded = self.context.tokenizer(turn.answer, return_offsets_mapping=True)
-            for i, (a, b) in enumerate(coded["offset_mapping"]):
-                if b > a:
-                    span = char_frames[a:b]
-                    low, high = int(span.min()) // factor, int(span.max()) // factor
-                    # One token more: a letter often sounds on into the next 80 ms.
-                    last = min(high + 1, tokens[row] - 1)
-                    out.append((row, first + i - 1, audio + low, audio + last))
-        return torch.tensor(out).reshape(-1, 4)
 
     # ---- recorded audio ----
 

@@ -13,11 +13,19 @@ from borealis.data.text import ctc_text
 
 @dataclass
 class Turn:
-    """One question and its answer; `task` names what kind it is."""
+    """One question and its answer.
+
+    Args:
+        task: what kind of question it is.
+        question: its wording.
+        answer: the right answer.
+        word: the word that is asked about, or that is the answer.
+    """
 
     task: str
     question: str
     answer: str
+    word: str = ""
 
 
 # Chance of each task among the questions about a clip of speech.
@@ -208,7 +216,7 @@ def _word_turn(
         word = words[0] if task == "first_word" else words[-1]
         turn = _answer(task, "", language, phrasings, rng)
     fill = {"word": word, "count": str(len(words))}
-    return Turn(task, turn.question.format(**fill), turn.answer.format(**fill))
+    return Turn(task, turn.question.format(**fill), turn.answer.format(**fill), word)
 
 
 def _present_word(words: list[str], rng: np.random.Generator) -> str:

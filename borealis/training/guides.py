@@ -1,0 +1,115 @@
+"""Guided attention: where in the audio the language model should listen, known for pseudo-audio.
+
+An answer that is spelled out (a transcript, the first word) is heard letter by letter: each
+position that predicts a letter should listen to where that letter sounds. A word that is asked
+about is found letter by letter too: each of its letters in the question should listen to where it
+was said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from borealis.data.text import ctc_text
+from borealis.training.instructions import Turn
+
+IGNORE = -100
+Guide = tuple[int, int, int]  # position that listens, first and last place it should listen to
+
+
+def word_frames(text: str, char_frames: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """The spoken words of `text` with the frame of each letter.
+
+    Args:
+        text: the sentence.
+        char_frames: frame of each character of `text`, int `[chars]`.
+    """
+    words: list[tuple[str, list[int]]] = [("", [])]
+    for char, frame in zip(text, char_frames, strict=True):
+        spoken = ctc_text(char)
+        if not spoken and (char.isspace() or char in "-—–"):
+            words.append(("", []))
+        elif spoken:
+            words[-1] = (words[-1][0] + spoken, [*words[-1][1], int(frame)])
+    return [(word, np.array(frames)) for word, frames in words if word]
+
+
+def guides(
+    talk: Sequence[Turn],
+    text: str,
+    char_frames: np.ndarray,
+    ids: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    tokenizer: Any,
+    audio_token_id: int,
+    factor: int,
+) -> list[Guide]:
+    """What the positions of one conversation about pseudo-audio should listen to.
+
+    Args:
+        talk: the turns, in the order of `ids`.
+        text: the sentence behind the pseudo-audio.
+        char_frames: frame of each character of `text`, int `[chars]`.
+        ids: the conversation `[sequence]`.
+        labels: -100 outside the answers `[sequence]`.
+        tokenizer: the language model's.
+        audio_token_id: id of the placeholder.
+        factor: encoder frames in an audio token.
+    """
+    places = (ids == audio_token_id).nonzero().flatten()
+    audio, count = int(places[0]), len(places)
+    words = word_frames(text, char_frames)
+
+    def span(frames: np.ndarray) -> tuple[int, int]:
+        # One token more: a letter often sounds on into the next 80 ms.
+        last = min(int(frames.max()) // factor + 1, count - 1)
+        return audio + int(frames.min()) // factor, audio + last
+
+    found: list[Guide] = []
+    before = audio + count
+    for turn, (start, end) in zip(talk, _runs(labels), strict=True):
+        if turn.task == "transcribe" and turn.answer == text:
+            for i, (a, b) in enumerate(_offsets(tokenizer, turn.answer)):
+                if b > a:
+                    found.append((start + i - 1, *span(char_frames[a:b])))
+        elif turn.task in ("first_word", "last_word") and words:
+            word, frames = words[0 if turn.task == "first_word" else -1]
+            if word == turn.word:
+                for i, (a, b) in enumerate(_offsets(tokenizer, word)):
+                    found.append((start + i - 1, *span(frames[a:b])))
+        elif turn.task == "word_present":
+            said = [frames for word, frames in words if word == turn.word]
+            asked = _find(ids, tokenizer(turn.word).input_ids, before, start)
+            if len(said) == 1 and asked is not None:
+                # The first letter may be anywhere yet; from the second on the place gets clear.
+                for i, (a, b) in enumerate(_offsets(tokenizer, turn.word)):
+                    if i:
+                        found.append((asked + i, *span(said[0][a : b + 1])))
+        before = end
+    return found
+
+
+def _runs(labels: torch.Tensor) -> list[tuple[int, int]]:
+    """First and one past the last position of each answer."""
+    learned = (labels != IGNORE).int()
+    edges = torch.diff(learned, prepend=learned.new_zeros(1), append=learned.new_zeros(1))
+    starts, ends = (edges == 1).nonzero().flatten(), (edges == -1).nonzero().flatten()
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+def _offsets(tokenizer: Any, text: str) -> list[tuple[int, int]]:
+    return tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+
+
+def _find(ids: torch.Tensor, wanted: Sequence[int], start: int, end: int) -> int | None:
+    """Where `wanted` last stands in `ids[start:end]`; None if a tokenizer joined it to others."""
+    values = ids[start:end].tolist()
+    for place in range(len(values) - len(wanted), -1, -1):
+        if values[place : place + len(wanted)] == list(wanted):
+            return start + place
+    return None
