@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from borealis.errors import BorealisError
+from borealis.evaluation.tasks import CLOSED
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 _NONE = "–"
@@ -99,6 +100,10 @@ def rows(groups: dict[str, dict[str, Any]]) -> list[Row]:
     if questions := groups.get("questions", {}).get("metrics"):
         title = ("questions in unseen wordings, %", "вопросы в новых формулировках, %")
         out.append(Row(title, "75 %", _NONE, _percent(questions["balanced_accuracy"])))
+        closed = [score for task, score in questions["tasks"].items() if task in CLOSED]
+        if closed:
+            title = ("· one answer of a few, on average", "· ответ из нескольких, в среднем")
+            out.append(Row(title, _NONE, _NONE, _percent(sum(closed) / len(closed))))
         for task, score in questions["tasks"].items():
             english, russian = _TASKS.get(task, (task, task))
             out.append(Row((f"· {english}", f"· {russian}"), _NONE, _NONE, _percent(score)))

@@ -63,6 +63,7 @@ def test_table_has_a_row_for_every_number(tmp_path: Path) -> None:
         "| WER / CER, 60 test utterances, % | 25.1 / 7.1 (21.0–29.4) | 20.7 / 5.2 | < 40 % |",
         "| WER / CER, radio, % | 25.1 / 7.1 (21.0–29.4) | – | – |",
         "| questions in unseen wordings, % | 91.3 | – | 75 % |",
+        "| · one answer of a few, on average | 97.0 | – | – |",
         "| · man or woman | 97.0 | – | – |",
         "| parameters | 32.4 M | 74 M | < 45 M |",
         "| 60 s of speech, times real time | 31× | 12× | 10× |",
