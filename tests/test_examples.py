@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -16,13 +16,10 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "examples").glob("*.py")))
-def test_script(script):
-    done = subprocess.run(
-        [sys.executable, f"examples/{script}"],
-        cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert len(done.stdout.strip()) > 20
+def test_script(script, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    runpy.run_path(f"examples/{script}", run_name="__main__")
+    assert len(capsys.readouterr().out.strip()) > 20
 
 
 @pytest.mark.slow
