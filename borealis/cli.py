@@ -79,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         "borealis.model.convert_command",
         "assemble a model or convert a checkpoint",
     )
+    _elsewhere(commands, "serve", "borealis.serving.command", "start the server for many users")
     _demo(commands)
     return parser
 
