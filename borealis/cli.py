@@ -80,6 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         "assemble a model or convert a checkpoint",
     )
     _elsewhere(commands, "serve", "borealis.serving.command", "start the server for many users")
+    _elsewhere(commands, "bench", "borealis.serving.bench", "measure speed under load")
     _demo(commands)
     return parser
 

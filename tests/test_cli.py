@@ -15,7 +15,8 @@ import borealis
 from borealis import cli
 
 COMMANDS = (
-    *("transcribe", "ask", "info", "eval", "data", "train", "convert", "plan", "serve", "demo"),
+    *("transcribe", "ask", "info", "eval", "data", "train", "convert", "plan", "serve", "bench"),
+    "demo",
 )
 
 

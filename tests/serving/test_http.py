@@ -6,7 +6,11 @@ import asyncio
 import base64
 import io
 import json
+import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,7 +20,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import AUDIO
+from tests.conftest import AUDIO, ROOT
 from tests.serving.conftest import needs_vllm
 from tests.serving.server import KEY, Server
 
@@ -179,6 +183,51 @@ def test_chat_with_two_recordings_and_turns(client, recordings, nano) -> None:
 
 def _text(text: str) -> dict[str, str]:
     return {"type": "text", "text": text}
+
+
+# ---- the examples of the pages, and the load test ----
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "client.py"], ["bash", "curl.sh"]], ids=str)
+def test_example(command, server, clips, nano) -> None:
+    program, name = command
+    environment = os.environ | {"OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_API_KEY": KEY}
+    done = subprocess.run(
+        [program, ROOT / "examples" / "serve" / name],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert nano.transcribe(clips[0].audio, num_beams=1).text in done.stdout
+    assert "error" not in done.stdout
+
+
+def test_load_test_writes_a_result_file(server, tmp_path, capsys, monkeypatch) -> None:
+    from borealis.cli import main
+
+    monkeypatch.setenv("VLLM_API_KEY", KEY)
+    target = tmp_path / "serving.json"
+    manifest = AUDIO / "manifest.jsonl"
+    words = ["bench", "serve", manifest, "--url", server.url, "--requests", "8"]
+    words += ["--concurrency", "4", "--local", "nano", "--output", target]
+    assert main([str(word) for word in words]) in (0, None)
+    record = json.loads(target.read_text(encoding="utf-8"))
+    rows = record["metrics"]
+    assert rows["server"]["requests"] == 8
+    assert rows["server"]["failed"] == {}
+    assert rows["server"]["first_token_seconds"]["p50"] <= rows["server"]["latency_seconds"]["p50"]
+    rates = {row["word_error_rate"] for row in rows.values()}
+    assert len(rates) == 1  # the same words by every road
+    assert record["data"]["manifest"]["utterances"] == 6
+    assert str(server.port) not in target.read_text(encoding="utf-8")
+    assert "first token" in capsys.readouterr().out
+
+
+def test_load_test_of_no_server_is_one_line(capsys) -> None:
+    from borealis.cli import main
+
+    words = ["bench", "serve", str(AUDIO / "manifest.jsonl"), "--url", "http://127.0.0.1:9"]
+    assert main(words) == 2
+    assert "Is the server running?" in capsys.readouterr().err
 
 
 # ---- what is closed ----
@@ -345,11 +394,24 @@ def test_malformed_json(body, http) -> None:
     _refused(http.post("/v1/chat/completions", content=body), 400)
 
 
-def test_body_that_lies_about_its_length_or_never_ends(http) -> None:
-    headers = {"Content-Length": str(10**12)}
-    _refused(http.post("/v1/chat/completions", content=b"{}", headers=headers), 413)
-    endless = (bytes(1 << 20) for _ in range(64))
-    _refused(http.post("/v1/audio/transcriptions", content=endless), 413)
+def _raw(server: Server, headers: str, parts: list[bytes]) -> bytes:
+    """The first line of the answer to a request that no decent client would send."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        head = "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: a\r\n"
+        connection.sendall(f"{head}Authorization: Bearer {KEY}\r\n{headers}\r\n\r\n".encode())
+        for part in parts:
+            try:
+                connection.sendall(part)
+            except OSError:  # the server has answered and closed
+                break
+        return connection.recv(100).split(b"\r\n")[0]
+
+
+def test_body_that_lies_about_its_length_or_never_ends(server) -> None:
+    assert b"413" in _raw(server, f"Content-Length: {10**12}", [])
+    chunk = b"%x\r\n" % (1 << 20) + bytes(1 << 20) + b"\r\n"
+    assert b"413" in _raw(server, "Transfer-Encoding: chunked", [chunk] * 8)
+    assert server.healthy()
 
 
 def test_url_is_never_fetched(http) -> None:
