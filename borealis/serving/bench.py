@@ -27,25 +27,19 @@ class BenchError(BorealisError):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `borealis bench`."""
-    parser.description = "Measure speed under load."
-    kinds = parser.add_subparsers(title="what", metavar="WHAT", required=True)
-    serve = kinds.add_parser("serve", help="transcription by a running server")
-    serve.add_argument("manifest", metavar="MANIFEST", help="recordings to send, JSON Lines")
-    serve.add_argument("--url", default="http://127.0.0.1:8000", help="address of the server")
-    serve.add_argument("--api-key", metavar="KEY", help="by default that in VLLM_API_KEY")
-    serve.add_argument("--model", default="nano", help="name the server knows the model by (nano)")
-    serve.add_argument("--concurrency", type=int, default=32, help="requests at once (32)")
-    serve.add_argument("--requests", type=int, help="how many; by default each recording once")
-    serve.add_argument(
+    parser.description = "Measure the speed of a running server under load."
+    parser.add_argument("what", choices=("serve",), help="serve: transcription by a server")
+    parser.add_argument("manifest", metavar="MANIFEST", help="recordings to send, JSON Lines")
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the server")
+    parser.add_argument("--api-key", metavar="KEY", help="by default that in VLLM_API_KEY")
+    parser.add_argument("--model", default="nano", help="the model's name on the server (nano)")
+    parser.add_argument("--concurrency", type=int, default=32, help="requests at once (32)")
+    parser.add_argument("--requests", type=int, help="how many; by default each recording once")
+    parser.add_argument(
         "--local", metavar="CHECKPOINT", help="then the same with transformers in this process"
     )
-    serve.add_argument("--peer", metavar="DIR", help="and with this Whisper (CTranslate2)")
-    serve.add_argument("--output", metavar="FILE", help="write the result file there")
-    serve.set_defaults(work=_serve)
-
-
-def run(args: argparse.Namespace) -> int | None:
-    return args.work(args)
+    parser.add_argument("--peer", metavar="DIR", help="and with this Whisper (CTranslate2)")
+    parser.add_argument("--output", metavar="FILE", help="write the result file there")
 
 
 @dataclass
@@ -187,7 +181,8 @@ def server_report(
     }
 
 
-def _serve(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
+    """Measure, print, and write the result file."""
     from borealis.data.manifest import read_manifest
     from borealis.evaluation import results
 

@@ -27,7 +27,6 @@ class ServingError(BorealisError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `borealis serve`."""
     parser.description = "Start vLLM's OpenAI-compatible server with a Borealis model."
-    parser.epilog = "What follows -- goes to vLLM as it is: borealis serve nano -- --seed 1"
     parser.add_argument(
         "checkpoint",
         nargs="?",
@@ -63,7 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let audio_url fetch from this host; by default from none",
     )
     parser.add_argument("--print", action="store_true", help="print the command and don't start")
-    parser.add_argument("vllm", nargs="*", metavar="FLAG", help="after --: flags of vLLM itself")
+    parser.add_argument(
+        "--vllm",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="FLAG",
+        help="all that follows goes to vLLM as it is: --vllm --seed 1",
+    )
 
 
 @dataclass

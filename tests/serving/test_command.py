@@ -79,7 +79,7 @@ def test_limits_reach_the_front(tiny_config, monkeypatch) -> None:
 
 def test_user_settings_win(tiny_config, monkeypatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    made = plan(tiny_config, "--dtype", "bfloat16", "nano", "--", "--seed", "1")
+    made = plan(tiny_config, "--dtype", "bfloat16", "nano", "--port", "9", "--vllm", "--seed", "1")
     assert made.environment["OMP_NUM_THREADS"] == "1"
     assert value(made, "--dtype") == "bfloat16"
     assert made.flags[-2:] == ["--seed", "1"]
