@@ -14,12 +14,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+import borealis
+from borealis import Borealis
 from tests.conftest import AUDIO, ROOT
 from tests.serving.conftest import needs_vllm
 from tests.serving.server import KEY, Server
@@ -33,10 +37,29 @@ MAX_SECONDS = 600
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Server]:
-    """`borealis serve` with the bundled model and small limits."""
+def tuned(tmp_path_factory) -> tuple[Path, Borealis]:
+    """A folder with a LoRA of the bundled model, and the model with that LoRA merged into it."""
+    peft = pytest.importorskip("peft")
+    folder = tmp_path_factory.mktemp("lora")
+    base = borealis.load("nano")
+    settings = peft.LoraConfig(
+        r=4, lora_alpha=4, target_modules=r".*language_model.*\.(q_proj|v_proj)"
+    )
+    model = peft.get_peft_model(base.model, settings)
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    model.save_pretrained(folder)
+    return folder, Borealis(model.merge_and_unload(), base.processor)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, tuned) -> Iterator[Server]:
+    """`borealis serve` with the bundled model, a LoRA and small limits."""
     log = tmp_path_factory.mktemp("server") / "log.txt"
     options = ("--max-megabytes", "4", "--max-seconds", str(MAX_SECONDS))
+    options += ("--lora", f"ours={tuned[0]}")
     running = Server(log, *options)
     running.start()
     yield running
@@ -134,6 +157,16 @@ def test_stream_of_a_transcript(client, long) -> None:
     assert len(deltas) > 10
     assert "".join(deltas).split() == whole.split()
     assert events[-1].text == whole
+
+
+def test_lora_is_a_model_of_its_own(client, clips, tuned, nano) -> None:
+    merged = tuned[1].transcribe([clip.audio for clip in clips[:3]], num_beams=1)
+    plain = nano.transcribe([clip.audio for clip in clips[:3]], num_beams=1)
+    assert [t.text for t in merged] != [t.text for t in plain]
+    for clip, expected in zip(clips, merged, strict=False):
+        with open(clip.audio, "rb") as file:
+            answer = client.audio.transcriptions.create(model="ours", file=file)
+        assert answer.text == expected.text
 
 
 def test_silence_and_a_hint(http, noise) -> None:
@@ -257,7 +290,7 @@ def test_other_routes_of_vllm_are_closed(http) -> None:
 
 
 def test_models_and_metrics(http, client) -> None:
-    assert [model.id for model in client.models.list()] == ["nano"]
+    assert [model.id for model in client.models.list()] == ["nano", "ours"]
     assert "/" not in json.dumps(http.get("/v1/models").json())
     metrics = http.get("/metrics").text
     assert "vllm:num_requests_running" in metrics
