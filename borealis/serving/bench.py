@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--local", metavar="CHECKPOINT", help="then the same with transformers in this process"
     )
-    parser.add_argument("--peer", metavar="DIR", help="and with this Whisper (CTranslate2)")
+    parser.add_argument("--peer", metavar="DIR", help="and with this Whisper (CTranslate2, int8)")
     parser.add_argument("--output", metavar="FILE", help="write the result file there")
 
 
@@ -218,7 +218,7 @@ def run(args: argparse.Namespace) -> None:
     if args.peer:
         from borealis.evaluation.peer import Whisper
 
-        peer = Whisper(args.peer)
+        peer = Whisper(args.peer, compute_type="int8")
         metrics["peer"] = measure_local(
             sent, lambda clips: [peer.transcribe(clip) for clip in clips], 1
         ) | {"name": peer.name, **peer.describe()}

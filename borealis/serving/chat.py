@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from borealis.audio import SAMPLING_RATE
+from borealis.model.processing import AUDIO_TOKEN, END_OF_AUDIO, START_OF_AUDIO
 from borealis.serving.front import RequestError, parse_json
 
 if TYPE_CHECKING:
@@ -109,7 +110,11 @@ class _TextCheck:
 
 
 def _special_tokens(state: Any) -> list[str]:
-    return list(state.engine_client.renderer.get_tokenizer().all_special_tokens)
+    """Marks of the prompt: the tokenizer's own, and ours whatever it calls them."""
+    tokenizer = state.engine_client.renderer.get_tokenizer()
+    added = [token for token in tokenizer.get_added_vocab() if token.startswith("<|")]
+    ours = (AUDIO_TOKEN, START_OF_AUDIO, END_OF_AUDIO)
+    return sorted({*tokenizer.all_special_tokens, *added, *ours})
 
 
 async def _encoded(part: dict[str, Any], kind: str, front: Front) -> bytes:

@@ -154,6 +154,9 @@ def make_plan(args: argparse.Namespace, path: str, config: Any, machine: Machine
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
     }
+    if config.adapter_type == "ctc":
+        # The newer runner, which vLLM takes on a GPU, has another kind of logits processors.
+        environment["VLLM_USE_V2_MODEL_RUNNER"] = "0"
     if machine.cuda:
         flags += ["--max-num-seqs", str(args.max_num_seqs)] if args.max_num_seqs else []
     else:

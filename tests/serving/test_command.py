@@ -56,7 +56,9 @@ def test_context_holds_the_longest_audio_but_no_more_than_the_model_reads(tiny_c
 
 def test_joint_decoding_only_where_there_is_ctc(tiny_config, ctc_config) -> None:
     assert "--logits-processors" not in plan(tiny_config).flags
-    assert value(plan(ctc_config), "--logits-processors").endswith(":CTCLogitsProcessor")
+    made = plan(ctc_config)
+    assert value(made, "--logits-processors").endswith(":CTCLogitsProcessor")
+    assert made.environment["VLLM_USE_V2_MODEL_RUNNER"] == "0"
 
 
 def test_front_keeps_the_server_closed_by_default(tiny_config) -> None:
