@@ -64,7 +64,7 @@ def test_tokens_of_mixed_lengths_equal_those_of_transformers(
     from vllm import SamplingParams
 
     assert len(mixed) == 32
-    # Sums over thousands of positions differ a little more with the order of adding.
+    # Over thousands of positions a difference of 2.4e-4 was seen, in one token of 24.
     within = [1e-4 if len(clip) < 60 * 16_000 else 5e-4 for clip in mixed]
     requests = [request(TRANSCRIBE, clip) for clip in mixed]
     params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, logprobs=1)

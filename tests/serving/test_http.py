@@ -128,17 +128,21 @@ def test_long_file_loses_and_doubles_nothing(http, long, recordings, nano) -> No
     assert all(s["avg_logprob"] < 0 for s in answer["segments"])
 
 
-def test_formats(http, long) -> None:
+def test_formats(http, recordings) -> None:
+    two_parts = encoded(np.concatenate(recordings[:3]))
+
     def post(wanted: str) -> Any:
         form = {"model": "nano", "response_format": wanted, "temperature": "0"}
-        answer = http.post("/v1/audio/transcriptions", files={"file": long}, data=form)
+        answer = http.post("/v1/audio/transcriptions", files={"file": two_parts}, data=form)
         assert answer.status_code == 200
         return answer
 
     text = post("json").json()["text"]
-    assert post("text").text == text
-    assert post("text").headers["content-type"] == "text/plain; charset=utf-8"
+    plain = post("text")
+    assert plain.text == text
+    assert plain.headers["content-type"] == "text/plain; charset=utf-8"
     srt, vtt = post("srt").text, post("vtt").text
+    assert srt.count("-->") == vtt.count("-->") > 1
     assert srt.startswith("1\n00:00:00,000 --> ")
     assert vtt.startswith("WEBVTT\n\n00:00:00.000 --> ")
     for subtitles in (srt, vtt):
