@@ -79,6 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
         "borealis.model.convert_command",
         "assemble a model or convert a checkpoint",
     )
+    _elsewhere(commands, "serve", "borealis.serving.command", "start the server for many users")
+    _elsewhere(commands, "bench", "borealis.serving.bench", "measure speed under load")
     _demo(commands)
     return parser
 
