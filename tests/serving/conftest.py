@@ -10,12 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
 
 import borealis
+from borealis import Borealis
 from borealis.checkpoints import resolve_checkpoint
+from tests.serving.server import KEY, Server, encoded
 
 # Before vLLM is imported: an engine in this process, little memory, no reports to its makers.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -87,3 +90,57 @@ def reference() -> Callable[..., tuple[list[int], list[float]]]:
         return ids, scores
 
     return run
+
+
+# ---- the server over HTTP ----
+
+
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory) -> tuple[Path, Borealis]:
+    """A folder with a LoRA of the bundled model, and the model with that LoRA merged into it."""
+    peft = pytest.importorskip("peft")
+    folder = tmp_path_factory.mktemp("lora")
+    base = borealis.load("nano")
+    settings = peft.LoraConfig(
+        r=4, lora_alpha=4, target_modules=r".*language_model.*\.(o_proj|down_proj)"
+    )
+    model = peft.get_peft_model(base.model, settings)
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=1.0)
+    model.save_pretrained(folder)
+    return folder, Borealis(model.merge_and_unload(), base.processor)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, tuned) -> Iterator[Server]:
+    """`borealis serve` with the bundled model, a LoRA and small limits."""
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    options = ("--max-megabytes", "4", "--max-seconds", "600")
+    options += ("--lora", f"ours={tuned[0]}")
+    running = Server(log, *options)
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def http(server) -> Iterator[Any]:
+    """A client with the key."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with httpx.Client(base_url=server.url, headers=headers, timeout=300) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def client(server) -> Any:
+    """OpenAI's own client."""
+    openai = pytest.importorskip("openai")
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY, max_retries=0, timeout=300)
+
+
+@pytest.fixture(scope="session")
+def long(recordings) -> bytes:
+    """All recordings joined, half a minute and more, as FLAC."""
+    return encoded(np.concatenate(recordings))

@@ -1,7 +1,9 @@
-"""A `borealis serve` in a process of its own, for the HTTP tests."""
+"""A `borealis serve` in a process of its own, for the HTTP tests, and what they send it."""
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import signal
 import socket
@@ -9,10 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
+import soundfile
 
 KEY = "a-key-of-the-tests"
+ASK = "Какое слово первое?"
 STARTUP_SECONDS = 400
 
 
@@ -83,3 +89,23 @@ class Server:
 
     def tail(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
+
+
+# ---- what is sent ----
+
+
+def encoded(audio: np.ndarray, rate: int = 16_000, kind: str = "FLAC", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, audio, rate, format=kind, **options)
+    return buffer.getvalue()
+
+
+def audio_part(data: bytes, kind: str = "flac") -> dict[str, Any]:
+    value = {"data": base64.b64encode(data).decode(), "format": kind}
+    return {"type": "input_audio", "input_audio": value}
+
+
+def chat(*parts: dict[str, Any] | str, **options: Any) -> dict[str, Any]:
+    """The body of a chat request; strings are text parts."""
+    content = [{"type": "text", "text": p} if isinstance(p, str) else p for p in parts]
+    return {"model": "nano", "messages": [{"role": "user", "content": content}]} | options

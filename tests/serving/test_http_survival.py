@@ -1,0 +1,84 @@
+"""Many clients, clients that leave, and a server that dies: the last of the HTTP tests."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import AUDIO
+from tests.serving.conftest import needs_vllm
+from tests.serving.server import KEY, Server
+
+pytestmark = [needs_vllm, pytest.mark.slow]
+
+
+async def _post(client: Any, path: Any) -> str:
+    files = {"file": path.read_bytes()}
+    answer = await client.post("/v1/audio/transcriptions", files=files)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["text"]
+
+
+def _async_client(server: Server) -> Any:
+    limits = httpx.Limits(max_connections=100)
+    headers = {"Authorization": f"Bearer {KEY}"}
+    return httpx.AsyncClient(base_url=server.url, headers=headers, timeout=600, limits=limits)
+
+
+def test_64_clients_at_once(server, clips, nano) -> None:
+    paths = [AUDIO / clip.audio for clip in clips]
+    expected = [t.text for t in nano.transcribe(list(map(str, paths)), num_beams=1)]
+
+    async def run() -> list[str]:
+        async with _async_client(server) as client:
+            return await asyncio.gather(*(_post(client, paths[i % len(paths)]) for i in range(64)))
+
+    answers = asyncio.run(run())
+    assert answers == [expected[i % len(paths)] for i in range(64)]
+
+
+def test_clients_that_leave_disturb_nobody(server, clips, long, nano) -> None:
+    paths = [AUDIO / clip.audio for clip in clips]
+    expected = [t.text for t in nano.transcribe(list(map(str, paths)), num_beams=1)]
+
+    async def leave(client: Any, stream: bool) -> None:
+        form = {"stream": "true"} if stream else {}
+        request = ("POST", "/v1/audio/transcriptions")
+        try:
+            async with asyncio.timeout(1.0):
+                async with client.stream(*request, files={"file": long}, data=form) as answer:
+                    async for _ in answer.aiter_lines():
+                        return  # the first piece, and away
+        except TimeoutError:
+            pass
+
+    async def run() -> list[str]:
+        async with _async_client(server) as client:
+            leavers = [leave(client, stream) for stream in (True, False) * 4]
+            answers = asyncio.gather(*(_post(client, path) for path in paths))
+            await asyncio.gather(*leavers)
+            return await answers
+
+    assert asyncio.run(run()) == expected
+    # What the leavers asked for isn't worked on any more.
+    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {KEY}"}) as client:
+        for _ in range(100):
+            metrics = client.get("/metrics").text
+            lines = [x for x in metrics.splitlines() if x.startswith("vllm:num_requests_running")]
+            if all(line.endswith(" 0.0") for line in lines):
+                break
+        assert lines and all(line.endswith(" 0.0") for line in lines)
+
+
+def test_killed_and_started_again(server, http, speech) -> None:
+    files = {"file": speech.read_bytes()}
+    before = http.post("/v1/audio/transcriptions", files=files).json()["text"]
+    server.stop(signal.SIGKILL)
+    with pytest.raises(httpx.TransportError):
+        http.post("/v1/audio/transcriptions", files=files)
+    server.start()
+    assert http.post("/v1/audio/transcriptions", files=files).json()["text"] == before
