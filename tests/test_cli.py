@@ -14,7 +14,19 @@ import soundfile
 import borealis
 from borealis import cli
 
-COMMANDS = ("transcribe", "ask", "info", "eval", "data", "train", "convert", "plan", "demo")
+COMMANDS = (
+    "transcribe",
+    "ask",
+    "info",
+    "eval",
+    "data",
+    "train",
+    "convert",
+    "plan",
+    "demo",
+    "export",
+    "push",
+)
 
 
 @pytest.fixture
