@@ -2,12 +2,14 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# vLLM asks for other versions of numba and fastapi than the rest, so it has an environment of its own.
+SERVE := .venv-serve
 export HF_HUB_OFFLINE ?= 1
 export GRADIO_ANALYTICS_ENABLED := False
 export NO_MKDOCS_2_WARNING := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test chromium check lint types docs site train-nano bench results lock clean
+.PHONY: help demo serve test chromium check lint types docs site train-nano bench results lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -24,8 +26,19 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: $(VENV)/.installed ## the live demo with the bundled model, on http://127.0.0.1:7860
 	$(BIN)/borealis demo
 
-test: $(VENV)/.installed chromium lint types ## everything: style, types, all tests, documentation
+$(SERVE)/.installed: requirements-serve.lock pyproject.toml
+	$(PYTHON) -m venv --clear $(SERVE)
+	$(SERVE)/bin/pip install --quiet --no-deps -r requirements-serve.lock
+	$(SERVE)/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+serve: $(SERVE)/.installed ## the server for many users (vLLM) with the bundled model, on port 8000
+	$(SERVE)/bin/borealis serve
+
+# Without vLLM the tests of tests/serving are skipped, so they are run once more where it is.
+test: $(VENV)/.installed $(SERVE)/.installed chromium lint types ## everything: style, types, all tests, documentation
 	$(BIN)/python -m pytest
+	$(SERVE)/bin/python -m pytest tests/serving
 	$(MAKE) docs
 
 # The browser tests need Chromium; without it they are skipped, and say so.
@@ -70,4 +83,4 @@ lock: ## resolve requirements.lock anew
 	  build/lock/bin/pip freeze --exclude-editable | sed -E 's/ @ .*//; s/[+]cpu$$//; s/^torch$$/torch==2.13.0/'; } > requirements.lock
 
 clean: ## remove what was built (not data or runs)
-	rm -rf $(VENV) site build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(SERVE) site build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -88,6 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
     _elsewhere(commands, "export", export, "make a folder of a trained model that can be published")
     push = "borealis.training.push_command"
     _elsewhere(commands, "push", push, "upload such a folder to the hub")
+    _elsewhere(commands, "serve", "borealis.serving.command", "start the server for many users")
+    _elsewhere(commands, "bench", "borealis.serving.bench", "measure speed under load")
     _demo(commands)
     return parser
 

@@ -15,17 +15,8 @@ import borealis
 from borealis import cli
 
 COMMANDS = (
-    "transcribe",
-    "ask",
-    "info",
-    "eval",
-    "data",
-    "train",
-    "convert",
-    "plan",
-    "demo",
-    "export",
-    "push",
+    *("transcribe", "ask", "info", "eval", "data", "train", "convert", "plan", "serve", "bench"),
+    *("export", "push", "demo"),
 )
 
 

@@ -46,9 +46,12 @@ class Whisper:
     Args:
         folder: CTranslate2 checkpoint (`model.bin`, `config.json`, `tokenizer.json`).
         threads: of the processor; 0 is the library's default.
+        compute_type: precision, `float32` or `int8`.
     """
 
-    def __init__(self, folder: str | Path, *, threads: int = 0) -> None:
+    def __init__(
+        self, folder: str | Path, *, threads: int = 0, compute_type: str = "float32"
+    ) -> None:
         folder = Path(folder)
         if not (folder / "model.bin").is_file():
             raise PeerError(
@@ -62,8 +65,9 @@ class Whisper:
                 "The peer needs faster-whisper, which isn't installed: pip install faster-whisper."
             ) from None
         self.name = f"Whisper ({folder.name})"
+        self.compute_type = compute_type
         self.model = WhisperModel(
-            str(folder), device="cpu", compute_type="float32", cpu_threads=threads
+            str(folder), device="cpu", compute_type=compute_type, cpu_threads=threads
         )
 
     def transcribe(self, clip: np.ndarray, *, language: str = "ru") -> str:
@@ -87,7 +91,7 @@ class Whisper:
         return {
             "name": self.name,
             "engine": "faster-whisper",
-            "compute_type": "float32",
+            "compute_type": self.compute_type,
             "beam_size": 1,
             "window_seconds": 30,
         }

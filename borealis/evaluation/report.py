@@ -115,6 +115,8 @@ def rows(groups: dict[str, dict[str, Any]]) -> list[Row]:
         title = ("60 s of speech, times real time", "60 с речи, быстрее реального времени")
         peer = _times(speed["peer"]) if "peer" in speed else _NONE
         out.append(Row(title, "10×", peer, _times(speed)))
+    if serving := groups.get("serving", {}).get("metrics"):
+        out.append(_serving(serving))
     if commands := groups.get("commands", {}).get("metrics"):
         for key, what, must in (
             ("transcribe", ("a 5 s file, whole process", "файл 5 с, весь процесс"), "< 8 s"),
@@ -127,6 +129,20 @@ def rows(groups: dict[str, dict[str, Any]]) -> list[Row]:
         title = ("install by the lock, fresh venv", "установка по lock-файлу в чистое окружение")
         out.append(Row(title, "< 6 min", _NONE, f"{install['seconds'] / 60:.1f} min"))
     return out
+
+
+def _serving(metrics: dict[str, Any]) -> Row:
+    """Speed of the server under load; it should be thrice that of transformers, one at a time."""
+    server, alone = metrics["server"], metrics.get("transformers_one_at_a_time")
+    count = server["concurrency"]
+    title = (
+        f"server, {count} requests at once, times real time",
+        f"сервер, запросов сразу: {count}, быстрее реального времени",
+    )
+    speed = "audio_seconds_per_second"
+    must = f"{3 * alone[speed]:.0f}×" if alone else _NONE
+    peer = f"{metrics['peer'][speed]:.0f}×" if "peer" in metrics else _NONE
+    return Row(title, must, peer, f"{server[speed]:.0f}×")
 
 
 def _percent(value: float) -> str:

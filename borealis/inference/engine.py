@@ -22,7 +22,7 @@ from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 
 # Quieter than this (RMS of the loudest 100 ms) nobody speaks; the model isn't asked.
 SILENCE_DB = -60.0
-_TRANSCRIBE = {"ru": "Запиши речь.", "en": "Transcribe the speech."}
+TRANSCRIBE_PROMPTS = {"ru": "Запиши речь.", "en": "Transcribe the speech."}
 # Fast speech has about 20 letters a second, and a token is a letter at least; a bound keeps loops
 # short.
 _TOKENS_PER_SECOND = 25
@@ -170,7 +170,7 @@ class Borealis:
             AudioError: a recording can't be read.
             PromptError: an argument is out of range.
         """
-        if language is not None and language not in _TRANSCRIBE:
+        if language is not None and language not in TRANSCRIBE_PROMPTS:
             raise PromptError(f"language is {language!r}; give 'ru', 'en' or nothing.")
         if batch_size < 1:
             raise PromptError(f"batch_size is {batch_size}; it must be 1 or more.")
@@ -187,7 +187,7 @@ class Borealis:
                 f"max_segment_seconds is {max_segment_seconds}; it must be 1 or more."
             )
         many = isinstance(audio, list)
-        prompt = _TRANSCRIBE[language or "ru"]
+        prompt = TRANSCRIBE_PROMPTS[language or "ru"]
         longest = max_segment_seconds or getattr(self.model.config, "max_segment_seconds", 30.0)
         clips = [load_audio(item) for item in (audio if many else [audio])]
         parts = [split_at_silence(clip, max_seconds=longest) for clip in clips]
@@ -345,8 +345,7 @@ class Borealis:
     ) -> list[int]:
         """Longest answer of each row in tokens; by default by the length of its audio."""
         if max_new_tokens is None:
-            seconds = [sum(len(clip) for clip in row) / SAMPLING_RATE for row in clips]
-            return [16 + round(s * _TOKENS_PER_SECOND) for s in seconds]
+            return [transcript_budget(sum(map(len, row))) for row in clips]
         if max_new_tokens < 1:
             raise PromptError(f"max_new_tokens is {max_new_tokens}; it must be 1 or more.")
         return [max_new_tokens] * len(clips)
@@ -444,6 +443,11 @@ class Borealis:
         thread.join()
         if failures:
             raise failures[0]
+
+
+def transcript_budget(num_samples: int) -> int:
+    """Longest transcript of a clip of `num_samples` samples, in tokens."""
+    return 16 + round(num_samples / SAMPLING_RATE * _TOKENS_PER_SECOND)
 
 
 def _device(name: str | torch.device | None) -> torch.device:

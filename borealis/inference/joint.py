@@ -67,6 +67,7 @@ class CTCPrefixScore(LogitsProcessor):
         probs = probs.masked_fill(over[..., None], _LOW)
         probs[..., 0] = probs[..., 0].masked_fill(over, 0.0)
         self.log_probs, self.labels = probs, labels.to(probs.device)
+        self.probs = probs.exp()
         self.eos_token_id, self.weight = eos_token_id, weight
         self.space = int(self.labels[self.labels > 0].min())  # the space is the first class
         # States by prefix of tokens: (ends in a letter, ends in blank, score, last class).
@@ -112,12 +113,17 @@ class CTCPrefixScore(LogitsProcessor):
     def _gains(self, rows: list[_State], beams: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Log probability that each class comes next, and that nothing does."""
         probs = self.log_probs.repeat_interleave(beams, 0) if beams > 1 else self.log_probs
+        clips, frames, classes = self.probs.shape
         letter = torch.stack([s.letter for s in rows])
         blank = torch.stack([s.blank for s in rows])
         start = torch.tensor([0.0 if s.last == 0 else _NEVER for s in rows], device=probs.device)
         either = torch.logaddexp(letter, blank)
         before = torch.cat([start[:, None], either[:, :-1]], 1)  # [rows, T]
-        psi = torch.logsumexp(before[..., None] + probs, 1)  # [rows, classes]
+        # log-sum-exp over frames of before + log_probs as a product of matrices. What the shift by
+        # the largest term loses lies far below the floor of a gain.
+        largest = before.amax(1, keepdim=True)
+        arrived = (before - largest).exp().view(clips, beams, frames)
+        psi = (arrived @ self.probs).view(clips * beams, classes).log() + largest
         # The same letter again needs a blank between.
         only_blank = torch.cat([start[:, None], blank[:, :-1]], 1)
         last = torch.tensor([s.last for s in rows], device=probs.device)

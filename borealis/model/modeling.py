@@ -55,21 +55,15 @@ class BorealisPreTrainedModel(PreTrainedModel):
             init.zeros_(module.sound[-1].weight)
 
 
-class BorealisModel(BorealisPreTrainedModel):
-    """Both towers and the adapter, without the output layer."""
+class AudioEncoding:
+    """Log-mel windows -> audio tokens, for whatever holds a config, an audio tower and an adapter.
 
-    def __init__(self, config: BorealisConfig) -> None:
-        super().__init__(config)
-        self.audio_tower = BorealisAudioTower(config.audio_config)
-        self.adapter = ADAPTERS[config.adapter_type](config)
-        self.language_model = AutoModel.from_config(config.text_config)
-        self.post_init()
+    `BorealisModel` and the model class of the vLLM plugin share it.
+    """
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.language_model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.language_model.set_input_embeddings(value)
+    config: BorealisConfig
+    audio_tower: Any
+    adapter: Any
 
     def encode_audio(
         self, input_features: torch.Tensor, num_samples: torch.Tensor
@@ -120,6 +114,23 @@ class BorealisModel(BorealisPreTrainedModel):
             device=mask.device,
         )
         return torch.arange(num_tokens, device=mask.device)[None] < lengths[:, None]
+
+
+class BorealisModel(AudioEncoding, BorealisPreTrainedModel):
+    """Both towers and the adapter, without the output layer."""
+
+    def __init__(self, config: BorealisConfig) -> None:
+        super().__init__(config)
+        self.audio_tower = BorealisAudioTower(config.audio_config)
+        self.adapter = ADAPTERS[config.adapter_type](config)
+        self.language_model = AutoModel.from_config(config.text_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
 
     def get_audio_features(
         self, input_features: torch.Tensor, num_samples: torch.Tensor, **kwargs: Any

@@ -183,3 +183,18 @@ def test_benchmark_writes_files_that_the_table_reads(
 def test_benchmark_says_what_is_wrong(arguments: list[str], says: str, capsys) -> None:
     assert benchmark.main(arguments) == 2
     assert says in capsys.readouterr().err
+
+
+def test_server_should_be_thrice_as_fast_as_transformers_alone() -> None:
+    speed = "audio_seconds_per_second"
+    metrics = {
+        "server": {"concurrency": 32, speed: 61.2},
+        "transformers_one_at_a_time": {speed: 12.3},
+        "peer": {speed: 8.9},
+    }
+    record = {"metrics": metrics, "date": "2026-11-24", "commit": "abc"}
+    (row,) = report.rows({"serving": record})
+    assert (row.must, row.peer, row.ours) == ("37×", "9×", "61×")
+    del metrics["transformers_one_at_a_time"], metrics["peer"]
+    (row,) = report.rows({"serving": record})
+    assert (row.must, row.peer) == ("–", "–")

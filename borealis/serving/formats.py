@@ -1,0 +1,95 @@
+"""A transcript in the forms of OpenAI's API: JSON, text, subtitles."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
+
+
+@dataclass
+class Part:
+    """A stretch of a recording as it was decoded.
+
+    Args:
+        start: seconds from the beginning of the recording.
+        end: the same.
+        text: what is said; empty where nobody speaks.
+        tokens: ids of the text.
+        average_log_prob: mean log-probability the language model gave them.
+    """
+
+    start: float
+    end: float
+    text: str = ""
+    tokens: list[int] = field(default_factory=list)
+    average_log_prob: float = 0.0
+
+
+def join(parts: Sequence[Part]) -> str:
+    """The whole text, as `borealis transcribe` writes it."""
+    return " ".join(part.text for part in parts if part.text)
+
+
+def as_json(parts: Sequence[Part], seconds: float) -> dict[str, Any]:
+    usage = {"type": "duration", "seconds": math.ceil(seconds)}
+    return {"text": join(parts), "usage": usage}
+
+
+def as_verbose_json(
+    parts: Sequence[Part], seconds: float, language: str | None, temperature: float
+) -> dict[str, Any]:
+    """With segments; `no_speech_prob` is null, because the model has no such estimate."""
+    spoken = [part for part in parts if part.text]
+    segments = [
+        {
+            "id": number,
+            "seek": round(part.start * 100),
+            "start": part.start,
+            "end": part.end,
+            "text": part.text,
+            "tokens": part.tokens,
+            "temperature": temperature,
+            "avg_logprob": part.average_log_prob,
+            "compression_ratio": _compression(part.text),
+            "no_speech_prob": None,
+        }
+        for number, part in enumerate(spoken)
+    ]
+    head = {"task": "transcribe", "language": language, "duration": round(seconds, 2)}
+    return head | as_json(parts, seconds) | {"segments": segments}
+
+
+def as_srt(parts: Sequence[Part]) -> str:
+    return "".join(
+        f"{number}\n{_clock(part.start, ',')} --> {_clock(part.end, ',')}\n{part.text}\n\n"
+        for number, part in enumerate((p for p in parts if p.text), 1)
+    )
+
+
+def as_vtt(parts: Sequence[Part]) -> str:
+    # The arrow would end a cue's text; nothing that the model writes has one, but it may learn to.
+    cues = (
+        f"{_clock(part.start, '.')} --> {_clock(part.end, '.')}\n"
+        f"{part.text.replace('-->', '->')}\n\n"
+        for part in parts
+        if part.text
+    )
+    return "WEBVTT\n\n" + "".join(cues)
+
+
+def _clock(seconds: float, point: str) -> str:
+    thousandths = round(seconds * 1000)
+    minutes, rest = divmod(thousandths, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{rest // 1000:02}{point}{rest % 1000:03}"
+
+
+def _compression(text: str) -> float:
+    """How much shorter zlib makes it; text that repeats itself has a high value."""
+    data = text.encode()
+    return round(len(data) / len(zlib.compress(data)), 3)

@@ -1,0 +1,116 @@
+"""Joint decoding inside vLLM: what CTC heard, and the logits processor that listens to it.
+
+A transcription request carries a number of its own, `clip_key`, twice: with the audio, so that the
+model leaves its CTC log probabilities under that number, and in `SamplingParams.extra_args`, so
+that this logits processor finds them. Both live in the same worker process.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
+from vllm.v1.sample.logits_processor.builtin import process_dict_updates
+
+from borealis.inference.joint import CTCPrefixScore, token_labels
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+    from vllm.config import VllmConfig
+
+# 30 s of audio are 1,500 frames of some 70 classes: 0.4 MB. Clips stay until newer ones push them
+# out, because a request that vLLM takes out of the batch may come back without a new encoding.
+_BYTES_KEPT = 128 * 2**20
+
+
+class HeardClips:
+    """CTC log probabilities `[T, num_classes]` by clip key; the oldest make room for new ones."""
+
+    def __init__(self, limit: int = _BYTES_KEPT) -> None:
+        self.limit, self._held = limit, 0
+        self._clips: OrderedDict[int, torch.Tensor] = OrderedDict()
+
+    def put(self, key: int, log_probs: torch.Tensor) -> None:
+        old = self._clips.pop(key, None)
+        self._clips[key] = log_probs
+        self._held += log_probs.nbytes - (0 if old is None else old.nbytes)
+        while self._held > self.limit and len(self._clips) > 1:
+            self._held -= self._clips.popitem(last=False)[1].nbytes
+
+    def get(self, key: int) -> torch.Tensor | None:
+        return self._clips.get(key)
+
+
+# The model and the logits processor are built by vLLM, apart from each other, in one process.
+HEARD = HeardClips()
+
+
+class _Request:
+    """One request of the batch: its clip, its weight and the tokens it has so far."""
+
+    def __init__(self, key: int, weight: float, tokens: list[int]) -> None:
+        self.key, self.weight, self.tokens = key, weight, tokens
+        self.score: CTCPrefixScore | None = None
+
+
+class CTCLogitsProcessor(LogitsProcessor):
+    """Adds CTC prefix scores to next-token scores, as `borealis.inference.joint` does.
+
+    Requests without `clip_key` in `extra_args` are left alone.
+    """
+
+    @classmethod
+    def validate_params(cls, sampling_params: SamplingParams) -> None:
+        extra = sampling_params.extra_args or {}
+        weight = extra.get("ctc_weight", 0.0)
+        if not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
+            raise ValueError(f"ctc_weight is {weight!r}; it must be between 0 and 1.")
+
+    def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:
+        from vllm.tokenizers import cached_tokenizer_from_config
+
+        config = vllm_config.model_config.hf_config
+        tokenizer = cached_tokenizer_from_config(vllm_config.model_config)
+        self.labels = token_labels(tokenizer, config.ctc_labels, config.text_config.vocab_size).to(
+            device
+        )
+        self.eos_token_id = tokenizer.eos_token_id
+        self.requests: dict[int, _Request] = {}
+
+    def is_argmax_invariant(self) -> bool:
+        return False
+
+    def update_state(self, batch_update: BatchUpdate | None) -> None:
+        process_dict_updates(self.requests, batch_update, _new_request)
+
+    def apply(self, logits: torch.Tensor) -> torch.Tensor:
+        """Change the rows of transcription requests of `logits` `[requests, vocab_size]`."""
+        for row, request in list(self.requests.items()):
+            if request.score is None:
+                heard = HEARD.get(request.key)
+                if heard is None:
+                    logging.getLogger(__name__).warning(
+                        "No CTC scores are left for a clip; its request is decoded without them."
+                    )
+                    del self.requests[row]
+                    continue
+                request.score = self._scorer(heard, request.weight)
+            tokens = torch.tensor([request.tokens], dtype=torch.long)
+            vocabulary = len(self.labels)
+            logits[row, :vocabulary] = request.score(tokens, logits[row : row + 1, :vocabulary])[0]
+        return logits
+
+    def _scorer(self, heard: torch.Tensor, weight: float) -> CTCPrefixScore:
+        lengths = torch.tensor([heard.shape[0]], device=heard.device)
+        return CTCPrefixScore(heard[None], lengths, self.labels, self.eos_token_id, weight)
+
+
+def _new_request(
+    params: SamplingParams, prompt: list[int] | None, output: list[int]
+) -> _Request | None:
+    extra: dict[str, Any] = params.extra_args or {}
+    key, weight = extra.get("clip_key", 0), extra.get("ctc_weight", 0.0)
+    return _Request(int(key), float(weight), output) if key and weight else None

@@ -1,0 +1,123 @@
+"""`borealis serve`: the flags it chooses, and what it refuses before anything is loaded."""
+
+import argparse
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from borealis.serving.command import Machine, Plan, ServingError, add_arguments, make_plan
+from borealis.serving.settings import VARIABLE, Settings
+
+CPU = Machine(cuda=False, cores=2, memory=24 * 2**30)
+GPU = Machine(cuda=True, cores=16, memory=128 * 2**30)
+
+
+def plan(config, *words: str, machine: Machine = CPU) -> Plan:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return make_plan(parser.parse_args(words), "/models/x", config, machine)
+
+
+def value(made: Plan, flag: str) -> str:
+    return made.flags[made.flags.index(flag) + 1]
+
+
+@pytest.fixture
+def ctc_config(make_tiny):
+    return make_tiny("ctc")[0].config
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch) -> None:
+    for name in ("VLLM_API_KEY", "VLLM_CPU_KVCACHE_SPACE", "OMP_NUM_THREADS", VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_processor_and_gpu_get_their_own_flags(tiny_config) -> None:
+    on_cpu, on_gpu = plan(tiny_config), plan(tiny_config, machine=GPU)
+    assert (value(on_cpu, "--dtype"), value(on_gpu, "--dtype")) == ("float32", "bfloat16")
+    assert "--enforce-eager" in on_cpu.flags
+    assert "--enforce-eager" not in on_gpu.flags
+    assert on_cpu.environment["VLLM_CPU_KVCACHE_SPACE"] == "6"
+    assert on_cpu.environment["OMP_NUM_THREADS"] == "2"
+    assert "VLLM_CPU_KVCACHE_SPACE" not in on_gpu.environment
+
+
+def test_context_holds_the_longest_audio_but_no_more_than_the_model_reads(tiny_config) -> None:
+    assert value(plan(tiny_config), "--max-model-len") == "4096"
+    tiny_config.max_audio_seconds, before = 60.0, tiny_config.max_audio_seconds
+    try:
+        assert value(plan(tiny_config), "--max-model-len") == str(750 + 1024)
+    finally:
+        tiny_config.max_audio_seconds = before
+
+
+def test_joint_decoding_only_where_there_is_ctc(tiny_config, ctc_config) -> None:
+    assert "--logits-processors" not in plan(tiny_config).flags
+    made = plan(ctc_config)
+    assert value(made, "--logits-processors").endswith(":CTCLogitsProcessor")
+    assert made.environment["VLLM_USE_V2_MODEL_RUNNER"] == "0"
+
+
+def test_front_keeps_the_server_closed_by_default(tiny_config) -> None:
+    made = plan(tiny_config)
+    assert value(made, "--host") == "127.0.0.1"
+    assert value(made, "--middleware") == "borealis.serving.front.Front"
+    assert value(made, "--allowed-origins") == "[]"
+    assert json.loads(made.environment[VARIABLE]) == {
+        "max_bytes": 25 * 2**20,
+        "max_seconds": 3600,
+        "media_domains": [],
+    }
+
+
+def test_limits_reach_the_front(tiny_config, monkeypatch) -> None:
+    words = ("--max-megabytes", "7", "--max-seconds", "90", "--allow-media-domain", "example.org")
+    monkeypatch.setenv(VARIABLE, plan(tiny_config, *words).environment[VARIABLE])
+    assert Settings.from_environment() == Settings(7 * 2**20, 90.0, ("example.org",))
+
+
+def test_user_settings_win(tiny_config, monkeypatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    made = plan(tiny_config, "--dtype", "bfloat16", "nano", "--port", "9", "--vllm", "--seed", "1")
+    assert made.environment["OMP_NUM_THREADS"] == "1"
+    assert value(made, "--dtype") == "bfloat16"
+    assert made.flags[-2:] == ["--seed", "1"]
+
+
+def test_printed_command_has_no_key_and_can_be_pasted(tiny_config) -> None:
+    made = plan(tiny_config, "--api-key", "secret-key")
+    assert "secret-key" not in str(made)
+    words = shlex.split(str(made))
+    assert words[len(made.environment) :] == ["vllm", "serve", *made.flags]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--host", "0.0.0.0"), "VLLM_API_KEY"),
+        (("--host", "::"), "VLLM_API_KEY"),
+        (("--port", "70000"), "port"),
+        (("--max-seconds", "0"), "--max-seconds"),
+        (("--lora", "mine"), "NAME=DIR"),
+        (("--lora", "mine=/nowhere"), "adapter_config.json"),
+    ],
+)
+def test_refuses(tiny_config, words, says) -> None:
+    with pytest.raises(ServingError, match=says):
+        plan(tiny_config, *words)
+
+
+def test_network_is_allowed_with_a_key(tiny_config, monkeypatch) -> None:
+    plan(tiny_config, "--host", "0.0.0.0", "--api-key", "k")
+    monkeypatch.setenv("VLLM_API_KEY", "k")
+    plan(tiny_config, "--host", "0.0.0.0")
+
+
+def test_lora_rank_is_the_next_that_vllm_knows(tiny_config, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"r": 12}')
+    made = plan(tiny_config, "--lora", f"mine={tmp_path}")
+    assert value(made, "--max-lora-rank") == "16"
+    assert value(made, "--lora-modules") == f"mine={tmp_path}"
