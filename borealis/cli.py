@@ -49,6 +49,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser that may learn its options from a module, imported when the command is chosen."""
 
     module = ""
+    intermixed = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self.module:
@@ -56,6 +57,10 @@ class _Parser(argparse.ArgumentParser):
             self.module = ""
             command.add_arguments(self)
             self.set_defaults(run=command.run)
+            self.intermixed = getattr(command, "INTERMIXED", False)
+        if self.intermixed:  # words may stand between and after options
+            self.intermixed = False
+            return self.parse_known_intermixed_args(args, namespace)
         return super().parse_known_args(args, namespace)
 
 
@@ -79,6 +84,10 @@ def build_parser() -> argparse.ArgumentParser:
         "borealis.model.convert_command",
         "assemble a model or convert a checkpoint",
     )
+    export = "borealis.training.export_command"
+    _elsewhere(commands, "export", export, "make a folder of a trained model that can be published")
+    push = "borealis.training.push_command"
+    _elsewhere(commands, "push", push, "upload such a folder to the hub")
     _elsewhere(commands, "serve", "borealis.serving.command", "start the server for many users")
     _elsewhere(commands, "bench", "borealis.serving.bench", "measure speed under load")
     _demo(commands)

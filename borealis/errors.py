@@ -47,3 +47,7 @@ class RecipeError(BorealisError):
 
 class ManifestError(BorealisError):
     """A manifest is missing or a line of it is wrong."""
+
+
+class TrainingError(BorealisError):
+    """Training can't go on: a loss that isn't finite, a disk that is full."""

@@ -18,7 +18,8 @@ ALLOWED = {
     "data": {""},
     "checkpoints": {""},
     "inference": {"", "model", "checkpoints", "data"},  # data: spelling of CTC labels
-    "training": {"", "model", "data", "checkpoints"},
+    # evaluation and inference: the word error rate in the middle of a training.
+    "training": {"", "model", "data", "checkpoints", "evaluation", "inference"},
     "evaluation": {"", "inference", "data", "checkpoints", "model"},
     "demo": {"", "inference"},
 }

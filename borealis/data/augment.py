@@ -1,4 +1,4 @@
-"""Augmentation of waveforms: speed, echo, telephone band, noise, gain.
+"""Augmentation of waveforms: speed, echo, telephone band, codec, noise, gain.
 
 The set follows the curriculum that the published Borealis describes (noise, room echo, telephone
 band, codec), on waveforms of float32 at 16 kHz.
@@ -6,16 +6,20 @@ band, codec), on waveforms of float32 at 16 kHz.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import soundfile
 import soxr
 from scipy import signal
 
 from borealis.audio import SAMPLING_RATE
 
 _TELEPHONE_BAND = signal.butter(4, [250, 3500], "bandpass", fs=SAMPLING_RATE, output="sos")
+
+_CODECS = (("OGG", "OPUS"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"))
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class AugmentConfig:
         noise_probability: chance of added noise.
         noise_snr: signal-to-noise ratio in dB, lowest and highest.
         gain_range: peak level in dBFS, lowest and highest; None keeps the level.
+        codec_probability: chance of going through a lossy codec (Opus, Vorbis or MP3).
     """
 
     speed_probability: float = 0.6
@@ -39,6 +44,7 @@ class AugmentConfig:
     noise_probability: float = 0.35
     noise_snr: tuple[float, float] = (8.0, 30.0)
     gain_range: tuple[float, float] | None = (-12.0, 0.0)
+    codec_probability: float = 0.0
 
 
 def augment(
@@ -70,6 +76,9 @@ def augment(
         else:
             noise = coloured_noise(len(audio), rng)
         audio = mix_noise(audio, noise, rng.uniform(*config.noise_snr))
+    # Asked only where it can happen: the random numbers of older presets stay what they were.
+    if config.codec_probability and rng.random() < config.codec_probability:
+        audio = through_codec(audio, rng)
     if config.gain_range is not None:
         peak = max(float(np.abs(audio).max()), 1e-4)
         audio = audio * (10 ** (rng.uniform(*config.gain_range) / 20) / peak)
@@ -101,6 +110,25 @@ def coloured_noise(num_samples: int, rng: np.random.Generator) -> np.ndarray:
         time = np.arange(num_samples) / SAMPLING_RATE
         noise = 0.3 * noise + sum(np.sin(2 * np.pi * base * k * time) / k for k in (1, 2, 3, 5))
     return (noise / np.sqrt((noise**2).mean() + 1e-12)).astype(np.float32)
+
+
+def through_codec(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Encode with a lossy codec at a low rate and decode again; the length stays."""
+    container, subtype = _CODECS[int(rng.integers(len(_CODECS)))]
+    level = float(rng.uniform(0.7, 1.0))  # 1 is the strongest compression
+    peak = max(float(np.abs(audio).max()), 1e-4)
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(
+        buffer, "w", SAMPLING_RATE, 1, subtype, format=container, compression_level=level
+    ) as file:
+        file.write(np.asarray(audio / peak * 0.9, np.float32))
+    decoded, rate = soundfile.read(io.BytesIO(buffer.getvalue()), dtype="float32")
+    if rate != SAMPLING_RATE:
+        decoded = soxr.resample(decoded, rate, SAMPLING_RATE)
+    out = np.zeros(len(audio), np.float32)
+    length = min(len(audio), len(decoded))
+    out[:length] = decoded[:length] * (peak / 0.9)
+    return out
 
 
 def mix_noise(audio: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:

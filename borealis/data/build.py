@@ -1,4 +1,4 @@
-"""`borealis data`: manifests and corpora of borealis-nano, and manifests of your own recordings."""
+"""`borealis data`: corpora of borealis-nano, manifests of recordings and datasets, their check."""
 
 from __future__ import annotations
 
@@ -41,9 +41,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     folder.add_argument("--language", default="ru", choices=("ru", "en"))
     folder.add_argument("--voice", default="", help="name of the speaker, if it is one")
     folder.set_defaults(make=_own)
-    check = kinds.add_parser("check", help="read every recording of a manifest and report")
-    check.add_argument("manifest")
+    check = kinds.add_parser("check", help="read every recording of manifests and report")
+    check.add_argument("manifest", nargs="+", help="several: splits to compare with each other")
+    check.add_argument(
+        "--any-text", action="store_true", help="digits and other alphabets are fine"
+    )
     check.set_defaults(make=_check)
+    hub = kinds.add_parser("hub", help="a dataset of the hub or of a folder as a manifest")
+    hub.add_argument("dataset", nargs="?", help="ready entry, hub id or folder; none: list entries")
+    hub.add_argument("--output", default="data", help="data folder (data)")
+    hub.add_argument("--name", help="of the manifest (the dataset's last name)")
+    hub.add_argument("--config", help="configuration of the dataset")
+    hub.add_argument("--split", default="train", help="split (train)")
+    hub.add_argument("--revision", help="commit or tag")
+    hub.add_argument("--streaming", action="store_true", help="don't download it whole")
+    hub.add_argument("--column", action="append", default=[], metavar="WHAT=COLUMN")
+    hub.add_argument("--language", choices=("ru", "en"), help="where no column says it")
+    hub.add_argument("--limit", type=int, help="at most so many rows")
+    hub.set_defaults(make=_hub)
+    synth = kinds.add_parser("synth", help="speech from sentences by the engines found here")
+    synth.add_argument("sentences", help="text file, one sentence a line")
+    synth.add_argument("--output", default="data", help="data folder (data)")
+    synth.add_argument("--name", default="synth", help="of the manifests (synth)")
+    synth.add_argument("--language", default="ru", choices=("ru", "en"))
+    synth.add_argument("--engine", help="only these: espeak-ng, festival, flite, with commas")
+    synth.set_defaults(make=_synth)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -210,28 +232,59 @@ def _measure(
     return items, problems
 
 
-def _check(args: argparse.Namespace) -> int:
-    from borealis.audio import SAMPLING_RATE, load_audio
-    from borealis.data.manifest import read_manifest
+def measured_folder(folder: Path, language: str) -> tuple[list[Utterance], list[str]]:
+    """Recordings of a folder with the texts beside them, and what was skipped."""
+    return _measure(_folder_rows(folder), language, "")
 
-    items, seconds, problems = read_manifest(args.manifest), 0.0, []
-    for number, item in enumerate(items, 1):
-        try:
-            length = len(load_audio(item.audio)) / SAMPLING_RATE
-        except BorealisError as error:
-            problems.append(f"utterance {number}: {error}")
-            continue
-        seconds += length
-        if item.duration and abs(length - item.duration) > 0.1:
-            problems.append(
-                f"utterance {number}: the manifest says {item.duration} s, it lasts {length:.2f} s"
-            )
-        if item.kind == "speech" and not item.text:
-            problems.append(f"utterance {number}: speech without a text")
-    print("\n".join(problems), end="\n" if problems else "")
-    voices = {item.voice for item in items}
-    print(
-        f"{len(items)} utterances, {seconds / 3600:.2f} h, {len(voices)} voices, "
-        f"{len(problems)} problems"
+
+def _check(args: argparse.Namespace) -> int:
+    from borealis.data.check import report
+
+    return report(args.manifest, any_text=args.any_text)
+
+
+# ---- datasets and speech from text ----
+
+
+def _hub(args: argparse.Namespace) -> int:
+    from borealis.data.hub import READY, read_dataset
+
+    if args.dataset is None:
+        width = max(map(len, READY))
+        for name, entry in READY.items():
+            place = f"{entry.dataset} {entry.config or ''}".strip()
+            print(f"{name:{width}}  {place}{f'  ({entry.note})' if entry.note else ''}")
+        return 0
+    columns = dict(pair.partition("=")[::2] for pair in args.column)
+    if bad := [pair for pair in args.column if not columns.get(pair.partition("=")[0])]:
+        raise ManifestError(f"--column {bad[0]}: write what=column, such as text=sentence.")
+    output = args.name or re.sub(r"\W+", "-", Path(args.dataset).name).strip("-")
+    report = read_dataset(
+        args.dataset,
+        Path(args.output),
+        output=output,
+        config=args.config,
+        split=args.split,
+        revision=args.revision,
+        streaming=args.streaming,
+        columns=columns,
+        language=args.language,
+        limit=args.limit,
     )
-    return 2 if problems else 0
+    print(report)
+    return 0
+
+
+def _synth(args: argparse.Namespace) -> int:
+    from borealis.data.synth import synthesize
+
+    lines = Path(args.sentences)
+    if not lines.is_file():
+        raise ManifestError(f"There is no file '{lines}'.")
+    engines = args.engine.split(",") if args.engine else None
+    sentences = [s.strip() for s in lines.read_text(encoding="utf-8").splitlines() if s.strip()]
+    made = synthesize(
+        sentences, Path(args.output), name=args.name, language=args.language, engines=engines
+    )
+    _table(made)
+    return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,12 @@ class Utterance:
         kind: `speech`, `silence`, `noise` or `music`.
         question: a question about the recording, for instruction data of your own.
         answer: the answer to learn for `question`.
+        messages: a whole conversation instead, `role` (system, user, assistant) and `content` each;
+            the recording, if there is one, is heard in the first turn of the user. Only here
+            `audio` may be empty.
     """
 
-    audio: str
+    audio: str = ""
     text: str = ""
     duration: float = 0.0
     language: str = "ru"
@@ -38,12 +41,14 @@ class Utterance:
     kind: str = "speech"
     question: str = ""
     answer: str = ""
+    messages: list[dict[str, str]] = field(default_factory=list)
 
 
 _FIELDS = {f.name: f for f in fields(Utterance)}
-_TYPES: dict[str, tuple[type, ...]] = {
-    name: ((int, float) if name == "duration" else (str,)) for name in _FIELDS
-}
+_TYPES: dict[str, tuple[type, ...]] = dict.fromkeys(_FIELDS, (str,))
+_TYPES |= {"duration": (int, float), "messages": (list,)}
+_DEFAULTS = Utterance()
+ROLES = ("system", "user", "assistant")
 
 
 def read_manifest(path: str | Path) -> list[Utterance]:
@@ -83,7 +88,7 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
         raise ManifestError(
             f"{where}: unknown key {unknown[0]!r}; the keys are {', '.join(_FIELDS)}."
         )
-    if not row.get("audio"):
+    if not row.get("audio") and not row.get("messages"):
         raise ManifestError(f"{where}: the key 'audio' (path of the recording) is missing.")
     for key, value in row.items():
         if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
@@ -92,10 +97,28 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
         raise ManifestError(
             f"{where}: kind is {row['kind']!r}; it must be one of {', '.join(KINDS)}."
         )
+    if (problem := conversation_problem(row.get("messages", []))) is not None:
+        raise ManifestError(f"{where}: {problem}.")
     item = Utterance(**row)
-    if not Path(item.audio).is_absolute():
+    if item.audio and not Path(item.audio).is_absolute():
         item.audio = str(folder / item.audio)
     return item
+
+
+def conversation_problem(messages: Any) -> str | None:
+    """What is wrong with the `messages` of a line, or None."""
+    if not messages:
+        return None
+    for message in messages:
+        if not isinstance(message, dict) or message.keys() != {"role", "content"}:
+            return "each of the messages has the keys 'role' and 'content' and no others"
+        if message["role"] not in ROLES or not isinstance(message["content"], str):
+            return f"the role of a message is one of {', '.join(ROLES)}, its content is text"
+    roles = [message["role"] for message in messages]
+    talk = roles[1:] if roles[0] == "system" else roles
+    if not talk or talk != ["user", "assistant"] * (len(talk) // 2):
+        return "in messages user and assistant take turns, the user begins and the assistant ends"
+    return None
 
 
 def write_manifest(path: str | Path, items: Iterable[Utterance]) -> Path:
@@ -105,9 +128,9 @@ def write_manifest(path: str | Path, items: Iterable[Utterance]) -> Path:
     root = path.parent.resolve()
     with path.open("w", encoding="utf-8") as file:
         for item in items:
-            row = {k: v for k, v in asdict(item).items() if v != _FIELDS[k].default}
+            row = {k: v for k, v in asdict(item).items() if v != getattr(_DEFAULTS, k)}
             audio = Path(item.audio)
-            if audio.is_absolute() and audio.resolve().is_relative_to(root):
+            if item.audio and audio.is_absolute() and audio.resolve().is_relative_to(root):
                 row["audio"] = audio.resolve().relative_to(root).as_posix()
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return path

@@ -194,11 +194,14 @@ def synthetic_ru(source: Path, output: Path, *, test_percent: int = 3) -> list[P
 
 
 def speak(text: str, engine: str, voice: str, target: Path, *, speed: float = 1.0) -> None:
-    """Say `text` into a WAV file with flite or espeak-ng."""
+    """Say `text` into a WAV file with flite, espeak-ng or festival (which has one speed)."""
     if engine == "flite":
         # flite stretches durations, so the factor is inverted.
         command = ["flite", "-voice", voice, "--setf", f"duration_stretch={1 / speed:.2f}"]
         _run([*command, "-t", text, "-o", str(target)])
+    elif engine == "festival":
+        command = ["text2wave", "-eval", f"(voice_{voice})", "-o", str(target)]
+        _run(command, stdin=text)
     else:
         _run(["espeak-ng", "-v", voice, "-s", str(round(160 * speed)), "-w", str(target), text])
 

@@ -136,16 +136,18 @@ class BorealisProcessor(ProcessorMixin):
         """
         lengths, extractor = self.lengths, self.feature_extractor
         windows = [clip[a:b] for clip in clips for a, b in lengths.window_spans(len(clip))]
-        features = [
-            extractor(
-                window,
-                sampling_rate=lengths.sampling_rate,
-                padding="max_length",
-                max_length=lengths.encoder_samples(len(window)),
-                return_tensors="pt",
-            )["input_features"][0].T
-            for window in windows
-        ]
+        # The extractor computes on the CPU with torch: in float32, whatever autocast is around it.
+        with torch.autocast("cpu", enabled=False):
+            features = [
+                extractor(
+                    window,
+                    sampling_rate=lengths.sampling_rate,
+                    padding="max_length",
+                    max_length=lengths.encoder_samples(len(window)),
+                    return_tensors="pt",
+                )["input_features"][0].T
+                for window in windows
+            ]
         stacked = torch.nn.utils.rnn.pad_sequence(features, batch_first=True).transpose(1, 2)
         return {
             "input_features": stacked.contiguous(),

@@ -90,7 +90,7 @@ class StepBatches(Dataset):
         self._epoch_sizes: list[int] = []
 
     def __len__(self) -> int:
-        return self.stage.max_steps
+        return self.stage.max_steps * self.stage.batches_per_step
 
     def __getitem__(self, step: int) -> dict[str, Any]:
         if not 0 <= step < len(self):
@@ -101,7 +101,7 @@ class StepBatches(Dataset):
             return self.text_batch(rng)
         ask = bool(stage.ask_share) and stage.kind == "instruct" and rng.random() < stage.ask_share
         if draw < stage.text_share + stage.pseudo_share or self.context.cache is None:
-            return self.pseudo_batch(rng, step / max(1, stage.max_steps - 1), ask)
+            return self.pseudo_batch(rng, step / max(1, len(self) - 1), ask)
         return self.question_batch(rng) if ask and self.questions else self.audio_batch(step, rng)
 
     # ---- plain text ----

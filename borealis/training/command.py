@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from borealis.training.recipe import Recipe
+
+# `borealis train nano --data d seed=1`: changed keys may stand anywhere.
+INTERMIXED = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `borealis train`."""
     parser.add_argument("recipe", nargs="?", help="bundled name (nano) or a YAML file")
+    parser.add_argument(
+        "changes",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="keys to change, such as seed=1 or stages.align.max_steps=100; stage=align,instruct "
+        "runs only those",
+    )
     parser.add_argument("--data", default="data", help="folder of manifests and corpora (data)")
     parser.add_argument("--output", default="runs/model", help="folder of the run (runs/model)")
     parser.add_argument("--stages", help="only these stages, with commas between")
     parser.add_argument("--max-steps", type=int, help="at most N steps a stage, for a trial")
     parser.add_argument("--no-resume", action="store_true", help="start every stage anew")
+    parser.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+    parser.add_argument("--gpu", help="accelerator of the dry run: h100, rtx4090, ... (h100)")
+    parser.add_argument("--gpus", type=int, help="how many, for the dry run (1)")
+    parser.add_argument("--price", type=float, help="dollars for an hour of one GPU")
     parser.add_argument("--threads", type=int, help="CPU threads (all cores)")
     parser.add_argument("--pack", metavar="DIR", help="also write the compact form there")
     parser.add_argument("--help-recipe", action="store_true", help="explain every recipe key")
@@ -29,28 +47,84 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.recipe:
         raise RecipeError("Name a recipe: 'borealis train nano', or a YAML file of your own.")
-    recipe = load_recipe(args.recipe)
+    changes = [text for text in args.changes if not text.startswith(("stage=", "stages="))]
+    asked = [text.partition("=")[2] for text in args.changes if text not in changes]
+    named = args.stages or ",".join(asked)
+    recipe = load_recipe(args.recipe, changes)
     if args.max_steps is not None and args.max_steps < 1:
         raise RecipeError(f"--max-steps is {args.max_steps}; it must be 1 or more.")
+    if args.price is not None and not 0 <= args.price < 1e6:
+        raise RecipeError(f"--price is {args.price:g}; it is dollars for an hour, 0 or more.")
+    stages = named.split(",") if named else None
+    if args.dry_run:
+        print(dry_run(recipe, args, stages))
+        return 0
 
     import logging
 
     import torch
 
+    from borealis.training import processes
     from borealis.training.pipeline import run_recipe
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if args.threads:
         torch.set_num_threads(args.threads)
-    stages = args.stages.split(",") if args.stages else None
-    folder = run_recipe(
-        recipe,
-        data=Path(args.data),
-        output=Path(args.output),
-        stages=stages,
-        max_steps=args.max_steps,
-        resume=not args.no_resume,
-        pack_to=Path(args.pack) if args.pack else None,
-    )
-    print(f"The checkpoint is in {folder}")
+    try:
+        folder = run_recipe(
+            recipe,
+            data=Path(args.data),
+            output=Path(args.output),
+            stages=stages,
+            max_steps=args.max_steps,
+            resume=not args.no_resume,
+            pack_to=Path(args.pack) if args.pack else None,
+            price=args.price,
+        )
+    finally:
+        processes.stop()
+    if processes.is_main():
+        print(f"The checkpoint is in {folder}")
     return 0
+
+
+def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) -> str:
+    """What a run would do: sources, steps, tokens, and the planner's memory, hours and dollars."""
+    from borealis.training.plan_command import describe
+    from borealis.training.planner import Options, plan_recipe
+
+    chosen = [recipe.stage(name) for name in stages] if stages else recipe.stages
+    chosen = [stage for stage in recipe.stages if stage in chosen]
+    if args.max_steps is not None:
+        limit = args.max_steps
+        chosen = [s.model_copy(update={"max_steps": min(limit, s.max_steps)}) for s in chosen]
+    recipe = recipe.model_copy(update={"stages": chosen})
+    given = {"gpu": args.gpu, "gpus": args.gpus, "price": args.price}
+    options = Options(**{name: value for name, value in given.items() if value is not None})
+    plan = plan_recipe(recipe, options)
+    lines = [describe(plan, options, f"recipe {recipe.name}"), ""]
+    tokens = plan.tokens["audio_per_30_seconds"] / 30
+    for stage, cost in zip(chosen, plan.stages, strict=True):
+        batches = stage.max_steps * stage.batches_per_step
+        heard = cost.audio_hours * 3600 * tokens
+        lines.append(
+            f"{stage.name}: {stage.max_steps:,} steps of {stage.batches_per_step} batches, "
+            f"{batches:,} in all; {heard / 1e6:,.1f}M audio tokens, "
+            f"{cost.text_tokens / 1e6:,.1f}M tokens without audio; checkpoint every "
+            f"{stage.save_steps:,} steps"
+        )
+        names = [*stage.sources, *stage.text_sources, *stage.features]
+        missing = [name for name in names if not _there(recipe, name, Path(args.data))]
+        if names:
+            lines.append(f"  from {', '.join(names)}")
+        if missing:
+            lines.append(f"  not in '{args.data}' yet: {len(missing)} of {len(names)}")
+    return "\n".join(lines)
+
+
+def _there(recipe: Recipe, name: str, data: Path) -> bool:
+    """Whether the manifests of a source or feature cache are in the data folder."""
+    if section := recipe.data.sources.get(name):
+        return (data / (section.manifest or f"sources/{name}.jsonl")).is_file()
+    parts = recipe.data.features.get(name, [])
+    return all((data / part.manifest).is_file() for part in parts)

@@ -1,11 +1,13 @@
 """Feature cache: a frozen audio tower is run once over every clip, and its frames are kept.
 
 A cache is a folder with `frames.npy` (float16 `[total_frames, d_model]`, read as a memory map)
-and `index.jsonl` (one clip a line: the utterance, `offset` and `frames` into the array).
+and `index.jsonl` (one clip a line: the utterance, `offset` and `frames` into the array). `key.json`
+says what it was made from.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -57,6 +59,16 @@ AUGMENTATIONS: dict[str, AugmentConfig | None] = {
         telephone_probability=0.4,
         noise_probability=0.5,
         noise_snr=(5.0, 30.0),
+    ),
+    # The last of the published curriculum: most clips are distorted, through a codec too.
+    "hard": AugmentConfig(
+        speed_probability=0.9,
+        speed_range=(0.83, 1.2),
+        echo_probability=0.45,
+        telephone_probability=0.4,
+        noise_probability=0.72,
+        noise_snr=(3.0, 25.0),
+        codec_probability=0.4,
     ),
 }
 
@@ -131,7 +143,8 @@ def build_features(
 
     Args:
         clips: what to encode; clips over one encoder window (30 s) are left out and counted.
-        output: folder of the cache; an existing one is written again.
+        output: folder of the cache; an existing one is written again, one that was cut off is
+            gone on with.
         audio_tower: the frozen encoder.
         feature_extractor: Whisper's feature extractor.
         config: gives the window arithmetic.
@@ -149,17 +162,34 @@ def build_features(
     )
     width = config.audio_config.d_model
     scratch = output / "frames.partial"
-    frames = np.memmap(scratch, dtype=np.float16, mode="w+", shape=(capacity, width))
-    offset = 0
-    with (output / "index.jsonl").open("w", encoding="utf-8") as index:
+    index_file = output / "index.jsonl"
+    kept = _rows_before(index_file) if _size(scratch) == capacity * width * 2 else []
+    frames = np.memmap(
+        scratch, dtype=np.float16, mode="r+" if kept else "w+", shape=(capacity, width)
+    )
+    offset = place = 0
+    with index_file.open("r+b" if kept else "wb") as index:
         for batch, lost in _batches(clips, order, config, batch_seconds):
             for key, value in lost.items():
                 counts[key] += value
             if not batch:
                 continue
+            done = int(counts["clips"])
+            if done + len(batch) <= len(kept):
+                for row, length in kept[done : done + len(batch)]:
+                    offset, place = row["offset"] + row["frames"], place + length
+                    counts["hours"] += row["duration"] / 3600
+                counts["clips"] += len(batch)
+                continue
+            if kept:  # a batch that was cut off is encoded again
+                logger.info("%s: going on after %d clips", output.name, done)
+                index.seek(place)
+                index.truncate()
+                kept = []
             encoded = encode_windows(
                 [audio for _, audio in batch], audio_tower, feature_extractor, config
             )
+            lines = []
             for (clip, audio), hidden in zip(batch, encoded, strict=True):
                 frames[offset : offset + len(hidden)] = hidden
                 row = asdict(clip.parts[0]) | {
@@ -168,10 +198,13 @@ def build_features(
                     "offset": offset,
                     "frames": len(hidden),
                 }
-                index.write(json.dumps(row, ensure_ascii=False) + "\n")
+                lines.append(json.dumps(row, ensure_ascii=False) + "\n")
                 offset += len(hidden)
                 counts["clips"] += 1
                 counts["hours"] += len(audio) / SAMPLING_RATE / 3600
+            frames.flush()
+            index.write("".join(lines).encode())
+            index.flush()
             if counts["clips"] % 512 < len(batch):
                 logger.info("%s: %d of %d clips", output.name, counts["clips"], len(clips))
     partial = output / "frames.npy.partial"
@@ -183,6 +216,49 @@ def build_features(
     partial.rename(output / "frames.npy")
     scratch.unlink()
     return counts
+
+
+def cache_key(
+    sources: Sequence[FeatureSource],
+    folder: Path,
+    audio_tower: BorealisAudioTower,
+    config: BorealisConfig,
+    *,
+    seed: int,
+) -> str:
+    """What a cache depends on, as a digest: encoder, window arithmetic, passes, manifests, seed.
+
+    Args:
+        sources: passes over manifests.
+        folder: data folder.
+        audio_tower: the encoder; sums of its weights stand for them.
+        config: gives the window arithmetic.
+        seed: of the distortions.
+    """
+    from borealis.model.processing import arithmetic_of
+
+    manifests = {
+        source.manifest: hashlib.sha256((folder / source.manifest).read_bytes()).hexdigest()
+        for source in sources
+    }
+    weights = {
+        name: [list(p.shape), float(p.detach().double().sum()), float(p.detach().double().norm())]
+        for name, p in audio_tower.named_parameters()
+    }
+    said = [[asdict(s) for s in sources], manifests, weights, arithmetic_of(config), seed]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _rows_before(index: Path) -> list[tuple[dict[str, Any], int]]:
+    """Complete rows of a cache that was cut off, each with its length in bytes."""
+    if not index.is_file():
+        return []
+    lines = index.read_bytes().splitlines(keepends=True)
+    return [(json.loads(line), len(line)) for line in lines if line.endswith(b"\n")]
 
 
 def _batches(

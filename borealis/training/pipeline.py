@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import time
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,23 @@ from borealis.errors import RecipeError
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
 from borealis.model.convert import assemble, load_encoder
 from borealis.model.processing import AUDIO_TOKEN
+from borealis.training import processes
 from borealis.training.batches import BatchContext, StepBatches, load_sentences
-from borealis.training.features import FeatureCache, FeatureSource, build_features, plan_clips
+from borealis.training.features import (
+    FeatureCache,
+    FeatureSource,
+    build_features,
+    cache_key,
+    plan_clips,
+)
 from borealis.training.initial import start_from_letters
 from borealis.training.recipe import ModelSection, Recipe, StageSection
+from borealis.training.recordings import RecordingBatches, Source
+from borealis.training.saving import is_whole, publish, save_whole
+from borealis.training.sources import read_source
 from borealis.training.tokenizer import train_tokenizer
 from borealis.training.trainer import run_stage
+from borealis.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +53,7 @@ def run_recipe(
     max_steps: int | None = None,
     resume: bool = True,
     pack_to: Path | None = None,
+    price: float | None = None,
 ) -> Path:
     """Train a model; returns the folder of the finished checkpoint.
 
@@ -56,24 +68,29 @@ def run_recipe(
         max_steps: upper bound on the steps of each stage, for trial runs.
         resume: keep finished stages and checkpoints; otherwise stages are trained anew.
         pack_to: folder for the compact form (see `borealis.checkpoints.pack`).
+        price: dollars for an hour of one GPU, for the progress line and the record.
 
     Raises:
-        RecipeError: a stage, file or feature cache that is named doesn't exist.
+        RecipeError: a stage, file, source or feature cache that is named doesn't exist.
+        TrainingError: a loss isn't finite, or the disk is full.
     """
+    processes.start()
     chosen = [recipe.stage(name) for name in stages] if stages else recipe.stages
     chosen = [stage for stage in recipe.stages if stage in chosen]
     recipe = _available(recipe, data)
     chosen = [recipe.stage(stage.name) for stage in chosen]
     output.mkdir(parents=True, exist_ok=True)
-    model, processor = build_model(recipe, data, output / "start")
-    features = _features(recipe, chosen, data, output / "features", model, processor)
+    with processes.main_first():
+        model, processor = build_model(recipe, data, output / "start")
+    with processes.main_first():
+        features = _features(recipe, chosen, data, output / "features", model, processor)
     sentences = load_sentences([data / name for name in recipe.data.corpora])
-    log: list[dict[str, Any]] = []
+    log = _finished_stages(output / "run.json") if resume else {}
     for stage in chosen:
         if max_steps is not None and stage.max_steps > max_steps:
             stage = stage.model_copy(update={"max_steps": max_steps})
         folder = output / stage.name
-        if resume and (folder / "model.safetensors").is_file():
+        if resume and is_whole(folder):
             logger.info("stage %s is done already", stage.name)
             model = BorealisForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
             continue
@@ -86,19 +103,45 @@ def run_recipe(
             sentences,
             seed,
         )
-        start = time.perf_counter()
-        run_stage(model, stage, StepBatches(stage, context), folder, seed=seed, resume=resume)
-        seconds = round(time.perf_counter() - start, 1)
-        log.append({"stage": stage.name, "steps": stage.max_steps, "seconds": seconds})
-        _write_log(output / "run.json", recipe, log)
+        batches: StepBatches = StepBatches(stage, context)
+        if stage.sources:
+            longest = model.config.max_audio_seconds
+            if stage.ctc_weight:  # CTC reads one encoder window
+                longest = model.config.window_length / model.config.sampling_rate
+            heard = _sources(recipe, stage.sources, data, output, longest, audio=True)
+            talks = _sources(recipe, stage.text_sources, data, output, longest, audio=False)
+            batches = RecordingBatches(stage, context, heard, talks, processor)
+        validate = None
+        if stage.validation:
+            validate = _validation(recipe, stage, data, output, model, processor)
+        if processes.is_main():
+            # Checkpoints that hold only what learns are read by it.
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "recipe.json").write_text(
+                json.dumps(recipe.model_dump(mode="json"), ensure_ascii=False), encoding="utf-8"
+            )
+        took = run_stage(
+            model,
+            stage,
+            batches,
+            folder,
+            seed=seed,
+            resume=resume,
+            price=price,
+            validate=validate,
+        )
+        log[stage.name] = {"stage": stage.name, "steps": stage.max_steps, **took}
+        if processes.is_main():
+            _write_log(output / "run.json", recipe, list(log.values()), price)
     final = output / "final"
     for key, value in recipe.model.decoding.items():
         setattr(model.config, key, value)
-    model.save_pretrained(final)
-    processor.save_pretrained(final)
-    if pack_to is not None:
-        size = pack(final, pack_to)
-        logger.info("packed into %.1f MB", size / 1e6)
+    if processes.is_main():
+        save_whole(model, final, processor)
+        if pack_to is not None:
+            size = pack(final, pack_to)
+            logger.info("packed into %.1f MB", size / 1e6)
+    processes.wait()
     return final
 
 
@@ -118,8 +161,9 @@ def build_model(
             )
         else:
             model, processor = _from_scratch(recipe, data)
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
+        partial = folder.with_name(f"{folder.name}.partial")
+        save_whole(model, partial, processor)
+        publish(partial, folder)
     model = BorealisForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     return model, BorealisProcessor.from_pretrained(folder)
 
@@ -196,6 +240,15 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
                     "doesn't define."
                 )
     manifests = [part.manifest for parts in features.values() for part in parts]
+    for stage in recipe.stages:
+        for name in (*stage.sources, *stage.text_sources, *stage.validation):
+            if name not in recipe.data.sources:
+                raise RecipeError(
+                    f"Stage '{stage.name}' wants the source '{name}', which data.sources doesn't "
+                    "define."
+                )
+    used = {n for s in recipe.stages for n in (*s.sources, *s.text_sources, *s.validation)}
+    manifests += [m for n in sorted(used) if (m := recipe.data.sources[n].manifest) is not None]
     missing = {name for name in [*recipe.data.corpora, *manifests] if not (data / name).is_file()}
     if needed := missing - set(recipe.data.optional):
         raise RecipeError(
@@ -234,9 +287,19 @@ def _features(
     """Encode what the stages listen to, once; the encoder is frozen."""
     wanted = dict.fromkeys(name for stage in stages for name in stage.features)
     for name in wanted:
-        if (folder / name / "frames.npy").is_file():
-            continue
         sources = [FeatureSource(**part.model_dump()) for part in recipe.data.features[name]]
+        tower = model.model.audio_tower
+        key = cache_key(sources, data, tower, model.config, seed=recipe.seed)
+        note = folder / name / "key.json"
+        # Caches of before keys existed are taken as they are.
+        known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else key
+        if known != key:
+            logger.warning("features %s: made from something else, making them anew", name)
+            shutil.rmtree(folder / name)
+        elif (folder / name / "frames.npy").is_file():
+            continue
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(key), encoding="utf-8")
         counts = build_features(
             plan_clips(sources, data, seed=recipe.seed),
             folder / name,
@@ -248,13 +311,79 @@ def _features(
     return {name: folder / name for name in wanted}
 
 
-def _write_log(path: Path, recipe: Recipe, stages: list[dict[str, Any]]) -> None:
+def _sources(
+    recipe: Recipe, names: Sequence[str], data: Path, output: Path, longest: float, *, audio: bool
+) -> list[Source]:
+    """Examples of the sources a stage names; what is left out is counted in the log and listed."""
+    found = []
+    for name in names:
+        section = recipe.data.sources[name]
+        with processes.main_first():
+            examples = read_source(name, section, data, audio=audio, longest=longest)
+        source = Source(name, examples.utterances, section.weight)
+        logger.info(
+            "source %s: %d examples, %.2f h", name, len(source.utterances), source.seconds / 3600
+        )
+        for reason, count in sorted(examples.dropped.items()):
+            logger.warning("source %s: %d left out: %s", name, count, reason)
+        if examples.listed and processes.is_main():
+            folder = output / "left-out"
+            folder.mkdir(exist_ok=True)
+            text = "\n".join(examples.listed) + "\n"
+            (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+        found.append(source)
+    return found
+
+
+def _validation(
+    recipe: Recipe,
+    stage: StageSection,
+    data: Path,
+    output: Path,
+    model: BorealisForConditionalGeneration,
+    processor: BorealisProcessor,
+) -> Callable[[], Validation]:
+    """Makes the measurement of a stage: recordings with texts, spread over its sources."""
+    longest = model.config.max_audio_seconds
+    sources = _sources(recipe, stage.validation, data, output, longest, audio=True)
+    items = [item for source in sources for item in source.utterances if item.text]
+    if not items:
+        raise RecipeError(f"Stage '{stage.name}': no recording of validation has a text.")
+    step = len(items) / min(len(items), stage.validation_clips)
+    chosen = [items[int(i * step)] for i in range(min(len(items), stage.validation_clips))]
+
+    def make() -> Validation:
+        return Validation(
+            model, processor, chosen, every=stage.validation_steps, max_steps=stage.max_steps
+        )
+
+    return make
+
+
+def _finished_stages(path: Path) -> dict[str, dict[str, Any]]:
+    """What an earlier run of the same folder recorded, by stage."""
+    if not path.is_file():
+        return {}
+    try:
+        stages = json.loads(path.read_text(encoding="utf-8"))["stages"]
+    except (ValueError, KeyError):
+        return {}
+    return {stage["stage"]: stage for stage in stages}
+
+
+def _write_log(
+    path: Path, recipe: Recipe, stages: list[dict[str, Any]], price: float | None
+) -> None:
     record = {
         "recipe": recipe.model_dump(mode="json"),
         "stages": stages,
+        "processes": processes.count(),
+        "dollars_per_hour": price,
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    path.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -6,6 +6,7 @@ print them from this file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from borealis.errors import RecipeError
+from borealis.training.overrides import key_path, override
 
 
 class _Section(BaseModel):
@@ -75,7 +77,9 @@ class FeatureSourceSection(_Section):
     """One pass over a manifest when features are computed."""
 
     manifest: str = Field(description="Manifest, relative to the data folder.")
-    augment: Literal["none", "light", "rough"] = Field("none", description="Distortion preset.")
+    augment: Literal["none", "light", "rough", "hard"] = Field(
+        "none", description="Distortion preset."
+    )
     fraction: float = Field(1.0, gt=0, le=1, description="Share of the utterances taken.")
     join_probability: float = Field(
         0.0, ge=0, lt=1, description="Chance to append another utterance of the same voice."
@@ -83,15 +87,56 @@ class FeatureSourceSection(_Section):
     max_joined_seconds: float = Field(20.0, description="Longest joined clip, seconds.")
 
 
+class SourceSection(_Section):
+    """Examples that a stage learns from without a feature cache: recordings, or conversations."""
+
+    manifest: str | None = Field(None, description="Manifest, relative to the data folder.")
+    folder: str | None = Field(
+        None, description="Folder of recordings, each with a .txt beside, in the data folder."
+    )
+    dataset: str | None = Field(
+        None,
+        description="Dataset read by the library datasets: a ready entry ('borealis data hub' "
+        "lists them), a hub id, or a local folder. Kept as a manifest in the data folder.",
+    )
+    config: str | None = Field(None, description="Configuration of the dataset.")
+    split: str = Field("train", description="Split of the dataset.")
+    revision: str | None = Field(None, description="Commit or tag of the dataset.")
+    streaming: bool = Field(False, description="Read the dataset without downloading it whole.")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="Which column of the dataset is what: audio, text, voice, gender, language, "
+        "question, answer, messages.",
+    )
+    language: Literal["ru", "en", ""] = Field(
+        "ru", description="Language where a row of the dataset or folder doesn't say it."
+    )
+    limit: int | None = Field(None, gt=0, description="At most so many examples, from the start.")
+    weight: float = Field(
+        1.0, gt=0, description="How often it is heard, relative to its hours: 2 is twice as often."
+    )
+    min_seconds: float = Field(0.2, ge=0, description="Shorter recordings are left out.")
+    max_seconds: float = Field(
+        30.0, gt=0, description="Longer recordings are left out and counted, never cut."
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SourceSection:
+        if sum(x is not None for x in (self.manifest, self.folder, self.dataset)) != 1:
+            raise ValueError("give one of manifest, folder, dataset")
+        return self
+
+
 class LoraSection(_Section):
-    """Low-rank adaptation of the language model (Hu et al., 2021), through peft."""
+    """Low-rank adaptation (Hu et al., 2021), through peft."""
 
     rank: int = Field(16, gt=0, description="Rank of the update.")
     alpha: int = Field(32, gt=0, description="Scale; the update is multiplied by alpha / rank.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the update.")
     target_modules: list[str] = Field(
         default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj"],
-        description="Linear layers of the language model that get one.",
+        description="Linear layers that get one, by name; an audio tower has q_proj, k_proj, "
+        "v_proj, out_proj, fc1, fc2.",
     )
 
 
@@ -124,6 +169,28 @@ class StageSection(_Section):
     features: list[str] = Field(
         default_factory=list, description="Feature caches the stage learns from."
     )
+    sources: list[str] = Field(
+        default_factory=list,
+        description="Sources (data.sources) of recordings that the stage learns from, encoded anew "
+        "at every step; instead of features.",
+    )
+    text_sources: list[str] = Field(
+        default_factory=list,
+        description="Sources of conversations without audio, for the share text_share; with "
+        "sources.",
+    )
+    augment: list[Literal["none", "light", "rough", "hard"]] = Field(
+        default_factory=lambda: ["none"],
+        description="Distortions of recordings from sources, by progress: each preset serves an "
+        "equal part of the stage.",
+    )
+    batches_per_step: int = Field(
+        1,
+        gt=0,
+        description="Batches whose gradients make one optimizer step, on all processes together: "
+        "the same run on one GPU and on eight.",
+    )
+    workers: int = Field(0, ge=0, description="Processes that read and distort audio beforehand.")
     ctc_weight: float = Field(0.0, ge=0, description="Weight of the CTC loss (adapter ctc).")
     guide_weight: float = Field(
         0.0,
@@ -163,7 +230,13 @@ class StageSection(_Section):
         description="Share of the text steps that are chat without audio (instruct).",
     )
     time_mask: float = Field(
-        0.05, ge=0, lt=1, description="SpecAugment on cached frames: share of time masked."
+        0.05,
+        ge=0,
+        lt=1,
+        description="SpecAugment: share of time masked, in cached frames or in log-mel features.",
+    )
+    frequency_mask: float = Field(
+        0.0, ge=0, lt=1, description="SpecAugment: share of log-mel channels masked (sources)."
     )
     style_mix: float = Field(
         0.0,
@@ -175,11 +248,54 @@ class StageSection(_Section):
     lora: LoraSection | None = Field(
         None, description="Train the language model by LoRA; merged when the stage ends."
     )
+    encoder_lora: LoraSection | None = Field(
+        None,
+        description="Train the audio tower by LoRA as well; merged when the stage ends. Needs "
+        "sources: cached features would be those of the old tower.",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Number format of the computation; auto: bfloat16 where it is native."
     )
+    frozen_precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="Number format in which towers that don't learn are held; bfloat16 halves "
+        "their memory and wants precision bfloat16.",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Compute layers again in the backward pass instead of keeping them."
+    )
     save_steps: int = Field(500, gt=0, description="Checkpoint every N steps.")
+    keep_checkpoints: int = Field(
+        2, gt=0, description="Newest checkpoints that are kept; the best by validation stays too."
+    )
     logging_steps: int = Field(50, gt=0, description="Log every N steps.")
+    log_to: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
+        default_factory=list, description="Where the log goes too, by libraries you have installed."
+    )
+    validation: list[str] = Field(
+        default_factory=list, description="Sources on which the word error rate is measured."
+    )
+    validation_steps: int = Field(1000, gt=0, description="Measure it every N steps.")
+    validation_clips: int = Field(64, gt=0, description="On at most so many recordings.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> StageSection:
+        if self.features and self.sources:
+            raise ValueError("give features or sources, not both")
+        if self.text_sources and not self.sources:
+            raise ValueError("text_sources needs sources; elsewhere data.corpora is the text")
+        if self.sources and (self.pseudo_share or self.style_mix or self.ask_share):
+            raise ValueError("pseudo_share, style_mix and ask_share go with features, not sources")
+        if self.encoder_lora and not self.sources:
+            raise ValueError("encoder_lora needs sources: cached features don't change")
+        if self.sources and self.text_share and not self.text_sources:
+            raise ValueError("text_share needs text_sources")
+        learns = self.lora or any(n.split(".")[0] == "language_model" for n in self.trainable)
+        if self.text_share and self.sources and not learns:
+            raise ValueError("text_share needs a language model that learns: lora, or trainable")
+        if self.frozen_precision == "bfloat16" and self.precision != "bfloat16":
+            raise ValueError("frozen_precision bfloat16 needs precision bfloat16")
+        return self
 
 
 class DataSection(_Section):
@@ -195,6 +311,9 @@ class DataSection(_Section):
     )
     features: dict[str, list[FeatureSourceSection]] = Field(
         default_factory=dict, description="Feature caches by name, each a list of passes."
+    )
+    sources: dict[str, SourceSection] = Field(
+        default_factory=dict, description="Examples by name, for stages without a feature cache."
     )
 
 
@@ -223,8 +342,13 @@ def bundled_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_recipe(name_or_path: str | Path) -> Recipe:
+def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by the name of a bundled one or by path.
+
+    Args:
+        name_or_path: which.
+        overrides: keys to change, `seed=1` or `stages.align.max_steps=100`; a stage is named, an
+            item of another list numbered from 0, `*` is every one. Values are YAML.
 
     Raises:
         RecipeError: no such file, not YAML, or a key is unknown, missing or out of range; the
@@ -240,17 +364,20 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         raise RecipeError(f"'{path}' isn't valid YAML: {error}") from None
     if not isinstance(data, dict):
         raise RecipeError(f"'{path}' should hold keys and values, as recipes/nano.yaml does.")
+    for text in overrides:
+        override(data, text)
     try:
         return Recipe(**data)
     except ValidationError as error:
-        lines = [f"{'.'.join(str(x) for x in e['loc'])}: {e['msg']}" for e in error.errors()[:5]]
+        lines = [f"{key_path(data, e['loc'])}: {e['msg']}" for e in error.errors()[:5]]
         raise RecipeError(f"'{path.name}' has mistakes: " + "; ".join(lines) + ".") from None
 
 
 def recipe_help() -> str:
     """Every recipe key with its type, default and meaning, as plain text."""
     lines: list[str] = []
-    sections = (Recipe, ModelSection, DataSection, FeatureSourceSection, StageSection, LoraSection)
+    sections: list[type[_Section]] = [Recipe, ModelSection, DataSection, FeatureSourceSection]
+    sections += [SourceSection, StageSection, LoraSection]
     for section in sections:
         lines.append(f"{section.__name__.removesuffix('Section').lower()}: {section.__doc__}")
         for name, info in section.model_fields.items():

@@ -3,42 +3,103 @@
 from __future__ import annotations
 
 import logging
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import Trainer, TrainingArguments
 
+from borealis.errors import RecipeError
 from borealis.model import BorealisForConditionalGeneration
-from borealis.training.batches import StepBatches, first
+from borealis.training import processes
+from borealis.training.batches import IGNORE, StepBatches, first
+from borealis.training.failure import stop_at_bad_step
 from borealis.training.lora import add_lora, merge_lora
+from borealis.training.losses import StepLosses, stage_losses
 from borealis.training.precision import use_bfloat16
+from borealis.training.progress import Meter
 from borealis.training.recipe import StageSection
+from borealis.training.saving import (
+    LEARNED,
+    latest_checkpoint,
+    load_learned,
+    publish,
+    room_for,
+    rotate,
+    save_learned,
+    save_whole,
+)
+from borealis.training.validation import Validation
 
 logger = logging.getLogger(__name__)
+
+# Checkpoints of a larger model, and of LoRA, hold what learns and not the frozen rest again.
+_WHOLE_BELOW = 200_000_000
 
 
 class StageTrainer(Trainer):
     """Trainer whose dataset gives a whole batch for each step.
 
-    The loss is put together here from what a batch carries: next-token loss on the answers, CTC on
-    recorded clips, guided attention on pseudo-audio.
+    Args:
+        stage: settings.
+        meter: counts what was heard and what it cost.
+        validation: measures the word error rate now and then, if given.
+        **kwargs: of `Trainer`.
     """
 
-    def __init__(self, *, stage: StageSection, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        stage: StageSection,
+        meter: Meter,
+        validation: Validation | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.stage = stage
+        self.stage, self.meter, self.validation = stage, meter, validation
         self.parts: dict[str, list[float]] = {}
+        self._step_batches: list[dict[str, Any]] = []
+        self._partial: Path | None = None
+        self._sharded = stage.batches_per_step > 1
+        size = sum(p.numel() for p in cast(torch.nn.Module, self.model).parameters())
+        lora = stage.lora is not None or stage.encoder_lora is not None
+        self.learned_only = lora or size >= _WHOLE_BELOW
+
+    # ---- data and losses ----
 
     def get_train_dataloader(self) -> DataLoader:
-        # Batches are made in order and in this process, so that a resumed run skips by number.
+        # Batches are made in order, so that a resumed run skips by number.
         batches = cast(StepBatches, self.train_dataset)
         loader = DataLoader(
-            batches, batch_size=1, sampler=SequentialSampler(batches), collate_fn=first
+            batches,
+            batch_size=1,
+            sampler=SequentialSampler(batches),
+            collate_fn=first,
+            num_workers=self.stage.workers,
         )
         return self.accelerator.prepare(loader)
+
+    def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
+        # The losses are computed outside of the model's own forward pass: that is what is wrapped.
+        if self.args.world_size > 1 and training:
+            device = self.args.device
+            return DistributedDataParallel(
+                StepLosses(model, self.stage),
+                device_ids=[device.index] if device.type == "cuda" else None,
+                find_unused_parameters=True,  # a batch of text leaves the adapter out
+            )
+        return super()._wrap_model(model, training, dataloader)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any) -> torch.Tensor:
+        """One batch; remembered until its step is done, in case it turns out bad."""
+        self._step_batches.append(inputs)
+        return super().training_step(model, inputs, *args)
 
     def compute_loss(
         self,
@@ -48,126 +109,163 @@ class StageTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Loss of one batch; the parts are remembered for the log."""
-        parts = stage_losses(self.accelerator.unwrap_model(model), inputs, self.stage)
+        with self.all_in_bfloat16():
+            if isinstance(model, DistributedDataParallel):
+                parts = model(inputs)
+            else:
+                parts = stage_losses(self.accelerator.unwrap_model(model), inputs, self.stage)
         weights = {"ctc": self.stage.ctc_weight, "guide": self.stage.guide_weight}
         for name, value in parts.items():
             key = f"{inputs['mode']}_{name}"
             self.parts.setdefault(key, []).append(float(value.detach()))
+        if self._sharded:
+            parts = self._share_of_step(parts, inputs, num_items_in_batch)
         loss = sum(value * weights.get(name, 1.0) for name, value in parts.items())
+        if isinstance(loss, torch.Tensor) and not bool(torch.isfinite(loss)):
+            self._stop("the loss", float(loss.detach()))
+        self.meter.heard(inputs)
         return (loss, {}) if return_outputs else loss
+
+    def all_in_bfloat16(self) -> AbstractContextManager:
+        """Autocast for encoder, adapter and language model, of a stage on recordings.
+
+        Accelerate does it for the model's own forward pass only; stages on cached features train
+        the adapter in float32, which is how nano was made.
+        """
+        enabled = bool(self.args.bf16 and self.stage.sources)
+        return torch.autocast(self.args.device.type, torch.bfloat16, enabled=enabled)
+
+    def _share_of_step(
+        self, parts: dict[str, torch.Tensor], inputs: dict[str, Any], items: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """What a batch adds to its step: every answer token of a step counts the same.
+
+        DistributedDataParallel takes the mean over processes, so the share is made up for it.
+        """
+        shares = {name: 1 / self.args.gradient_accumulation_steps for name in parts}
+        if "lm" in parts:
+            own = inputs["labels"][..., 1:].ne(IGNORE).sum()
+            shares["lm"] = own * self.args.world_size / items
+        return {name: value * shares[name] for name, value in parts.items()}
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
+        """Answer tokens of the whole step, on all processes."""
+        if not self._sharded:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        own = [b["labels"][..., 1:].ne(IGNORE).sum() for b in batch_samples if "labels" in b]
+        total = torch.tensor(sum(int(n) for n in own), device=device)
+        if self.args.world_size > 1:
+            total = self.accelerator.gather(total).sum()
+        return total.clamp(min=1)
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)
+        if not bool(torch.isfinite(torch.as_tensor(norm))):
+            self._stop("the gradient", float(norm))
+        self._step_batches.clear()
+        return norm
+
+    def _stop(self, what: str, value: float) -> None:
+        output, step = Path(str(self.args.output_dir)), self.state.global_step + 1
+        stop_at_bad_step(what, value, step, self._step_batches, output)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if "loss" in logs:
             logs |= {k: round(sum(v) / len(v), 4) for k, v in sorted(self.parts.items())}
+            logs |= self.meter.numbers()
             self.parts.clear()
         super().log(logs, *args, **kwargs)
 
+    # ---- checkpoints ----
 
-def stage_losses(
-    model: BorealisForConditionalGeneration, batch: dict[str, Any], stage: StageSection
-) -> dict[str, torch.Tensor]:
-    """The unweighted losses of a batch.
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._partial or super()._get_output_dir(trial))
 
-    Args:
-        model: the model.
-        batch: a batch of `StepBatches`.
-        stage: says which losses have a weight.
-
-    Returns:
-        `lm` (next token, mean over answer tokens), `ctc`, `guide`; those that apply.
-    """
-    losses: dict[str, torch.Tensor] = {}
-    inner = model.model
-    if batch["mode"] == "text":
-        losses["lm"] = model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
-        return losses
-    mask = batch["frame_mask"]
-    if batch["mode"] == "pseudo":
-        tokens = inner.adapter.embed_posteriors(batch["posteriors"])
-    elif stage.ctc_weight:
-        if "input_ids" in batch:
-            tokens, logits = inner.adapter.forward_with_logits(batch["frames"], mask)
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        folder = Path(output_dir or str(self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        model = cast(BorealisForConditionalGeneration, self.model)
+        if self.learned_only:
+            save_learned(model, folder)
         else:
-            tokens, logits = None, inner.adapter.encode(batch["frames"], mask)
-        losses["ctc"] = ctc_loss(logits, mask, batch["ctc_targets"], batch["ctc_lengths"])
-    else:
-        tokens = inner.adapter(batch["frames"], mask)
-    if tokens is None or "input_ids" not in batch:
-        return losses
-    flat = tokens[inner.token_mask(mask, tokens.shape[1])]
-    embeds = inner.embed_prompt(batch["input_ids"], flat)
-    guide = batch.get("guide")
-    outputs = model(
-        inputs_embeds=embeds,
-        # Rows are padded on the right, where a causal model can't see: no mask is needed.
-        labels=batch["labels"],
-        output_attentions=guide is not None and len(guide) > 0,
-        use_cache=False,
-    )
-    losses["lm"] = outputs.loss
-    if guide is not None and len(guide):
-        losses["guide"] = guide_loss(outputs.attentions, guide, stage.guide_layers)
-    return losses
+            model.save_pretrained(folder)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a checkpoint aside and give it its name when all of it is on the disk."""
+        output = Path(str(self.args.output_dir))
+        self._partial = output / ".checkpoint.partial"
+        name = f"checkpoint-{self.state.global_step}"
+        if processes.is_main():
+            shutil.rmtree(self._partial, ignore_errors=True)
+        processes.wait()
+        try:
+            with room_for(
+                f"the checkpoint of step {self.state.global_step}", output, self._partial
+            ):
+                super()._save_checkpoint(model, trial)
+                processes.wait()
+                if processes.is_main():
+                    if self.validation is not None:
+                        self.validation.write(self._partial / name, self.state.global_step)
+                    publish(self._partial / name, output / name)
+        finally:
+            partial, self._partial = self._partial, None
+        if processes.is_main():
+            shutil.rmtree(partial, ignore_errors=True)
+            rotate(output, self.stage.keep_checkpoints)
+        processes.wait()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        folder = Path(resume_from_checkpoint)
+        if (folder / LEARNED).is_file():
+            load_learned(cast(torch.nn.Module, model or self.model), folder)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
 
-def ctc_loss(
-    logits: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor, lengths: torch.Tensor
-) -> torch.Tensor:
-    """CTC loss (Graves et al. 2006), mean over the letters of each clip.
-
-    Args:
-        logits: `[clips, T, num_classes]`, class 0 is the blank.
-        mask: `[clips, T]`, true where there is audio.
-        targets: classes of all clips one after another `[sum(lengths)]`.
-        lengths: letters of each clip `[clips]`; clips without speech have none and learn blanks.
-    """
-    log_probs = logits.float().log_softmax(-1).transpose(0, 1)
-    return (
-        F.ctc_loss(log_probs, targets, mask.sum(1), lengths, zero_infinity=True, reduction="none")
-        .div(lengths.clamp(min=10).to(log_probs.device))
-        .mean()
-    )
-
-
-def guide_loss(
-    attentions: tuple[torch.Tensor, ...], guide: torch.Tensor, layers: list[int]
-) -> torch.Tensor:
-    """Push two heads of some layers to listen where the next piece was said.
-
-    Guided attention (Tachibana et al. 2018) with exact targets: the alignment of pseudo-audio is
-    known. The loss is minus the log of the attention that falls into the wanted span.
-
-    Args:
-        attentions: per layer `[batch, heads, sequence, sequence]`.
-        guide: `[N, 4]`: row, query position, first and last wanted position.
-        layers: guided layers.
-    """
-    row, query, low, high = guide.unbind(1)
-    places = torch.arange(attentions[0].shape[-1], device=guide.device)[None]
-    wanted = (places >= low[:, None]) & (places <= high[:, None])
-    total = attentions[0].new_zeros(())
-    for layer in layers:
-        rows = attentions[layer][row, :2, query]  # [N, 2, sequence]
-        mass = (rows.float() * wanted[:, None]).sum(-1)
-        total = total - mass.clamp(min=1e-7).log().mean()
-    return total / len(layers)
-
-
-def set_trainable(model: torch.nn.Module, prefixes: list[str], *, lora: bool = False) -> int:
+def set_trainable(
+    model: torch.nn.Module, prefixes: list[str], *, lora: bool | tuple[str, ...] = False
+) -> int:
     """Freeze everything but parameters under `prefixes`; returns how many numbers learn.
 
-    With `lora` the updates learn too, and of the language model nothing but them.
+    With `lora` (of the language model, or of the towers named) the updates learn too, and of those
+    towers nothing but them.
     """
+    towers = lora if isinstance(lora, tuple) else ("language_model",) * lora
     count = 0
     for name, parameter in model.named_parameters():
         short = name.removeprefix("model.")
         parameter.requires_grad = any(short == p or short.startswith(p + ".") for p in prefixes)
-        if lora and short.startswith("language_model."):
+        if short.startswith(tuple(f"{tower}." for tower in towers)):
             parameter.requires_grad = "lora_" in short
         count += parameter.numel() if parameter.requires_grad else 0
     if not count:
         raise ValueError(f"No parameter begins with any of {prefixes}; nothing would be trained.")
     return count
+
+
+def prepare_weights(model: BorealisForConditionalGeneration, stage: StageSection) -> int:
+    """Put LoRA in, say what learns, and give both kinds their number format.
+
+    Returns:
+        How many numbers learn.
+    """
+    if stage.lora is not None:
+        add_lora(model, stage.lora)
+    if stage.encoder_lora is not None:
+        add_lora(model, stage.encoder_lora, "audio_tower")
+    learning = set_trainable(model, stage.trainable, lora=_lora_towers(stage))
+    frozen = torch.bfloat16 if stage.frozen_precision == "bfloat16" else torch.float32
+    for name, parameter in model.named_parameters():
+        tower = name.removeprefix("model.").startswith(("audio_tower.", "language_model."))
+        kept = parameter.requires_grad or not tower
+        parameter.data = parameter.data.to(torch.float32 if kept else frozen)
+    return learning
+
+
+def _lora_towers(stage: StageSection) -> tuple[str, ...]:
+    given = {"language_model": stage.lora, "audio_tower": stage.encoder_lora}
+    return tuple(tower for tower, settings in given.items() if settings is not None)
 
 
 def run_stage(
@@ -179,35 +277,89 @@ def run_stage(
     seed: int,
     resume: bool = True,
     use_cpu: bool | None = None,
-) -> None:
+    price: float | None = None,
+    validate: Callable[[], Validation] | None = None,
+) -> dict[str, float]:
     """Train one stage; the result is `output/model.safetensors` and the checkpoints beside it.
 
     Args:
         model: changed in place.
         stage: settings.
-        batches: a dataset that gives a batch for each step.
+        batches: a dataset that gives a batch for each number.
         output: folder of the stage.
         seed: seeds dropout; the data have their own from the recipe.
         resume: go on from the newest checkpoint in `output`, if there is one.
         use_cpu: stay on the CPU even if there is an accelerator.
+        price: dollars for an hour of one process, for the progress line.
+        validate: makes the measurement of the word error rate.
+
+    Returns:
+        What the whole stage took, interruptions included: `seconds`, `audio_hours`, `dollars`
+        (with a price).
+
+    Raises:
+        RecipeError: the processes don't share a step evenly, or a logging library isn't there.
+        TrainingError: a loss isn't finite, or the disk is full.
     """
-    if stage.lora is not None:
-        add_lora(model, stage.lora)
-    learning = set_trainable(model, stage.trainable, lora=stage.lora is not None)
+    learning = prepare_weights(model, stage)
     logger.info("stage %s: %.2fM parameters learn", stage.name, learning / 1e6)
     if stage.guide_weight:
         model.set_attn_implementation("eager")  # guided attention looks at the weights
     use_cpu = not torch.cuda.is_available() if use_cpu is None else use_cpu
+    meter = Meter(stage.max_steps, price=price, processes=processes.count())
+    trainer = StageTrainer(
+        stage=stage,
+        meter=meter,
+        validation=validate() if validate else None,
+        model=model,
+        args=_arguments(stage, output, seed=seed, use_cpu=use_cpu),
+        train_dataset=batches,
+    )
+    trainer.add_callback(meter)
+    if trainer.validation is not None:
+        trainer.validation.around = trainer.all_in_bfloat16
+        trainer.add_callback(trainer.validation)
+    newest = latest_checkpoint(output) if resume else None
+    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    model.set_attn_implementation("sdpa")
+    if stage.gradient_checkpointing:
+        model.gradient_checkpointing_disable()
+    if _lora_towers(stage):
+        merge_lora(model)
+    if processes.is_main():
+        save_whole(model, output)
+    processes.wait()
+    return meter.numbers()
+
+
+def _arguments(stage: StageSection, output: Path, *, seed: int, use_cpu: bool) -> TrainingArguments:
+    share, rest = divmod(stage.batches_per_step, processes.count())
+    if rest:
+        raise RecipeError(
+            f"Stage '{stage.name}': {processes.count()} processes can't share "
+            f"batches_per_step={stage.batches_per_step} evenly; make it a multiple."
+        )
+    if missing := [name for name in stage.log_to if find_spec(name) is None]:
+        raise RecipeError(
+            f"Stage '{stage.name}' logs to {missing[0]}, which isn't installed: "
+            f"'pip install {missing[0]}', or leave it out of log_to."
+        )
     kwargs: dict[str, Any] = {}
     if stage.scheduler == "cosine":
         scheduler = "cosine_with_min_lr"
         kwargs["lr_scheduler_kwargs"] = {"min_lr_rate": stage.min_learning_rate_ratio}
     else:
         scheduler = stage.scheduler
-    arguments = TrainingArguments(
+    if processes.count() > 1 and use_cpu:
+        kwargs["ddp_backend"] = "gloo"
+    if stage.gradient_checkpointing:
+        kwargs["gradient_checkpointing"] = True
+        kwargs["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+    return TrainingArguments(
         output_dir=str(output),
         max_steps=stage.max_steps,
         per_device_train_batch_size=1,
+        gradient_accumulation_steps=share,
         learning_rate=stage.learning_rate,
         warmup_steps=stage.warmup_steps,
         lr_scheduler_type=scheduler,
@@ -215,11 +367,11 @@ def run_stage(
         adam_beta2=stage.adam_beta2,
         max_grad_norm=stage.max_grad_norm,
         logging_steps=stage.logging_steps,
+        logging_nan_inf_filter=False,
         save_steps=stage.save_steps,
-        save_total_limit=2,
         save_strategy="steps",
         seed=seed,
-        report_to=[],
+        report_to=list(stage.log_to),
         use_cpu=use_cpu,
         bf16=use_bfloat16(stage.precision, use_cpu=use_cpu),
         remove_unused_columns=False,
@@ -227,19 +379,3 @@ def run_stage(
         accelerator_config={"dispatch_batches": False},
         **kwargs,
     )
-    trainer = StageTrainer(stage=stage, model=model, args=arguments, train_dataset=batches)
-    newest = latest_checkpoint(output) if resume else None
-    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
-    model.set_attn_implementation("sdpa")
-    if stage.lora is not None:
-        merge_lora(model)
-    model.save_pretrained(output)
-
-
-def latest_checkpoint(output: Path) -> Path | None:
-    """The newest complete `checkpoint-N` folder of a stage.
-
-    Trainer writes its state last, so a folder without it was cut off while saving.
-    """
-    found = [p for p in output.glob("checkpoint-*") if (p / "trainer_state.json").is_file()]
-    return max(found, key=lambda p: int(p.name.split("-")[1]), default=None)

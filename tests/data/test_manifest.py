@@ -115,3 +115,39 @@ def test_check_names_every_problem(tmp_path, capsys, clips):
     assert "utterance 1: the manifest says 1.0 s" in out
     assert "utterance 2:" in out and "utterance 3: speech without a text" in out
     assert "3 problems" in out
+
+
+def test_check_finds_strange_letters_and_copies(tmp_path, capsys, clips):
+    rows = [
+        {"audio": clips[0].audio, "text": "В 1812 году, 5 %."},
+        {"audio": clips[0].audio, "text": clips[0].text},
+        {"audio": clips[1].audio, "text": "Да.", "question": "Кто?", "answer": "Он."},
+        {"audio": clips[1].audio, "text": "Да.", "question": "Где?", "answer": "Там."},
+    ]
+    path = tmp_path / "m.jsonl"
+    path.write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
+    assert main(["data", "check", str(path)]) == 2
+    out = capsys.readouterr().out
+    assert "utterance 1: text outside the alphabet: 1" in out
+    assert "utterance 2: the same recording as utterance 1" in out
+    assert "2 problems" in out
+    assert main(["data", "check", "--any-text", str(path)]) == 2
+    assert "1 problems" in capsys.readouterr().out
+
+
+def test_splits_that_share_a_speaker_are_told(tmp_path, capsys, clips):
+    def split(name: str, numbers: list[int], voice: str) -> str:
+        rows = [{"audio": clips[i].audio, "text": clips[i].text, "voice": voice} for i in numbers]
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
+        return str(path)
+
+    train, test = split("train", [0, 1], "anna"), split("test", [2], "ivan")
+    assert main(["data", "check", train, test]) == 0
+    assert "between them: 0 leaks" in capsys.readouterr().out
+    leaky = split("leaky", [0, 2], "anna")
+    assert main(["data", "check", train, leaky]) == 2
+    out = capsys.readouterr().out
+    assert "train.jsonl and leaky.jsonl share 1 voice: 'anna'" in out
+    assert "share 1 recording" in out and "share 1 text" in out
+    assert "between them: 3 leaks" in out

@@ -136,3 +136,48 @@ def test_augmentation_keeps_the_rules():
     assert abs(ratio - 20) < 0.1
     one, two = (augment(TONE, AugmentConfig(), np.random.default_rng(5)) for _ in range(2))
     assert np.array_equal(one, two)
+
+
+def test_a_codec_is_heard_and_keeps_length():
+    for seed in range(6):  # every codec is drawn
+        out = sources_codec(seed)
+        assert len(out) == len(TONE) and np.isfinite(out).all()
+        assert not np.allclose(out, TONE, atol=1e-4)
+        assert np.corrcoef(out, TONE)[0, 1] > 0.5
+        assert np.array_equal(out, sources_codec(seed))
+
+
+def sources_codec(seed: int) -> np.ndarray:
+    from borealis.data.augment import through_codec
+
+    return through_codec(TONE, np.random.default_rng(seed))
+
+
+def test_engines_that_are_not_there_are_named(tmp_path, capsys):
+    from borealis.cli import main
+
+    (tmp_path / "s.txt").write_text("Раз.\n", encoding="utf-8")
+    for arguments, words in (
+        ([str(tmp_path / "none.txt")], "There is no file"),
+        ([str(tmp_path / "s.txt"), "--engine", "radio"], "no engine 'radio'"),
+        ([str(tmp_path / "s.txt"), "--engine", "flite"], "Nothing here speaks 'ru'"),
+    ):
+        assert main(["data", "synth", *arguments, "--output", str(tmp_path)]) == 2
+        assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("engine", ["espeak-ng", "festival"])
+def test_sentences_are_spoken_by_the_engines_found(tmp_path, engine, capsys):
+    from borealis.cli import main
+    from borealis.data.synth import found_voices
+
+    try:
+        found_voices("ru", [engine])
+    except sources.SourceError:
+        pytest.skip(f"{engine} or its Russian voice isn't installed")
+    (tmp_path / "s.txt").write_text("Мороз и солнце.\n\nДень чудесный.\n", encoding="utf-8")
+    assert main(["data", "synth", str(tmp_path / "s.txt"), "--output", str(tmp_path), "--engine", engine]) == 0  # fmt: skip
+    assert "clips" in capsys.readouterr().out
+    items = [i for p in tmp_path.glob("synth.*.jsonl") if p.stat().st_size for i in read_manifest(p)]  # fmt: skip
+    assert sorted(i.text for i in items) == ["День чудесный.", "Мороз и солнце."]
+    assert all(i.voice.startswith(f"{engine}:") and i.duration > 0.4 for i in items)

@@ -12,7 +12,13 @@ from borealis.data.manifest import Utterance
 from borealis.data.phrasings import load_phrasings
 from borealis.errors import RecipeError
 from borealis.training.batches import BatchContext, StepBatches, length_buckets, mix_style
-from borealis.training.features import FeatureCache, FeatureSource, build_features, plan_clips
+from borealis.training.features import (
+    FeatureCache,
+    FeatureSource,
+    build_features,
+    cache_key,
+    plan_clips,
+)
 from borealis.training.pseudo import PseudoAudio
 from borealis.training.recipe import StageSection
 
@@ -210,6 +216,55 @@ def test_own_questions_are_learned(model, cache):
     own = Utterance("a.wav", text="текст", question="Какая марка?", answer="Лада.")
     turn = clip_turn(own, load_phrasings(), np.random.default_rng(0), 0.0)
     assert (turn.question, turn.answer) == ("Какая марка?", "Лада.")
+
+
+class Stops(torch.nn.Module):
+    """An audio tower that breaks down at its third batch."""
+
+    def __init__(self, tower) -> None:
+        super().__init__()
+        self.tower, self.conv1, self.calls = tower, tower.conv1, 0
+
+    def forward(self, *args):
+        self.calls += 1
+        if self.calls == 3:
+            raise KeyboardInterrupt
+        return self.tower(*args)
+
+
+def test_a_cache_that_was_cut_off_is_gone_on_with(model, clips, tmp_path):
+    tiny, processor = model
+    manifest = clips[0].audio.rsplit("/", 1)[0] + "/manifest.jsonl"
+    planned = plan_clips([FeatureSource(manifest, augment="light")], tmp_path, seed=0)
+    options = {"feature_extractor": processor.feature_extractor, "config": tiny.config, "batch_seconds": 1.0}  # fmt: skip
+    tower = tiny.model.audio_tower
+    whole = build_features(planned, tmp_path / "whole", audio_tower=tower, **options)
+    with pytest.raises(KeyboardInterrupt):
+        build_features(planned, tmp_path / "cut", audio_tower=Stops(tower), **options)
+    with (tmp_path / "cut/index.jsonl").open("a") as index:
+        index.write('{"audio": "half a li')
+    rest = Stops(tower)
+    rest.calls = 3
+    again = build_features(planned, tmp_path / "cut", audio_tower=rest, **options)
+    assert again["clips"] == whole["clips"] == len(clips)
+    assert rest.calls - 3 == len(clips) - 2, "what was there isn't encoded again"
+    for name in ("frames.npy", "index.jsonl"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_cache_is_known_by_what_it_was_made_from(model, clips, tmp_path, make_tiny):
+    tiny, _ = model
+    (tmp_path / "m.jsonl").write_text(json.dumps({"audio": clips[0].audio, "text": "а"}))
+
+    def key(tower=tiny.model.audio_tower, seed=0, **source):
+        return cache_key([FeatureSource("m.jsonl", **source)], tmp_path, tower, tiny.config, seed=seed)  # fmt: skip
+
+    first = key()
+    assert first == key()
+    other = make_tiny("ctc", seed=1)[0].model.audio_tower
+    assert len({first, key(augment="light"), key(seed=1), key(tower=other)}) == 4
+    (tmp_path / "m.jsonl").write_text(json.dumps({"audio": clips[1].audio, "text": "а"}))
+    assert key() != first
 
 
 def test_question_batches_ask_and_learn_only_answers(batches, model):

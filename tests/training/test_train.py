@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -113,29 +114,44 @@ def test_a_whole_recipe_gives_a_model_that_works(data, tmp_path, capsys, speech)
 
 @pytest.mark.slow
 def test_kill_and_resume_gives_the_same_weights(data, tmp_path):
+    """Killed in every stage, a little after a checkpoint or while it is written; LoRA at the end."""
     value = recipe(data)
-    value["stages"] = [dict(value["stages"][2], max_steps=14, save_steps=3)]
+    value["stages"] = [s | {"max_steps": 9, "save_steps": 3} for s in value["stages"]]
+    value["stages"][2]["lora"] = {"rank": 2, "alpha": 4, "dropout": 0.1}
     config = write(tmp_path / "tiny.yaml", value)
     assert train(config, data, tmp_path / "whole") == 0
     command = [sys.executable, "-m", "borealis", "train", config, "--data", str(data), "--output", str(tmp_path / "cut"), "--threads", "1"]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    mark = tmp_path / "cut" / "instruct" / "checkpoint-6" / "trainer_state.json"
-    deadline = time.monotonic() + 300
-    while not mark.is_file() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-    assert not (tmp_path / "cut" / "instruct" / "model.safetensors").exists()
+    chance = random.Random(0)
+    for stage in ("text", "align", "instruct"):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        mark = tmp_path / "cut" / stage / f"checkpoint-{chance.choice((3, 6))}"
+        deadline = time.monotonic() + 600
+        while not mark.is_dir() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(chance.random() * 0.02)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    assert not (tmp_path / "cut" / "final").exists()
     assert train(config, data, tmp_path / "cut") == 0
-    whole = load_file(tmp_path / "whole" / "instruct" / "model.safetensors")
-    resumed = load_file(tmp_path / "cut" / "instruct" / "model.safetensors")
-    assert whole.keys() == resumed.keys()
-    for name, tensor in whole.items():
-        assert torch.equal(tensor, resumed[name]), name
+    for stage in ("text", "align", "instruct", "final"):
+        whole = load_file(tmp_path / "whole" / stage / "model.safetensors")
+        resumed = load_file(tmp_path / "cut" / stage / "model.safetensors")
+        assert whole.keys() == resumed.keys()
+        for name, tensor in whole.items():
+            assert torch.equal(tensor, resumed[name]), (stage, name)
+    # The same data in the same order: every step has the loss it had.
+    for stage in ("text", "align", "instruct"):
+        one, two = (losses(tmp_path / run / stage, 9) for run in ("whole", "cut"))
+        assert one == two and len(one) == 9
+
+
+def losses(folder: Path, step: int) -> list[float]:
+    state = json.loads((folder / f"checkpoint-{step}/trainer_state.json").read_text("utf-8"))
+    return [row["loss"] for row in state["log_history"] if "loss" in row]
 
 
 def test_a_checkpoint_cut_off_while_saving_is_passed_over(tmp_path):
-    from borealis.training.trainer import latest_checkpoint
+    from borealis.training.saving import latest_checkpoint
 
     assert latest_checkpoint(tmp_path) is None
     for step, files in ((3, ["trainer_state.json"]), (9, ["trainer_state.json"]), (12, [])):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from borealis.training.planner.gpus import GPUS
@@ -143,6 +143,8 @@ class Stage:
         text_tokens: tokens learned from without audio.
         lora_rank: see `Options.lora_rank`.
         lora_modules: linear layers of the language model that get an update.
+        batch_tokens: tokens on one GPU at once; None: those of the options.
+        gradient_checkpointing: None: as the options say.
     """
 
     name: str
@@ -152,6 +154,13 @@ class Stage:
     text_tokens: float = 0.0
     lora_rank: int = 16
     lora_modules: tuple[str, ...] = LORA_MODULES
+    batch_tokens: int | None = None
+    gradient_checkpointing: bool | None = None
+
+    def own(self, options: Options) -> Options:
+        """The options with what the stage says itself."""
+        said = {k: getattr(self, k) for k in ("batch_tokens", "gradient_checkpointing")}
+        return replace(options, **{k: v for k, v in said.items() if v is not None})
 
 
 @dataclass(frozen=True)
@@ -256,7 +265,10 @@ def plan_stages(config: BorealisConfig, stages: Sequence[Stage], options: Option
         sizes["encoder"].forward(config.encoder_samples(n) // config.frame_length) for n in windows
     )
     adapter = [config.num_tokens_from_frames(config.num_encoder_frames(n)) for n in windows]
-    costs = [_stage_cost(stage, sizes, options, encoder, adapter, audio, text) for stage in stages]
+    costs = [
+        _stage_cost(stage, sizes, stage.own(options), encoder, adapter, audio, text)
+        for stage in stages
+    ]
     total = sum(part.parameters for part in sizes.values())
     # A clip has frames for all its tokens; the array on disk holds them in float16.
     frames = sum(config.num_encoder_frames(n) for n in windows) / options.clip_seconds

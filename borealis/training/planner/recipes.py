@@ -29,8 +29,9 @@ def plan_recipe(
         options: clip, GPU, price and the rest that a recipe doesn't say.
         hours_of_audio: size of the data. Without it: what the longest stage hears, as if nothing
             were heard twice.
-        epochs: how often each stage hears the data; without it a stage hears
-            `max_steps` batches of `batch_seconds`.
+        epochs: how often each stage hears the data; without it a stage hears `max_steps` times
+            `batches_per_step` batches of `batch_seconds`. Sources are encoded whenever they are
+            heard, feature caches once.
 
     Raises:
         PlanError: a part isn't known, or a stage trains what the planner doesn't count.
@@ -44,22 +45,26 @@ def plan_recipe(
     heard = [
         options.hours_of_audio * options.epochs
         if epochs is not None and _audio_share(section)
-        else section.max_steps * _audio_share(section) * section.batch_seconds / 3600
+        else _batches(section) * _audio_share(section) * section.batch_seconds / 3600
         for section in recipe.stages
     ]
     data = options.hours_of_audio if hours_of_audio is not None else max(heard, default=0.0)
-    # The cache is made before the first stage that listens.
-    first = next((i for i, hours in enumerate(heard) if hours), None)
+    # The cache is made before the first stage that listens to it.
+    cached = [h if options.feature_cache and s.features else 0.0 for s, h in _pairs(recipe, heard)]
+    first = next((i for i, hours in enumerate(cached) if hours), None)
+    options = replace(options, feature_cache=first is not None)
     stages = [
         Stage(
             section.name,
             _train(section),
             audio_hours=hours,
-            encoded_hours=(data if i == first else 0.0) if options.feature_cache else hours,
-            text_tokens=section.max_steps * (1 - _audio_share(section)) * section.batch_tokens,
+            encoded_hours=(data if i == first else 0.0) if cached[i] else hours,
+            text_tokens=_batches(section) * (1 - _audio_share(section)) * section.batch_tokens,
+            batch_tokens=section.batch_tokens if section.sources else None,
+            gradient_checkpointing=section.gradient_checkpointing or None,
             **_lora(section),
         )
-        for i, (section, hours) in enumerate(zip(recipe.stages, heard, strict=True))
+        for i, (section, hours) in enumerate(_pairs(recipe, heard))
     ]
     rate = options.text_tokens_per_second
     spelled = recipe.model.tokenizer_single_characters or recipe.model.checkpoint in bundled()
@@ -104,15 +109,23 @@ def recipe_config(section: ModelSection) -> Any:
         raise PlanError(f"model.config of the recipe: {error}") from None
 
 
+def _pairs(recipe: Recipe, heard: list[float]) -> list[tuple[StageSection, float]]:
+    return list(zip(recipe.stages, heard, strict=True))
+
+
+def _batches(stage: StageSection) -> int:
+    return stage.max_steps * stage.batches_per_step
+
+
 def _audio_share(stage: StageSection) -> float:
-    """Share of the steps that learn from recorded audio."""
-    if not stage.features or stage.kind == "text":
+    """Share of the batches that are recorded audio."""
+    if not (stage.features or stage.sources) or stage.kind == "text":
         return 0.0
     return max(0.0, 1 - stage.text_share - stage.pseudo_share)
 
 
 def _train(stage: StageSection) -> str:
-    if any(name.split(".")[0] == "audio_tower" for name in stage.trainable):
+    if stage.encoder_lora or any(n.split(".")[0] == "audio_tower" for n in stage.trainable):
         raise PlanError(
             f"Stage '{stage.name}' trains the encoder; the planner counts it as frozen."
         )

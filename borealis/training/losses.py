@@ -1,0 +1,126 @@
+"""Losses of a batch: next token on the answers, CTC on recordings, guided attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from borealis.model import BorealisForConditionalGeneration
+from borealis.training.recipe import StageSection
+
+
+def stage_losses(
+    model: BorealisForConditionalGeneration, batch: dict[str, Any], stage: StageSection
+) -> dict[str, torch.Tensor]:
+    """The unweighted losses of a batch.
+
+    Args:
+        model: the model.
+        batch: a batch of `StepBatches`.
+        stage: says which losses have a weight.
+
+    Returns:
+        `lm` (next token, mean over answer tokens), `ctc`, `guide`; those that apply.
+    """
+    losses: dict[str, torch.Tensor] = {}
+    inner = model.model
+    if batch["mode"] == "text":
+        losses["lm"] = model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
+        return losses
+    if "input_features" in batch:
+        batch = batch | encode(inner, batch["input_features"], batch["num_samples"])
+    mask = batch["frame_mask"]
+    if batch["mode"] == "pseudo":
+        tokens = inner.adapter.embed_posteriors(batch["posteriors"])
+    elif stage.ctc_weight:
+        if "input_ids" in batch:
+            tokens, logits = inner.adapter.forward_with_logits(batch["frames"], mask)
+        else:
+            tokens, logits = None, inner.adapter.encode(batch["frames"], mask)
+        losses["ctc"] = ctc_loss(logits, mask, batch["ctc_targets"], batch["ctc_lengths"])
+    else:
+        tokens = inner.adapter(batch["frames"], mask)
+    if tokens is None or "input_ids" not in batch:
+        return losses
+    flat = tokens[inner.token_mask(mask, tokens.shape[1])]
+    embeds = inner.embed_prompt(batch["input_ids"], flat)
+    guide = batch.get("guide")
+    outputs = model(
+        inputs_embeds=embeds,
+        # Rows are padded on the right, where a causal model can't see: no mask is needed.
+        labels=batch["labels"],
+        output_attentions=guide is not None and len(guide) > 0,
+        use_cache=False,
+    )
+    losses["lm"] = outputs.loss
+    if guide is not None and len(guide):
+        losses["guide"] = guide_loss(outputs.attentions, guide, stage.guide_layers)
+    return losses
+
+
+def encode(
+    inner: Any, input_features: torch.Tensor, num_samples: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Encoder frames of recordings that have no cached ones; no gradient where none is wanted."""
+    learns = any(p.requires_grad for p in inner.audio_tower.parameters())
+    inner.audio_tower.train(learns and inner.training)
+    with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+        frames, mask = inner.encode_audio(input_features, num_samples)
+    return {"frames": frames, "frame_mask": mask}
+
+
+class StepLosses(torch.nn.Module):
+    """`stage_losses` as a module: what DistributedDataParallel wraps, so that gradients meet."""
+
+    def __init__(self, model: BorealisForConditionalGeneration, stage: StageSection) -> None:
+        super().__init__()
+        self.model, self.stage = model, stage
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """See `stage_losses`."""
+        return stage_losses(self.model, batch, self.stage)
+
+
+def ctc_loss(
+    logits: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor, lengths: torch.Tensor
+) -> torch.Tensor:
+    """CTC loss (Graves et al. 2006), mean over the letters of each clip.
+
+    Args:
+        logits: `[clips, T, num_classes]`, class 0 is the blank.
+        mask: `[clips, T]`, true where there is audio.
+        targets: classes of all clips one after another `[sum(lengths)]`.
+        lengths: letters of each clip `[clips]`; clips without speech have none and learn blanks.
+    """
+    log_probs = logits.float().log_softmax(-1).transpose(0, 1)
+    return (
+        F.ctc_loss(log_probs, targets, mask.sum(1), lengths, zero_infinity=True, reduction="none")
+        .div(lengths.clamp(min=10).to(log_probs.device))
+        .mean()
+    )
+
+
+def guide_loss(
+    attentions: tuple[torch.Tensor, ...], guide: torch.Tensor, layers: list[int]
+) -> torch.Tensor:
+    """Push two heads of some layers to listen where the next piece was said.
+
+    Guided attention (Tachibana et al. 2018) with exact targets: the alignment of pseudo-audio is
+    known. The loss is minus the log of the attention that falls into the wanted span.
+
+    Args:
+        attentions: per layer `[batch, heads, sequence, sequence]`.
+        guide: `[N, 4]`: row, query position, first and last wanted position.
+        layers: guided layers.
+    """
+    row, query, low, high = guide.unbind(1)
+    places = torch.arange(attentions[0].shape[-1], device=guide.device)[None]
+    wanted = (places >= low[:, None]) & (places <= high[:, None])
+    total = attentions[0].new_zeros(())
+    for layer in layers:
+        rows = attentions[layer][row, :2, query]  # [N, 2, sequence]
+        mass = (rows.float() * wanted[:, None]).sum(-1)
+        total = total - mass.clamp(min=1e-7).log().mean()
+    return total / len(layers)

@@ -1,0 +1,50 @@
+"""Several processes as one run: started by torchrun or `accelerate launch`, one for each GPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import distributed
+
+
+def count() -> int:
+    """Processes of the run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main() -> bool:
+    """Whether this process writes what all share."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def start() -> None:
+    """Join the other processes, if there are any; the rest of the run needs it."""
+    if count() > 1 and not distributed.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def stop() -> None:
+    """Leave the other processes: without it the interpreter may hang at its end."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def wait() -> None:
+    """Until every process is here."""
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
+@contextmanager
+def main_first() -> Iterator[None]:
+    """The main process goes through the block first: what it writes, the others find."""
+    if not is_main():
+        wait()
+    yield
+    if is_main():
+        wait()

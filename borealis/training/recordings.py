@@ -1,0 +1,324 @@
+"""Batches of recordings that are read and encoded anew at every step, without a feature cache.
+
+As in `batches`, what batch N holds depends on the seed and N alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from borealis.audio import SAMPLING_RATE, load_audio
+from borealis.data.augment import augment
+from borealis.data.manifest import Utterance
+from borealis.data.text import ctc_label_ids
+from borealis.errors import AudioError, TrainingError
+from borealis.training.batches import (
+    IGNORE,
+    BatchContext,
+    StepBatches,
+    encode_messages,
+    encode_turns,
+)
+from borealis.training.features import AUGMENTATIONS
+from borealis.training.instructions import Turn, clip_turn
+from borealis.training.recipe import StageSection
+
+logger = logging.getLogger(__name__)
+
+# Tokens of question and chat format beside a transcript, for the budget of a batch.
+_PROMPT_TOKENS = 40
+_SAMPLE_OF_TEXTS = 200
+
+
+@dataclass
+class Source:
+    """Examples that are drawn together.
+
+    Args:
+        name: of the source in the recipe.
+        utterances: recordings, or conversations without one.
+        weight: how often it is heard, relative to its hours.
+    """
+
+    name: str
+    utterances: list[Utterance]
+    weight: float = 1.0
+
+    @property
+    def seconds(self) -> float:
+        """Audio of all utterances."""
+        return sum(item.duration for item in self.utterances)
+
+
+class Epochs:
+    """Batches of whole epochs by number; each epoch has batches of its own.
+
+    Args:
+        make: gives the batches of an epoch by its number.
+    """
+
+    def __init__(self, make: Callable[[int], list[list[int]]]) -> None:
+        self.make = make
+        self._sizes: list[int] = []
+        self._current: tuple[int, list[list[int]]] | None = None
+
+    def batch(self, place: int) -> list[int]:
+        """The batch with number `place` since the beginning."""
+        epoch = 0
+        while True:
+            if epoch == len(self._sizes):
+                self._sizes.append(len(self._at(epoch)))
+            if place < self._sizes[epoch]:
+                return self._at(epoch)[place]
+            place -= self._sizes[epoch]
+            epoch += 1
+
+    def _at(self, epoch: int) -> list[list[int]]:
+        if self._current is None or self._current[0] != epoch:
+            self._current = (epoch, self.make(epoch))
+        return self._current[1]
+
+
+def budget_buckets(
+    frames: Sequence[int],
+    tokens: Sequence[int],
+    *,
+    most_frames: int,
+    most_tokens: int,
+    rng: np.random.Generator,
+) -> list[list[int]]:
+    """Batches of similar length that stay within two budgets, in random order.
+
+    Args:
+        frames: encoder frames of every item; zeros for conversations without audio.
+        tokens: tokens of every item, audio and text.
+        most_frames: most `items x longest` encoder frames in a batch.
+        most_tokens: most `items x longest` tokens in a batch.
+        rng: jitters the order of equal lengths and shuffles the batches.
+    """
+    jitter = np.asarray(tokens) * (1 + 0.1 * rng.random(len(tokens)))
+    batches: list[list[int]] = []
+    current: list[int] = []
+    longest = (0, 0)
+    for i in np.argsort(jitter, kind="stable").tolist():
+        grown = max(longest[0], frames[i]), max(longest[1], tokens[i])
+        count = len(current) + 1
+        if current and (grown[0] * count > most_frames or grown[1] * count > most_tokens):
+            batches.append(current)
+            current, grown = [], (frames[i], tokens[i])
+        current.append(i)
+        longest = grown
+    if current:
+        batches.append(current)
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class RecordingBatches(StepBatches):
+    """A dataset whose item N is the whole batch N: recordings as log-mel features, or text.
+
+    Args:
+        stage: settings.
+        context: as for `StepBatches`; its cache and sentences aren't used.
+        sources: recordings.
+        talks: conversations without audio, for the share `text_share`.
+        processor: the model's processor.
+    """
+
+    def __init__(
+        self,
+        stage: StageSection,
+        context: BatchContext,
+        sources: Sequence[Source],
+        talks: Sequence[Source],
+        processor: Any,
+    ) -> None:
+        super().__init__(stage, context)
+        self.processor = processor
+        self.sources = [*sources, *talks]
+        self.audio_sources = len(sources)
+        self.unreadable: set[str] = set()
+        shares = _shares([s.seconds * s.weight for s in sources]) * (1 - stage.text_share)
+        if talks:
+            sizes = _shares([len(s.utterances) * s.weight for s in talks])
+            shares = np.concatenate([shares, sizes * stage.text_share])
+        rng = np.random.default_rng([context.seed, 3])
+        self._choices = rng.choice(len(self.sources), size=len(self), p=shares / shares.sum())
+        # How many batches of the same source came before.
+        self._places = np.zeros(len(self), np.int64)
+        for number in range(len(self.sources)):
+            same = self._choices == number
+            self._places[same] = np.arange(int(same.sum()))
+        self._epochs = [self._plan_source(i) for i in range(len(self.sources))]
+
+    def _plan_source(self, number: int) -> Epochs:
+        items, config = self.sources[number].utterances, self.context.config
+        per_letter = self._tokens_per_letter(items)
+        frames, tokens = [], []
+        for item in items:
+            samples = max(1, round(item.duration * SAMPLING_RATE)) if item.audio else 0
+            spans = config.window_spans(samples) if samples else []
+            frames.append(
+                sum(config.encoder_samples(b - a) // config.frame_length for a, b in spans)
+            )
+            audio = config.num_audio_tokens(samples) if samples else 0
+            tokens.append(audio + _PROMPT_TOKENS + round(len(_words(item)) * per_letter))
+
+        def make(epoch: int) -> list[list[int]]:
+            return budget_buckets(
+                frames,
+                tokens,
+                most_frames=round(self.stage.batch_seconds * 50),
+                most_tokens=self.stage.batch_tokens,
+                rng=np.random.default_rng([self.context.seed, 2, number, epoch]),
+            )
+
+        return Epochs(make)
+
+    def _tokens_per_letter(self, items: Sequence[Utterance]) -> float:
+        texts = [_words(item) for item in items[:: max(1, len(items) // _SAMPLE_OF_TEXTS)]]
+        letters = sum(map(len, texts))
+        tokens = sum(len(self.context.tokenizer(text).input_ids) for text in texts if text)
+        return tokens / letters if letters else 0.0
+
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        if not 0 <= step < len(self):
+            raise IndexError(step)
+        number = int(self._choices[step])
+        picks = self._epochs[number].batch(int(self._places[step]))
+        items = [self.sources[number].utterances[i] for i in picks]
+        if number >= self.audio_sources:
+            return {"mode": "text", **self._rows([(item.messages, []) for item in items])}
+        return self.recorded_batch(step, items, self.sources[number])
+
+    # ---- recordings ----
+
+    def recorded_batch(
+        self, step: int, items: Sequence[Utterance], source: Source
+    ) -> dict[str, Any]:
+        """Recordings, distorted as the stage says, with what is to be answered.
+
+        Raises:
+            TrainingError: none of the recordings can be read.
+        """
+        rng = np.random.default_rng([self.context.seed, 1, step])
+        kept: list[Utterance] = []
+        audios: list[np.ndarray] = []
+        for row, item in enumerate(items):
+            audio = self._audio(item, step, row)
+            if audio is not None:
+                kept.append(item)
+                audios.append(audio)
+        if not kept:
+            raise TrainingError(
+                f"No recording of batch {step} (source '{source.name}') can be read, such as "
+                f"'{items[0].audio}'. 'borealis data check' lists what is wrong with a manifest."
+            )
+        batch: dict[str, Any] = {"mode": "audio", "clips": [item.audio for item in kept]}
+        batch |= self.processor.extract_features(audios)
+        self._mask(batch, rng)
+        counts = [self.context.config.num_audio_tokens(len(audio)) for audio in audios]
+        if self.stage.kind == "instruct" or not self.stage.ctc_weight:
+            others = [
+                source.utterances[int(i)].text
+                for i in rng.integers(len(source.utterances), size=len(kept))
+            ]
+            talks = [self._talk(item, o, rng) for item, o in zip(kept, others, strict=True)]
+            batch |= self._rows(list(zip(talks, ([n] for n in counts), strict=True)))
+        if self.stage.ctc_weight:
+            targets = [ctc_label_ids(item.text, self.pseudo.labels) for item in kept]
+            batch["ctc_targets"] = torch.tensor([t for row in targets for t in row])
+            batch["ctc_lengths"] = torch.tensor([len(row) for row in targets])
+        return batch
+
+    def _audio(self, item: Utterance, step: int, row: int) -> np.ndarray | None:
+        """A distorted recording, or None where it can't be read, which is told once."""
+        try:
+            audio = load_audio(item.audio)
+        except AudioError as error:
+            if item.audio not in self.unreadable:
+                self.unreadable.add(item.audio)
+                logger.warning("left out, %d by now: %s", len(self.unreadable), error)
+            return None
+        presets = self.stage.augment
+        place = min(int(step / len(self) * len(presets)), len(presets) - 1)
+        config = AUGMENTATIONS[presets[place]]
+        if config is None:
+            return audio
+        if item.kind == "silence":  # louder silence would become noise
+            config = replace(config, gain_range=None, noise_probability=0.0)
+        changed = augment(audio, config, np.random.default_rng([self.context.seed, 5, step, row]))
+        # Slowed down past what one CTC row or one prompt can hold, it stays as it was.
+        longest = round(self.context.config.max_audio_seconds * SAMPLING_RATE)
+        if self.stage.ctc_weight:
+            longest = self.context.config.window_length
+        return changed if len(changed) <= longest else audio
+
+    def _talk(self, item: Utterance, other: str, rng: np.random.Generator) -> Any:
+        """Messages of the example's own, or questions drawn for it."""
+        if item.messages:
+            return item.messages
+        instruct = self.stage.kind == "instruct"
+        share = self.stage.question_share if instruct else 0.0
+        turn = clip_turn(item, self.context.phrasings, rng, share, other)
+        return [turn, *self._follow_up(item, other, rng)]
+
+    def _mask(self, batch: dict[str, Any], rng: np.random.Generator) -> None:
+        """SpecAugment (Park et al., 2019) on log-mel features, in place."""
+        features = batch["input_features"]
+        for row, samples in enumerate(batch["num_samples"].tolist()):
+            frames = min(features.shape[-1], samples // self.context.config.hop_length)
+            left = int(frames * self.stage.time_mask * rng.uniform(0, 2))
+            while left > 0:
+                span = min(left, int(rng.integers(4, 32)))
+                start = int(rng.integers(0, max(1, frames - span)))
+                features[row, :, start : start + span] = 0.0
+                left -= span
+            width = int(features.shape[1] * self.stage.frequency_mask * rng.uniform(0, 2))
+            if width:
+                low = int(rng.integers(0, features.shape[1] - width + 1))
+                features[row, low : low + width] = 0.0
+
+    # ---- prompts ----
+
+    def _rows(self, talks: Sequence[tuple[Any, list[int]]]) -> dict[str, torch.Tensor]:
+        """Ids and labels of conversations, padded on the right; only answers are learned."""
+        tokenizer, placeholder = self.context.tokenizer, self.context.config.audio_token_id
+        rows = []
+        for talk, counts in talks:
+            if isinstance(talk[0], Turn):
+                rows.append(encode_turns(tokenizer, talk, counts[0], placeholder))
+            else:
+                messages = with_audio(talk) if counts else list(talk)
+                rows.append(encode_messages(tokenizer, messages, counts, placeholder))
+        width = max(len(ids) for ids, _ in rows)
+        ids = torch.full((len(rows), width), tokenizer.pad_token_id)
+        labels = torch.full((len(rows), width), IGNORE)
+        for row, (row_ids, row_labels) in enumerate(rows):
+            ids[row, : len(row_ids)] = torch.tensor(row_ids)
+            labels[row, : len(row_labels)] = torch.tensor(row_labels)
+        return {"input_ids": ids, "labels": labels}
+
+
+def with_audio(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A conversation whose first turn of the user begins with the recording."""
+    out = [dict(message) for message in messages]
+    first = next(i for i, message in enumerate(out) if message["role"] == "user")
+    out[first]["content"] = [{"type": "audio"}, {"type": "text", "text": out[first]["content"]}]
+    return out
+
+
+def _words(item: Utterance) -> str:
+    if item.messages:
+        return " ".join(message["content"] for message in item.messages)
+    return item.text or item.answer
+
+
+def _shares(amounts: Sequence[float]) -> np.ndarray:
+    values = np.asarray(amounts, float)
+    return values / values.sum()

@@ -1,0 +1,148 @@
+"""Datasets as manifests, through the real library on small local data; sources of a recipe."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow
+import pytest
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
+from pyarrow import parquet
+
+from borealis.cli import main
+from borealis.data.hub import READY, DatasetError, read_dataset
+from borealis.data.manifest import read_manifest
+from borealis.errors import ManifestError
+from borealis.training.recipe import SourceSection
+from borealis.training.sources import read_source
+
+TALK = [{"role": "user", "content": "Привет"}, {"role": "bot", "content": "Здравствуйте."}]
+
+
+@pytest.fixture(scope="module")
+def speech_set(clips, tmp_path_factory) -> Path:
+    """A dataset as the hub has them: parquet with recordings inside, classes as numbers."""
+    folder = tmp_path_factory.mktemp("set") / "speech"
+    data = [Path(c.audio).read_bytes() for c in clips[:3]]
+    rows = {
+        "mp3": [{"bytes": d, "path": Path(c.audio).name} for d, c in zip(data, clips, strict=False)]
+        + [{"bytes": b"noise", "path": "broken.flac"}, {"bytes": data[0], "path": None}],
+        "sentence": [c.text for c in clips[:3]] + ["сломано", " "],
+        "client_id": ["a", "a", "b", "b", "c"],
+        "gender": [0, 1, 1, 0, 0],
+    }
+    features = Features({
+        "mp3": Audio(decode=False), "sentence": Value("string"), "client_id": Value("string"),
+        "gender": ClassLabel(names=["male", "female"]),
+    })  # fmt: skip
+    folder.mkdir()
+    # The schema carries the features, as in files of the hub.
+    parquet.write_table(pyarrow.table(rows, schema=features.arrow_schema), folder / "train.parquet")
+    return folder
+
+
+COLUMNS = {"audio": "mp3", "text": "sentence", "voice": "client_id", "gender": "gender"}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_rows_become_a_manifest_and_bad_ones_are_counted(speech_set, clips, tmp_path, streaming):
+    report = read_dataset(
+        str(speech_set), tmp_path, output="cv", columns=COLUMNS, streaming=streaming, language="ru"
+    )
+    assert report.kept == 3 and dict(report.dropped) == {
+        "audio that can't be read": 1,
+        "no text": 1,
+    }
+    items = read_manifest(tmp_path / "cv.jsonl")
+    assert [i.text for i in items] == [c.text for c in clips[:3]]
+    assert [(i.voice, i.gender) for i in items] == [("a", "male"), ("a", "female"), ("b", "female")]
+    for item, clip in zip(items, clips, strict=False):
+        assert item.duration == pytest.approx(clip.duration, abs=0.02)
+        assert Path(item.audio).read_bytes() == Path(clip.audio).read_bytes()
+    assert "row 3" in (tmp_path / "cv.dropped.txt").read_text("utf-8")
+
+
+def test_the_command_maps_columns(speech_set, tmp_path, capsys):
+    columns = [f"--column={what}={name}" for what, name in COLUMNS.items()]
+    arguments = ["data", "hub", str(speech_set), "--output", str(tmp_path), *columns]
+    assert main([*arguments, "--name", "mine", "--limit", "2"]) == 0
+    assert "2 examples" in capsys.readouterr().out
+    assert len(read_manifest(tmp_path / "mine.jsonl")) == 2
+    assert main(["data", "hub"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in READY)
+    for more, words in (
+        (
+            [str(speech_set), "--column=text=words"],
+            "no column for text=words; it has mp3, sentence",
+        ),
+        ([str(speech_set), "--column=text"], "write what=column"),
+        ([str(speech_set), "--column=colour=gender"], "isn't one of the columns"),
+        ([str(tmp_path / "none")], "can't be read"),
+    ):
+        assert main(["data", "hub", "--output", str(tmp_path), *more]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_conversations_and_questions(tmp_path, clips):
+    rows = {"conversation": [TALK, [TALK[0]], [TALK[1]], [*TALK, TALK[0]]]}
+    DatasetDict({"train": Dataset.from_dict(rows)}).save_to_disk(str(tmp_path / "talks"))
+    report = read_dataset(
+        str(tmp_path / "talks"), tmp_path, output="t", columns={"messages": "conversation"}
+    )
+    assert report.kept == 2 and report.dropped["a conversation that can't be learned"] == 2
+    items = read_manifest(tmp_path / "t.jsonl")
+    assert items[0].messages[1] == {"role": "assistant", "content": "Здравствуйте."}
+    assert len(items[1].messages) == 2, "a question that nobody answered is left out"
+    examples = read_source("t", SourceSection(manifest="t.jsonl"), tmp_path, audio=False, longest=30)  # fmt: skip
+    assert len(examples.utterances) == 2
+    asked = {"audio": [clips[0].audio], "question": ["Кто?"], "answer": ["Мужчина."]}
+    Dataset.from_dict(asked).save_to_disk(str(tmp_path / "q"))
+    read_dataset(str(tmp_path / "q"), tmp_path, output="q", columns={"question": "question", "answer": "answer"})  # fmt: skip
+    [item] = read_manifest(tmp_path / "q.jsonl")
+    assert (item.question, item.answer, item.text) == ("Кто?", "Мужчина.", "")
+
+
+def test_a_source_reads_its_dataset_once(speech_set, clips, tmp_path):
+    longest = max(clip.duration for clip in clips[:3])
+    section = SourceSection(dataset=str(speech_set), columns=COLUMNS, max_seconds=longest - 0.1)
+    first = read_source("cv", section, tmp_path, audio=True, longest=30)
+    made = tmp_path / "sources/cv.jsonl"
+    stamp = made.stat().st_mtime_ns
+    again = read_source("cv", section, tmp_path, audio=True, longest=30)
+    assert made.stat().st_mtime_ns == stamp
+    assert [i.audio for i in first.utterances] == [i.audio for i in again.utterances]
+    assert first.dropped["too long"] >= 1 and first.dropped["too long"] + len(first.utterances) == 3
+
+
+def test_a_folder_is_a_source(tmp_path, clips):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number, clip in enumerate(clips[:2]):
+        shutil.copy(clip.audio, folder / f"{number}.flac")
+    (folder / "0.txt").write_text(clips[0].text, encoding="utf-8")
+    section = SourceSection(folder="mine")
+    [item] = read_source("f", section, tmp_path, audio=True, longest=30).utterances
+    assert item.text == clips[0].text and item.duration == pytest.approx(clips[0].duration, abs=0.02)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([{"role": "user", "content": "а"}], "take turns"),
+        ([{"role": "robot", "content": "а"}], "role of a message"),
+        ([{"content": "а"}], "keys 'role' and 'content'"),
+    ],
+)
+def test_conversations_that_are_refused(tmp_path, messages, words):
+    path = tmp_path / "m.jsonl"
+    path.write_text(json.dumps({"messages": messages}), encoding="utf-8")
+    with pytest.raises(ManifestError, match=words):
+        read_manifest(path)
+
+
+def test_an_unreadable_dataset_is_an_error(tmp_path):
+    with pytest.raises(DatasetError, match="can't be read"):
+        read_dataset(str(tmp_path), tmp_path, output="x")

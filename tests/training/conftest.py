@@ -1,0 +1,101 @@
+"""A small world of a large recipe: a tiny Whisper, a tiny language model, recordings, talks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import (
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+)
+
+from borealis.cli import main
+
+TALK = [
+    {"role": "system", "content": "Отвечай кратко."},
+    {"role": "user", "content": "Сколько будет два и два?"},
+    {"role": "assistant", "content": "Четыре."},
+    {"role": "user", "content": "А три и три?"},
+    {"role": "assistant", "content": "Шесть."},
+]
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory, clips, tokenizer) -> Path:
+    """Data folder with `whisper`, `llm`, `speech.jsonl`, `asked.jsonl` and `chat.jsonl`."""
+    root = tmp_path_factory.mktemp("world")
+    rows = [{"audio": c.audio, "text": c.text, "duration": c.duration, "gender": "male"} for c in clips]  # fmt: skip
+    asked = [r | {"question": "Кто говорит?", "answer": "Мужчина."} for r in rows[:2]]
+    asked.append(rows[2] | {"messages": TALK})
+    chat = [{"messages": TALK}, {"messages": TALK[1:3]}]
+    for name, lines in (("speech", rows), ("asked", asked), ("chat", chat)):
+        text = "\n".join(json.dumps(r, ensure_ascii=False) for r in lines)
+        (root / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    torch.manual_seed(0)
+    WhisperForConditionalGeneration(
+        WhisperConfig(
+            d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+            decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=10,
+            pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+        )
+    ).save_pretrained(root / "whisper")  # fmt: skip
+    Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=1, head_dim=16, tie_word_embeddings=True,
+            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        )
+    ).save_pretrained(root / "llm")  # fmt: skip
+    tokenizer.save_pretrained(root / "llm")
+    return root
+
+
+@pytest.fixture
+def large(world, tmp_path):
+    """`large(**keys)`: path of a recipe with one stage on recordings; keys change the stage."""
+
+    def make(name: str = "large", **keys) -> str:
+        stage = {
+            "name": "instruct", "kind": "instruct", "max_steps": 4, "learning_rate": 1e-3,
+            "warmup_steps": 1, "batch_seconds": 24, "batch_tokens": 1200, "precision": "float32",
+            "logging_steps": 1, "save_steps": 2, "sources": ["speech", "asked"],
+            "text_sources": ["chat"], "text_share": 0.25, "augment": ["none", "hard"],
+            "frequency_mask": 0.1, "trainable": ["adapter", "language_model"],
+        }  # fmt: skip
+        value = {
+            "name": name,
+            "model": {
+                "audio_tower": str(world / "whisper"),
+                "language_model": str(world / "llm"),
+                "config": {"adapter_type": "mlp", "encoder_window": "cut"},
+            },
+            "data": {
+                "sources": {
+                    "speech": {"manifest": "speech.jsonl"},
+                    "asked": {"manifest": "asked.jsonl", "weight": 2},
+                    "chat": {"manifest": "chat.jsonl"},
+                }
+            },
+            "stages": [stage | keys],
+        }
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
+        return str(path)
+
+    return make
+
+
+@pytest.fixture
+def run_train(world):
+    """`run_train(recipe, output, *more)`: the command in this process, on one thread."""
+
+    def run(recipe: str, output: Path, *more: str) -> int:
+        return main(["train", recipe, "--data", str(world), "--output", str(output), "--threads", "1", *more])  # fmt: skip
+
+    return run
