@@ -17,6 +17,7 @@ from borealis.audio import SAMPLING_RATE, AudioSource, level_db, load_audio, spl
 from borealis.checkpoints import resolve_checkpoint
 from borealis.errors import CheckpointError, PromptError
 from borealis.inference.joint import CTCPrefixScore, token_labels
+from borealis.inference.stopping import StopOnDemand
 from borealis.inference.transcript import Segment, Transcript
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 
@@ -425,23 +426,26 @@ class Borealis:
         )
         budget = self._budgets([clips], max_new_tokens)[0]
         failures: list[BaseException] = []
+        stop = StopOnDemand()
+        settings = {"max_new_tokens": budget, "do_sample": False, "stopping_criteria": [stop]}
 
         def work() -> None:
             try:
                 with torch.inference_mode():
-                    self.model.generate(
-                        **inputs, streamer=streamer, max_new_tokens=budget, do_sample=False
-                    )
+                    self.model.generate(**inputs, streamer=streamer, **settings)
             except Exception as error:  # handed to the reader's thread below
                 failures.append(error)
                 streamer.end()
 
         thread = Thread(target=work, daemon=True)
         thread.start()
-        for piece in streamer:
-            if piece:
-                yield piece
-        thread.join()
+        try:
+            for piece in streamer:
+                if piece:
+                    yield piece
+        finally:  # a reader who leaves early doesn't leave the model running
+            stop.set()
+            thread.join()
         if failures:
             raise failures[0]
 
