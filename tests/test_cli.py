@@ -14,7 +14,18 @@ import soundfile
 import borealis
 from borealis import cli
 
-COMMANDS = ("transcribe", "ask", "info", "eval", "data", "train", "convert", "plan", "demo")
+COMMANDS = (
+    "transcribe",
+    "ask",
+    "info",
+    "eval",
+    "data",
+    "train",
+    "convert",
+    "plan",
+    "demo",
+    "space",
+)
 
 
 @pytest.fixture

@@ -127,10 +127,10 @@ def _segment_words(model: Borealis, clip: np.ndarray, segment: Segment) -> list[
     step = config.frame_length / config.sampling_rate
     timed: list[tuple[float, float, float | None] | None] = []
     for _, first, end in spans:
-        frames = np.flatnonzero((path >= first) & (path < end)) if path is not None else []
-        if path is None or not len(frames):
+        if path is None or first == end:
             timed.append(None)
             continue
+        frames = np.flatnonzero((path >= first) & (path < end))
         # A letter is as sure as its best frame.
         best = [
             max(log_probs[t, labels[i]] for t in frames[path[frames] == i])
