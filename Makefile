@@ -23,7 +23,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-demo: $(VENV)/.installed ## the live demo with the bundled model, on http://127.0.0.1:7860
+demo: $(VENV)/.installed ## the site and the live demo, on http://127.0.0.1:7860
 	$(BIN)/borealis demo
 
 $(SERVE)/.installed: requirements-serve.lock pyproject.toml

@@ -90,7 +90,8 @@ def build_parser() -> argparse.ArgumentParser:
     _elsewhere(commands, "push", push, "upload such a folder to the hub")
     _elsewhere(commands, "serve", "borealis.serving.command", "start the server for many users")
     _elsewhere(commands, "bench", "borealis.serving.bench", "measure speed under load")
-    _demo(commands)
+    _elsewhere(commands, "demo", "borealis.demo.command", "open the live demo in a browser")
+    _elsewhere(commands, "space", "borealis.demo.space_command", "put the demo on a Space")
     return parser
 
 
@@ -347,25 +348,6 @@ def _run_eval(args: argparse.Namespace) -> None:
         print(json.dumps(record, ensure_ascii=False))
     else:
         print(runner.summary(report))
-
-
-# ---- demo ----
-
-
-def _demo(commands: Any) -> None:
-    parser = _command(commands, "demo", _run_demo, "open the live demo in a browser")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=_positive, default=7860, help="port (7860)")
-    parser.add_argument(
-        "--model", default="nano", help="bundled name, checkpoint folder or hub id (nano)"
-    )
-
-
-def _run_demo(args: argparse.Namespace) -> None:
-    from borealis import demo
-
-    _quiet()
-    demo.launch(host=args.host, port=args.port, model=args.model)
 
 
 if __name__ == "__main__":

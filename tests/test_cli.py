@@ -16,7 +16,7 @@ from borealis import cli
 
 COMMANDS = (
     *("transcribe", "ask", "info", "eval", "data", "train", "convert", "plan", "serve", "bench"),
-    *("export", "push", "demo"),
+    *("export", "push", "demo", "space"),
 )
 
 

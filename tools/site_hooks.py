@@ -2,7 +2,7 @@
 
 - The Python reference gets the language of the page (mkdocstrings is configured too early for it).
 - Every page knows its twin in the other language, by relative links that work under any address.
-- Mermaid, KaTeX and the calculators are loaded only by pages that use them.
+- Mermaid, KaTeX, the calculators and the live demo are loaded only by pages that use them.
 - Search is indexed by pagefind after the last language was built.
 """
 
@@ -109,6 +109,8 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     if "data-calculator" in output:
         late.append(f'<script defer src="{link("assets/js/calculators.js")}"></script>')
     output = asset_links(output, page.url)
+    if "data-demo" in output:
+        late.append(f'<script defer src="{link("assets/js/demo.js")}"></script>')
     if not public_address(config):
         output = re.sub(r'\s*<link rel="canonical"[^>]*>', "", output)
     # The theme fetches the site map of everything it finds under exactly rel="alternate".

@@ -1,5 +1,5 @@
 """The live demo: a page where one speaks or drops a file, and the model writes and answers."""
 
-from borealis.demo.server import launch
+from borealis.demo.server import launch, running
 
-__all__ = ["launch"]
+__all__ = ["launch", "running"]

@@ -1,5 +1,14 @@
-"""`python -m borealis.demo`: the demo with its defaults."""
+"""`python -m borealis.demo`: the same as `borealis demo`."""
 
-from borealis.demo.server import launch
+import argparse
+import sys
 
-launch()
+from borealis.demo import command
+from borealis.errors import BorealisError
+
+parser = argparse.ArgumentParser(prog="python -m borealis.demo")
+command.add_arguments(parser)
+try:
+    command.run(parser.parse_args())
+except BorealisError as error:
+    sys.exit(f"borealis: {error}")

@@ -2,107 +2,389 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
-from borealis.audio import AudioLimits, load_audio
-from borealis.demo.texts import QUESTIONS, TEXTS, explain
-from borealis.errors import BorealisError
-from borealis.inference import Borealis
-
-MEGABYTES, MINUTES = 25, 30
-LIMITS = AudioLimits(max_bytes=MEGABYTES * 1024 * 1024, max_seconds=MINUTES * 60)
-_NUMBERS = {"megabytes": MEGABYTES, "minutes": MINUTES}
+from borealis.demo import pictures
+from borealis.demo.desk import MEGABYTES, Desk, Failure
+from borealis.demo.texts import QUESTIONS, TEXTS
+from borealis.demo.turnstile import Turnstile, Waiting
+from borealis.inference import Borealis, subtitles
+from borealis.inference.words import Progress
 
 # Fonts of the visitor's system: nothing is fetched from elsewhere.
 THEME = gr.themes.Soft(
+    primary_hue="teal",
+    secondary_hue="teal",
+    neutral_hue="slate",
     font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],
     font_mono=["ui-monospace", "Consolas", "monospace"],
+).set(
+    # Darker than Gradio's own: white on its teal is hard to read.
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover_dark="*primary_600",
+    block_label_text_color="*primary_800",
+    block_title_text_color="*primary_800",
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    link_text_color="*primary_800",
+    link_text_color_dark="*primary_300",
 )
-CSS = ".gradio-container {max-width: 760px !important; margin: auto} footer {display: none}"
 
 
-def build_page(model: Borealis, language: str, other_path: str) -> gr.Blocks:
+def build_page(
+    model: Borealis,
+    language: str,
+    *,
+    turnstile: Turnstile | None = None,
+    calculators: str | None = None,
+) -> gr.Blocks:
     """The page.
 
     Args:
         model: answers for all visitors.
         language: `ru` or `en`.
-        other_path: where the page in the other language is.
+        turnstile: the line for the model; both pages should share one.
+        calculators: address of the page with the calculators, if there is one.
     """
+    desk = Desk(model, language, turnstile or Turnstile())
     texts = TEXTS[language]
-
-    def read(path: str | None) -> np.ndarray:
-        if not path:
-            raise gr.Error(texts["no_audio"], print_exception=False)
-        try:
-            return load_audio(path, limits=LIMITS)
-        except BorealisError as error:
-            raise gr.Error(explain(error, language, **_NUMBERS), print_exception=False) from None
-
-    def transcribe(audio: str | None) -> Iterator[str]:
-        clip, text = read(audio), ""
-        for piece in model.transcribe(clip, language=language, stream=True):
-            text += piece
-            yield text
-        if not text.strip():
-            yield texts["silence"]
-
-    def ask(audio: str | None, question: str) -> Iterator[str]:
-        clip, answer = read(audio), ""
-        if not (question or "").strip():
-            raise gr.Error(texts["no_question"], print_exception=False)
-        for piece in model.ask(clip, question, stream=True):
-            answer += piece
-            yield answer
-
-    def recording() -> gr.Audio:
-        # The file as the browser sent it: decoding, with its limits, is ours.
-        return gr.Audio(
-            sources=["microphone", "upload"], type="filepath", label=texts["audio"], format=None
-        )
-
-    with gr.Blocks(
-        title=texts["title"], analytics_enabled=False, delete_cache=(3600, 3600)
-    ) as page:
-        gr.Markdown(f"# {texts['title']}\n{texts['lead']}\n\n[{texts['other']}]({other_path})")
-        with gr.Tab(texts["transcribe"]):
-            heard = recording()
-            write = gr.Button(texts["write"], variant="primary")
-            text = gr.Textbox(label=texts["text"], lines=4, buttons=["copy"])
-            _examples(heard, texts["examples"])
-            write.click(transcribe, heard, text, api_name="transcribe")
-        with gr.Tab(texts["ask"]):
-            asked = recording()
-            question = gr.Textbox(label=texts["question"], placeholder=texts["question_hint"])
-            gr.Examples([[q] for q in QUESTIONS[language]], question, label=texts["suggestions"])
-            send = gr.Button(texts["send"], variant="primary")
-            answer = gr.Textbox(label=texts["answer"], lines=2, buttons=["copy"])
-            _examples(asked, texts["examples"])
-            send.click(ask, [asked, question], answer, api_name="ask")
-            question.submit(ask, [asked, question], answer, api_visibility="private")
-        gr.Markdown(texts["limits"].format(**_NUMBERS))
-    page.queue(max_size=32, default_concurrency_limit=1)
+    with gr.Blocks(title=texts["title"], analytics_enabled=False, delete_cache=(600, 1800)) as page:
+        gr.Markdown(f"# {texts['title']}\n{texts['lead']}")
+        with gr.Tab(texts["transcribe"], id="transcribe"):
+            _transcribe_tab(desk)
+        with gr.Tab(texts["ask"], id="ask"):
+            _ask_tab(desk)
+        with gr.Tab(texts["look"], id="look"):
+            _look_tab(desk, calculators)
+        gr.Markdown(desk.say("limits"))
+        _api(desk)
+    # The line is the turnstile's: it speaks the visitor's language and holds for both pages.
+    page.queue(default_concurrency_limit=None)
     return page
 
 
-def _examples(target: gr.Audio, label: str) -> None:
+def _recording(desk: Desk, **options: Any) -> gr.Audio:
+    # The file as the browser sent it: decoding, with its limits, is ours.
+    return gr.Audio(
+        sources=["upload", "microphone"],
+        type="filepath",
+        label=desk.texts["audio"],
+        format=None,
+        buttons=[],
+        **options,
+    )
+
+
+def _examples(desk: Desk, target: gr.Audio) -> None:
     files = example_recordings()
     if files:
-        gr.Examples([[str(f)] for f in files], target, label=label)
+        gr.Examples(
+            [[str(file)] for file in files],
+            target,
+            label=desk.texts["examples"],
+            example_labels=[f"«{beginning}…»" for beginning in files.values()],
+            api_visibility="private",
+        )
 
 
-def example_recordings() -> list[Path]:
-    """The recordings of `examples/audio`, where the package runs from a checkout."""
+def _stop_button(desk: Desk, run: Any, status: gr.HTML) -> None:
+    """`run` is cancelled, and the page says so."""
+    stop = gr.Button(desk.texts["stop"])
+    stop.click(
+        lambda: pictures.note(desk.texts["stopped"]),
+        None,
+        status,
+        cancels=[run],
+        queue=False,
+        api_visibility="private",
+    )
+
+
+def _note(desk: Desk, step: Waiting | Failure) -> str:
+    if isinstance(step, Waiting):
+        return pictures.note(desk.say("waiting", ahead=step.ahead))
+    return pictures.note(step.text, kind="error")
+
+
+# ---- tabs ----
+
+
+def _transcribe_tab(desk: Desk) -> None:
+    texts, language = desk.texts, desk.language
+
+    async def on_transcribe(audio: str | None) -> AsyncIterator[tuple[str, str, str, str]]:
+        text, words, files = "", "", ""
+        yield "", text, words, files
+        async for step in desk.transcribe(audio):
+            status = ""
+            if isinstance(step, Progress):
+                text = step.text
+                words = pictures.words_html(step.words, language)
+                if step.done < 1:
+                    percent = f"{100 * step.done:.0f}"
+                    status = pictures.note(desk.say("working", percent=percent), done=step.done)
+                else:
+                    files = pictures.downloads_html(step.transcript, step.words, language)
+                    status = "" if text.strip() else pictures.note(texts["silence"])
+            else:
+                status = _note(desk, step)
+            yield status, text, words, files
+
+    heard = _recording(desk, elem_id="transcribe-audio")
+    with gr.Row():
+        write = gr.Button(texts["write"], variant="primary", scale=3)
+        holder = gr.Column(scale=1, min_width=120)
+    status = gr.HTML(elem_classes="bo-status")
+    text = gr.Textbox(label=texts["text"], lines=3, buttons=["copy"], elem_id="transcribe-text")
+    words = gr.HTML()
+    files = gr.HTML()
+    _examples(desk, heard)
+    run = write.click(
+        on_transcribe,
+        heard,
+        [status, text, words, files],
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    with holder:
+        _stop_button(desk, run, status)
+
+
+def _ask_tab(desk: Desk) -> None:
+    texts = desk.texts
+
+    async def on_ask(
+        audio: str | None, question: str, turns: list[tuple[str, str]]
+    ) -> AsyncIterator[tuple[str, Any, Any, Any]]:
+        now = turns
+        async for step in desk.ask(audio, question, turns):
+            if isinstance(step, str):
+                now = [*turns, (question.strip(), step)]
+                yield pictures.note(texts["thinking"]), _messages(now), now, ""
+            else:
+                yield _note(desk, step), gr.skip(), gr.skip(), gr.skip()
+                if isinstance(step, Failure):
+                    return
+        yield "", _messages(now), now, gr.skip()
+
+    asked = _recording(desk, elem_id="ask-audio")
+    _examples(desk, asked)
+    turns = gr.State([])
+    talk = gr.Chatbot(
+        label=texts["chat"],
+        placeholder=texts["chat_empty"],
+        render_markdown=False,
+        sanitize_html=True,
+        height=280,
+        buttons=[],
+        feedback_options=None,
+        elem_id="ask-talk",
+    )
+    status = gr.HTML(elem_classes="bo-status")
+    question = gr.Textbox(
+        label=texts["question"],
+        placeholder=texts["question_hint"],
+        max_length=1000,
+        elem_id="ask-question",
+    )
+    with gr.Row():
+        send = gr.Button(texts["send"], variant="primary", scale=3)
+        holder = gr.Column(scale=1, min_width=120)
+        clear = gr.Button(texts["clear"], scale=1, min_width=120)
+    gr.Examples(
+        [[q] for q in QUESTIONS[desk.language]],
+        question,
+        label=texts["suggestions"],
+        api_visibility="private",
+    )
+    run = gr.on(
+        [send.click, question.submit],
+        on_ask,
+        [asked, question, turns],
+        [status, talk, turns, question],
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    with holder:
+        _stop_button(desk, run, status)
+    # Another recording is another conversation.
+    gr.on(
+        [clear.click, talk.clear, asked.input, asked.clear],
+        lambda: ("", [], []),
+        None,
+        [status, talk, turns],
+        cancels=[run],
+        queue=False,
+        api_visibility="private",
+    )
+
+
+def _look_tab(desk: Desk, calculators: str | None) -> None:
+    texts = desk.texts
+
+    async def on_look(audio: str | None) -> AsyncIterator[tuple[str, str]]:
+        yield pictures.note(texts["thinking"]), ""
+        async for step in desk.inspect(audio):
+            if isinstance(step, (Waiting, Failure)):
+                yield _note(desk, step), ""
+            else:
+                yield "", pictures.inspection_html(step, desk.language)
+
+    heard = _recording(desk, elem_id="look-audio")
+    with gr.Row():
+        show = gr.Button(texts["show"], variant="primary", scale=3)
+        holder = gr.Column(scale=1, min_width=120)
+    status = gr.HTML(elem_classes="bo-status")
+    picture = gr.HTML(js_on_load=static("look.js"), elem_id="look-picture")
+    _examples(desk, heard)
+    run = show.click(
+        on_look, heard, [status, picture], api_visibility="private", show_progress="hidden"
+    )
+    with holder:
+        _stop_button(desk, run, status)
+    if calculators:
+        with gr.Accordion(texts["calculators"], open=False):
+            gr.HTML(
+                f'<iframe class="bo-frame" loading="lazy" src="{calculators}" '
+                f'title="{texts["calculators"]}"></iframe>'
+            )
+
+
+def _messages(turns: list[tuple[str, str]]) -> list[dict[str, str]]:
+    """A conversation for the screen. Gradio would take tags in it for HTML, so they are escaped."""
+    roles = ("user", "assistant")
+    return [
+        {"role": role, "content": escape(text, quote=False)}
+        for turn in turns
+        for role, text in zip(roles, turn, strict=True)
+    ]
+
+
+# ---- for programs ----
+
+
+def _api(desk: Desk) -> None:
+    """Named endpoints, see the page of the documentation; their errors are the same words."""
+
+    async def results(steps: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for step in steps:
+            if isinstance(step, Failure):
+                raise gr.Error(step.text, title=desk.texts["error"], print_exception=False)
+            if not isinstance(step, Waiting):
+                yield step
+
+    async def last(steps: AsyncIterator[Any]) -> Any:
+        step = None
+        async for step in results(steps):  # noqa: B007
+            pass
+        return step
+
+    async def transcribe(audio: str | None) -> dict[str, Any]:
+        progress = await last(desk.transcribe(audio))
+        return progress.transcript.to_dict() | {"words": [asdict(w) for w in progress.words]}
+
+    async def stream(audio: str | None) -> AsyncIterator[str]:
+        async for step in results(desk.transcribe(audio)):
+            yield step.text
+
+    async def subtitle(audio: str | None, form: str) -> str:
+        if form not in subtitles.FORMATS:
+            raise gr.Error(desk.say("bad_form"), title=desk.texts["error"], print_exception=False)
+        progress = await last(desk.transcribe(audio))
+        return subtitles.write(progress.transcript, progress.words, form=form)
+
+    async def ask(audio: str | None, question: str, history: Any) -> AsyncIterator[str]:
+        async for answer in results(desk.ask(audio, question, _history(history))):
+            yield answer
+
+    async def look(audio: str | None) -> dict[str, Any]:
+        seen = await last(desk.inspect(audio))
+        return {
+            "duration": seen.duration,
+            "windows": len(seen.windows),
+            "encoder_frames": seen.num_encoder_frames,
+            "audio_tokens": seen.num_audio_tokens,
+            "text": seen.text,
+            "attention": [
+                {
+                    "word": w.text,
+                    "start": w.start,
+                    "weights": [round(float(x), 3) for x in w.weights],
+                }
+                for w in seen.words
+            ],
+        }
+
+    audio = _recording(desk, visible=False)
+    question = gr.Textbox(visible=False, label="question")
+    form = gr.Textbox("srt", visible=False, label="form")
+    history = gr.JSON(value=[], visible=False, label="history")
+    text, data = gr.Textbox(visible=False, label="text"), gr.JSON(visible=False, label="result")
+    button = gr.Button(visible=False)
+    button.click(transcribe, audio, data, api_name="transcribe")
+    button.click(stream, audio, text, api_name="transcribe_stream")
+    button.click(subtitle, [audio, form], text, api_name="subtitles")
+    button.click(ask, [audio, question, history], text, api_name="ask")
+    button.click(look, audio, data, api_name="look")
+
+
+def _history(history: Any) -> list[tuple[str, str]]:
+    """Pairs of question and answer from what a program sent."""
+    if isinstance(history, str):
+        history = json.loads(history or "[]")
+    return [(str(q), str(a)) for q, a in history or []]
+
+
+def example_recordings() -> dict[Path, str]:
+    """Recordings of `examples/audio` and how what is said in them begins.
+
+    They are there where the package runs from a checkout or a Space.
+    """
     folder = Path(str(resources.files("borealis"))).parent / "examples" / "audio"
-    return sorted(folder.glob("*.flac"))[:3]
+    if not (folder / "manifest.jsonl").is_file():
+        return {}
+    lines = (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines()[:4]
+    rows = [json.loads(line) for line in lines]
+    return {folder / row["audio"]: " ".join(row["text"].split()[:4]) for row in rows}
 
 
-def blocks_options() -> dict[str, Any]:
-    """What Gradio 6 takes when a page is mounted."""
-    return {"theme": THEME, "css": CSS}
+def static(name: str) -> str:
+    """A file that comes with the package."""
+    return (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")
+
+
+def mount_options(language: str) -> dict[str, Any]:
+    """What Gradio 6 takes when a page is mounted.
+
+    A file over the limit isn't sent at all: the page says so at once, in its own words.
+    """
+    message = json.dumps(pictures.note(_too_large(language), kind="error bo-toast"))
+    script = (
+        static("size.js").replace("LIMIT", str(MEGABYTES * 1024 * 1024)).replace("NOTE", message)
+    )
+    script = script.replace("LANGUAGE", language)
+    return {
+        "theme": THEME,
+        "css": static("demo.css"),
+        "head": f'<link rel="icon" href="/favicon.ico"><script>{script}</script>',
+        "allowed_paths": [str(p) for p in example_recordings()],
+        "max_file_size": MEGABYTES * 1024 * 1024,
+        "show_error": False,
+        "footer_links": [],
+        "run_history": False,
+        "ssr_mode": False,
+    }
+
+
+def _too_large(language: str) -> str:
+    return TEXTS[language]["too_large"].format(megabytes=MEGABYTES)

@@ -2,5 +2,6 @@
 
 from borealis.inference.engine import Borealis, load
 from borealis.inference.transcript import Segment, Transcript
+from borealis.inference.words import Word, align_words
 
-__all__ = ["Borealis", "Segment", "Transcript", "load"]
+__all__ = ["Borealis", "Segment", "Transcript", "Word", "align_words", "load"]

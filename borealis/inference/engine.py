@@ -17,6 +17,8 @@ from borealis.audio import SAMPLING_RATE, AudioSource, level_db, load_audio, spl
 from borealis.checkpoints import resolve_checkpoint
 from borealis.errors import CheckpointError, PromptError
 from borealis.inference.joint import CTCPrefixScore, token_labels
+from borealis.inference.messages import audio_sources, user_message
+from borealis.inference.stopping import StopOnDemand
 from borealis.inference.transcript import Segment, Transcript
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 
@@ -203,7 +205,7 @@ class Borealis:
         for at in range(0, len(loud), batch_size):
             batch = loud[at : at + batch_size]
             answers = self._generate(
-                [_user(prompt, 1)] * len(batch),
+                [user_message(prompt, 1)] * len(batch),
                 [[clips[i][a:b]] for i, a, b in batch],
                 ctc_weight=ctc_weight,
                 num_beams=num_beams,
@@ -237,9 +239,9 @@ class Borealis:
             pieces: Iterable[str]
             if num_beams > 1:  # a beam is known only when its part ends
                 options = {"ctc_weight": ctc_weight, "num_beams": num_beams}
-                pieces = self._generate([_user(prompt, 1)], [[part]], **options)
+                pieces = self._generate([user_message(prompt, 1)], [[part]], **options)
             else:
-                pieces = self._stream(_user(prompt, 1), [part], ctc_weight=ctc_weight)
+                pieces = self._stream(user_message(prompt, 1), [part], ctc_weight=ctc_weight)
             for piece in pieces:
                 if fresh and begun and piece:
                     piece = " " + piece.lstrip()
@@ -281,7 +283,7 @@ class Borealis:
         if any(not isinstance(q, str) or not q.strip() for q in questions):
             raise PromptError("The question is empty; ask something about the recording.")
         clips = [load_audio(item) for item in audios]
-        prompts = [_user(q.strip(), 1) for q in questions]
+        prompts = [user_message(q.strip(), 1) for q in questions]
         if stream:
             if many:
                 raise PromptError("stream=True takes one recording, not a list.")
@@ -316,7 +318,7 @@ class Borealis:
         Raises:
             PromptError: a message or part isn't of this form, or the last turn isn't the user's.
         """
-        clips = [load_audio(source) for source in _check_messages(messages)]
+        clips = [load_audio(source) for source in audio_sources(messages)]
         if stream:
             return self._stream(messages, clips, max_new_tokens)
         return self._generate([messages], [clips], max_new_tokens)[0]
@@ -424,23 +426,26 @@ class Borealis:
         )
         budget = self._budgets([clips], max_new_tokens)[0]
         failures: list[BaseException] = []
+        stop = StopOnDemand()
+        settings = {"max_new_tokens": budget, "do_sample": False, "stopping_criteria": [stop]}
 
         def work() -> None:
             try:
                 with torch.inference_mode():
-                    self.model.generate(
-                        **inputs, streamer=streamer, max_new_tokens=budget, do_sample=False
-                    )
+                    self.model.generate(**inputs, streamer=streamer, **settings)
             except Exception as error:  # handed to the reader's thread below
                 failures.append(error)
                 streamer.end()
 
         thread = Thread(target=work, daemon=True)
         thread.start()
-        for piece in streamer:
-            if piece:
-                yield piece
-        thread.join()
+        try:
+            for piece in streamer:
+                if piece:
+                    yield piece
+        finally:  # a reader who leaves early doesn't leave the model running
+            stop.set()
+            thread.join()
         if failures:
             raise failures[0]
 
@@ -461,39 +466,3 @@ def _device(name: str | torch.device | None) -> torch.device:
             f"There is no device '{name}' here; give 'cpu', or 'cuda' where there is one."
         ) from None
     return device
-
-
-def _user(text: str, audios: int) -> list[dict[str, Any]]:
-    content = [{"type": "audio"} for _ in range(audios)] + [{"type": "text", "text": text}]
-    return [{"role": "user", "content": content}]
-
-
-def _check_messages(messages: Sequence[dict[str, Any]]) -> list[Any]:
-    """The audio sources of a conversation in order, or PromptError."""
-    if not messages:
-        raise PromptError("The conversation is empty; give at least one user message.")
-    if isinstance(messages, str):
-        raise PromptError("The conversation is a string; give a list of messages, or use ask().")
-    sources = []
-    for number, message in enumerate(messages, 1):
-        if not isinstance(message, dict):
-            raise PromptError(f"Message {number} isn't a dict with 'role' and 'content'.")
-        role, content = message.get("role"), message.get("content")
-        if role not in ("system", "user", "assistant"):
-            raise PromptError(f"Message {number} has role {role!r}; use system, user or assistant.")
-        if isinstance(content, str):
-            continue
-        if not isinstance(content, (list, tuple)):
-            raise PromptError(f"Message {number} needs 'content': a string or a list of parts.")
-        for part in content:
-            kind = part.get("type") if isinstance(part, dict) else None
-            if kind == "audio" and part.get("audio") is not None:
-                sources.append(part["audio"])
-            elif kind != "text" or not isinstance(part.get("text"), str):
-                raise PromptError(
-                    f"Message {number} has a part that is neither text ({{'type': 'text', 'text': "
-                    "...}) nor audio ({'type': 'audio', 'audio': ...})."
-                )
-    if messages[-1]["role"] != "user":
-        raise PromptError("The last message must be the user's: the model answers it.")
-    return sources

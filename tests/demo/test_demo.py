@@ -1,59 +1,39 @@
-"""The demo as a visitor meets it: the real server in a process of its own, real uploads."""
+"""The demo as a program meets it: the real server in a process of its own, real uploads."""
 
 from __future__ import annotations
 
-import os
+import json
 import re
-import socket
-import subprocess
-import sys
-import time
+import urllib.error
 import urllib.request
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
+import av
+import httpx
+import numpy as np
 import pytest
+import soundfile
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
+from borealis.audio import load_audio
 from borealis.cli import main
-from borealis.demo.texts import QUESTIONS, TEXTS, explain
-from borealis.errors import (
-    AudioEmptyError,
-    AudioFormatError,
-    AudioTooLargeError,
-    AudioTooLongError,
-    CheckpointError,
-)
+from borealis.demo.texts import QUESTIONS, TEXTS
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def address():
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "borealis", "demo", "--port", str(port)],
-        env=os.environ | {"no_proxy": "127.0.0.1"},
-    )
-    base = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 240
-    try:
-        while True:
-            assert process.poll() is None, "the server stopped"
-            assert time.monotonic() < deadline, "the server didn't answer"
-            try:
-                with urllib.request.urlopen(f"{base}/healthz", timeout=2):
-                    break
-            except OSError:
-                time.sleep(0.3)
-        yield base
-    finally:
-        process.terminate()
-        process.wait(20)
+def client(address):
+    """`client(language)`, connected once."""
+    clients = {}
+
+    def connect(language: str) -> Client:
+        if language not in clients:
+            clients[language] = Client(f"{address}/demo/{language}/", verbose=False)
+        return clients[language]
+
+    return connect
 
 
 def get(url: str, **headers: str) -> tuple[str, str]:
@@ -62,39 +42,152 @@ def get(url: str, **headers: str) -> tuple[str, str]:
         return answer.url, answer.read().decode()
 
 
-@pytest.mark.slow
 def test_home_leads_to_the_language_of_the_browser(address):
     assert get(address + "/")[0] == address + "/demo/ru/"
     accept = {"Accept-Language": "en-GB,en;q=0.9"}
     assert get(address + "/", **accept)[0] == address + "/demo/en/"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("language", ["ru", "en"])
-def test_an_uploaded_recording_comes_out_as_text(address, language, nano, speech):
-    client = Client(f"{address}/demo/{language}/", verbose=False)
-    text = client.predict(handle_file(str(speech)), api_name="/transcribe")
-    assert text == nano.transcribe(speech, language=language).text
-    question = QUESTIONS[language][0]
-    answer = client.predict(handle_file(str(speech)), question, api_name="/ask")
-    assert answer == nano.ask(speech, question)
+def test_health_is_told(address):
+    assert json.loads(get(address + "/healthz")[1]) == {"status": "ok", "visitors": 0}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("language", ["ru", "en"])
-def test_mistakes_are_explained_in_the_language_of_the_page(address, language, speech, tmp_path):
-    client = Client(f"{address}/demo/{language}/", verbose=False)
-    (tmp_path / "notes.wav").write_bytes(b"these are not sounds" * 100)
+def test_an_uploaded_recording_comes_out_as_words(client, language, nano, speech):
+    heard = client(language).predict(handle_file(str(speech)), api_name="/transcribe")
+    transcript = nano.transcribe(speech, language=language)
+    assert {k: heard[k] for k in ("text", "duration", "segments")} == transcript.to_dict()
+    assert " ".join(word["text"] for word in heard["words"]) == transcript.text
+
+
+def test_text_streams_as_it_is_made(client, nano, speech):
+    job = client("ru").submit(handle_file(str(speech)), api_name="/transcribe_stream")
+    assert job.result() == nano.transcribe(speech, language="ru").text
+    pieces = job.outputs()
+    assert len(pieces) > 5 and [len(p) for p in pieces] == sorted(len(p) for p in pieces)
+
+
+def test_subtitles_of_every_kind(client, speech):
+    texts = {
+        form: client("ru").predict(handle_file(str(speech)), form, api_name="/subtitles")
+        for form in ("srt", "vtt", "json")
+    }
+    assert re.match(r"1\n00:00:0\d,\d{3} --> 00:00:0\d,\d{3}\n\S", texts["srt"])
+    assert texts["vtt"].startswith("WEBVTT\n")
+    assert json.loads(texts["json"])["words"]
+
+
+def test_a_conversation(client, nano, speech):
+    """A follow-up is answered as the model answers it with what was said before."""
+    first, second = QUESTIONS["ru"][0], QUESTIONS["ru"][2]
+    answer = client("ru").predict(handle_file(str(speech)), first, [], api_name="/ask")
+    assert answer == nano.ask(speech, first).strip()
+    after = client("ru").predict(
+        handle_file(str(speech)), second, [[first, answer]], api_name="/ask"
+    )
+    audio = {"type": "audio", "audio": speech}
+    messages = [
+        {"role": "user", "content": [audio, {"type": "text", "text": first}]},
+        {"role": "assistant", "content": answer},
+        {"role": "user", "content": second},
+    ]
+    assert after == nano.chat(messages).strip()
+
+
+def test_looking_inside_counts_as_the_config_does(client, nano, speech):
+    seen = client("en").predict(handle_file(str(speech)), api_name="/look")
+    samples = len(load_audio(speech))
+    assert seen["audio_tokens"] == nano.model.config.num_audio_tokens(samples)
+    assert len(seen["attention"]) == len(seen["text"].split())
+    assert all(len(row["weights"]) == seen["audio_tokens"] for row in seen["attention"])
+
+
+def test_what_a_browser_records_is_read(client, nano, speech, tmp_path):
+    """Stereo Opus in WebM at 48 kHz, as MediaRecorder writes it."""
+    audio, target = load_audio(speech), tmp_path / "voice.webm"
+    with av.open(str(target), "w") as container:
+        stream = container.add_stream("libopus", rate=48_000, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(audio[None], format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        resampler = av.AudioResampler(format="flt", layout="stereo", rate=48_000)
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    heard = client("ru").predict(handle_file(str(target)), api_name="/transcribe")
+    assert heard["text"] == nano.transcribe(target, language="ru").text
+
+
+# ---- what goes wrong ----
+
+
+@pytest.mark.parametrize("language", ["ru", "en"])
+def test_mistakes_are_explained_in_the_language_of_the_page(client, language, speech, tmp_path):
     texts = TEXTS[language]
-    with pytest.raises(AppError, match=re.escape(texts["not_audio"])):
-        client.predict(handle_file(str(tmp_path / "notes.wav")), api_name="/transcribe")
-    with pytest.raises(AppError, match=re.escape(texts["no_audio"])):
-        client.predict(None, api_name="/transcribe")
-    with pytest.raises(AppError, match=re.escape(texts["no_question"])):
-        client.predict(handle_file(str(speech)), "  ", api_name="/ask")
+
+    def refused(message: str, *arguments, api_name: str) -> None:
+        with pytest.raises(AppError, match=re.escape(message)):
+            client(language).predict(*arguments, api_name=api_name)
+
+    (tmp_path / "notes.wav").write_bytes(b"these are not sounds" * 100)
+    refused(texts["not_audio"], handle_file(str(tmp_path / "notes.wav")), api_name="/transcribe")
+    cut = tmp_path / "cut.wav"
+    soundfile.write(cut, np.zeros(16_000), 16_000)
+    cut.write_bytes(cut.read_bytes()[:10_000])
+    refused(texts["not_audio"], handle_file(str(cut)), api_name="/look")
+    soundfile.write(tmp_path / "nothing.wav", np.zeros(0), 16_000)
+    refused(texts["empty"], handle_file(str(tmp_path / "nothing.wav")), api_name="/transcribe")
+    soundfile.write(tmp_path / "long.flac", np.zeros(31 * 60 * 8000, np.int16), 8000)
+    too_long = texts["too_long"].format(minutes=30)
+    refused(too_long, handle_file(str(tmp_path / "long.flac")), api_name="/transcribe")
+    refused(texts["no_audio"], None, api_name="/transcribe")
+    refused(texts["no_question"], handle_file(str(speech)), "  ", [], api_name="/ask")
+    refused(texts["bad_form"], handle_file(str(speech)), "exe", api_name="/subtitles")
 
 
-@pytest.mark.slow
+def test_silence_has_no_words(client, tmp_path):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(32_000), 16_000)
+    heard = client("ru").predict(handle_file(str(tmp_path / "silence.wav")), api_name="/transcribe")
+    assert (heard["text"], heard["words"], heard["duration"]) == ("", [], 2.0)
+
+
+def test_a_file_over_the_limit_is_refused_while_it_is_sent(address):
+    big = {"files": ("big.wav", bytes(26 * 1024 * 1024))}
+    answer = httpx.post(f"{address}/demo/ru/gradio_api/upload", files=big, timeout=120)
+    assert answer.status_code == 413
+
+
+def test_files_of_the_server_stay_there(address, client):
+    """Neither by the file route nor by naming a path that was never sent."""
+    for path in ("/etc/passwd", "../../../../etc/passwd", "borealis/cli.py"):
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            get(f"{address}/demo/ru/gradio_api/file={path}")
+        assert refusal.value.code in (403, 404)
+    forged = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(AppError) as error:
+        client("ru").predict(forged, api_name="/transcribe")
+    assert "root:" not in str(error.value)
+
+
+def test_everybody_of_a_crowd_is_answered(address, nano, clips):
+    """Twenty visitors at once, half of them on the other page: nobody is lost or mixed up."""
+    files = [clip.audio for clip in clips]
+    wanted = [
+        {language: nano.transcribe(file, language=language).text for language in ("ru", "en")}
+        for file in files
+    ]
+
+    def visit(number: int) -> tuple[str, str]:
+        language = ("ru", "en")[number % 2]
+        client = Client(f"{address}/demo/{language}/", verbose=False)
+        heard = client.predict(handle_file(str(files[number % 6])), api_name="/transcribe")
+        return heard["text"], wanted[number % 6][language]
+
+    with ThreadPoolExecutor(20) as crowd:
+        for got, expected in crowd.map(visit, range(20)):
+            assert got == expected
+    assert json.loads(get(address + "/healthz")[1])["visitors"] == 0
+
+
 @pytest.mark.parametrize("language", ["ru", "en"])
 def test_the_page_asks_nothing_of_other_sites(address, language):
     """Scripts, styles and fonts come from the server itself."""
@@ -103,25 +196,13 @@ def test_the_page_asks_nothing_of_other_sites(address, language):
     assert not [url for url in loaded if not url.startswith(address)]
 
 
-@pytest.mark.slow
 def test_a_port_in_use_is_told_before_anything_is_loaded(address, capsys):
     port = address.rsplit(":", 1)[1]
-    assert main(["demo", "--port", port]) == 2
+    assert main(["demo", "--no-site", "--port", port]) == 2
     error = capsys.readouterr().err
     assert f"can't listen on 127.0.0.1:{port}" in error and "--port" in error
 
 
-def test_both_languages_have_every_text():
-    assert TEXTS["ru"].keys() == TEXTS["en"].keys()
-    for key, russian in TEXTS["ru"].items():
-        fields = re.findall(r"{\w+}", russian)
-        assert fields == re.findall(r"{\w+}", TEXTS["en"][key]), key
-    assert len(QUESTIONS["ru"]) == len(QUESTIONS["en"])
-
-
-def test_errors_are_explained_without_paths():
-    kinds = (AudioEmptyError, AudioFormatError, AudioTooLargeError, AudioTooLongError, CheckpointError)  # fmt: skip
-    for language in ("ru", "en"):
-        said = {explain(kind(str(Path("/secret/a.wav"))), language, megabytes=1, minutes=2) for kind in kinds}  # fmt: skip
-        assert len(said) == len(kinds)
-        assert not any("secret" in text or "{" in text for text in said)
+def test_a_folder_that_is_no_site_is_told(capsys, tmp_path):
+    assert main(["demo", "--site", str(tmp_path)]) == 2
+    assert "isn't a built site" in capsys.readouterr().err

@@ -1,0 +1,179 @@
+"""What goes on inside while a recording is written down: spectrogram, counts, attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from borealis.audio import SAMPLING_RATE, split_at_silence
+
+if TYPE_CHECKING:
+    from borealis.inference.engine import Borealis
+
+# How many attention heads are averaged: those that look at the sound most sharply.
+SHARPEST_HEADS = 4
+
+
+@dataclass
+class WordAttention:
+    """Where the model listened while it wrote a word.
+
+    Args:
+        text: the word.
+        start: second at which its first audio token begins.
+        weights: share of the attention that each audio token of its part got, `[tokens]`.
+    """
+
+    text: str
+    start: float
+    weights: np.ndarray
+
+
+@dataclass
+class Inspection:
+    """The inside of the first window of a recording, and the counts of all of it.
+
+    Args:
+        duration: of the whole recording, seconds.
+        num_samples: of the whole recording.
+        windows: encoder windows of the whole recording, seconds.
+        num_encoder_frames: of the whole recording.
+        num_audio_tokens: of the whole recording, by the one function that counts them.
+        token_seconds: length of an audio token.
+        shown: seconds of the recording that the pictures cover.
+        cuts: where the shown stretch is cut into parts, seconds.
+        audio: the shown stretch, float32 `[num_samples]`.
+        mel: its log-mel features `[num_mel_bins, mel_frames]`.
+        words: attention of each word.
+        text: transcript of the shown stretch.
+    """
+
+    duration: float
+    num_samples: int
+    windows: list[tuple[float, float]]
+    num_encoder_frames: int
+    num_audio_tokens: int
+    token_seconds: float
+    shown: float
+    cuts: list[float]
+    audio: np.ndarray
+    mel: np.ndarray
+    words: list[WordAttention]
+    text: str
+
+
+def inspect(model: Borealis, clip: np.ndarray, *, language: str | None = None) -> Inspection:
+    """Transcribe the first window of a recording and look inside.
+
+    Args:
+        model: the model.
+        clip: float32 mono at 16 kHz `[num_samples]`.
+        language: language of the prompt, `ru` or `en`.
+    """
+    config = model.model.config
+    windows = config.window_spans(len(clip))
+    shown = clip[: windows[0][1]]
+    spans = split_at_silence(
+        shown, max_seconds=getattr(config, "max_segment_seconds", config.window_length)
+    )
+    features = model.processor.extract_features([shown])["input_features"][0]
+    words: list[WordAttention] = []
+    texts = []
+    for start, end in spans:
+        text = model.transcribe(clip[start:end], language=language).text
+        if text:
+            texts.append(text)
+            words += _attention(model, clip[start:end], text, start / SAMPLING_RATE)
+    return Inspection(
+        duration=len(clip) / SAMPLING_RATE,
+        num_samples=len(clip),
+        windows=[(a / SAMPLING_RATE, b / SAMPLING_RATE) for a, b in windows],
+        num_encoder_frames=sum(config.num_encoder_frames(b - a) for a, b in windows),
+        num_audio_tokens=config.num_audio_tokens(len(clip)),
+        token_seconds=config.frame_length * config.downsample_factor / SAMPLING_RATE,
+        shown=len(shown) / SAMPLING_RATE,
+        cuts=[end / SAMPLING_RATE for _, end in spans[:-1]],
+        audio=shown,
+        mel=features[:, : max(1, len(shown) // config.hop_length)].float().numpy(),
+        words=words,
+        text=" ".join(texts),
+    )
+
+
+@torch.inference_mode()
+def _attention(model: Borealis, clip: np.ndarray, text: str, start: float) -> list[WordAttention]:
+    """Attention of each word of `text` over the audio tokens of `clip`."""
+    processor, whole = model.processor, model.model
+    prompt = processor.tokenizer.apply_chat_template(
+        [
+            {
+                "role": "user",
+                "content": [{"type": "audio"}, {"type": "text", "text": "Запиши речь."}],
+            }
+        ],
+        tokenize=False,
+        add_generation_prompt=True,
+        chat_template=processor.chat_template,
+    )
+    inputs = {k: v.to(model.device) for k, v in processor(text=prompt, audio=clip).items()}
+    ids = processor.tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+    length = inputs["input_ids"].shape[1]
+    places = (inputs["input_ids"][0] == whole.config.audio_token_id).nonzero().flatten()
+    with _eager(whole.model.language_model):
+        output = whole(
+            input_ids=torch.cat([inputs["input_ids"], ids.to(model.device)], 1),
+            input_features=inputs["input_features"],
+            num_samples=inputs["num_samples"],
+            output_attentions=True,
+            logits_to_keep=1,
+        )
+    # A token is written by the position before it.
+    heads = torch.stack([layer[0, :, length - 1 : -1][..., places] for layer in output.attentions])
+    rows = _sharpest(heads.float().flatten(0, 1).cpu().numpy())
+    return _by_word(processor.tokenizer, ids[0].tolist(), rows, start)
+
+
+@contextmanager
+def _eager(language_model: Any) -> Iterator[None]:
+    """The fast kernels don't give attention weights."""
+    before = language_model.config._attn_implementation
+    language_model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        language_model.set_attn_implementation(before)
+
+
+def _sharpest(heads: np.ndarray) -> np.ndarray:
+    """Mean of the heads with the sharpest look: `[heads, rows, tokens]` -> `[rows, tokens]`."""
+    sharpness = heads.max(-1).mean(-1)  # [heads]
+    best = np.argsort(sharpness)[-SHARPEST_HEADS:]
+    return heads[best].mean(0)
+
+
+def _by_word(tokenizer: Any, ids: list[int], rows: np.ndarray, start: float) -> list[WordAttention]:
+    """Mean rows of the tokens that write each word; a token may be a part of a letter."""
+    words: list[WordAttention] = []
+    waiting: list[np.ndarray] = []
+
+    def close(text: str) -> None:
+        if waiting:
+            words.append(WordAttention(text.split()[-1], start, np.mean(waiting, 0)))
+            waiting.clear()
+
+    before = ""
+    for end, row in enumerate(rows, 1):
+        text = tokenizer.decode(ids[:end])
+        fresh = text[len(before) :]
+        if fresh[:1].isspace():
+            close(before)
+        if not fresh.isspace():
+            waiting.append(row)
+        before = text
+    close(before)
+    return words

@@ -1,0 +1,45 @@
+"""Conversations as `chat` takes them: checked before the model sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from borealis.errors import PromptError
+
+
+def user_message(text: str, audios: int) -> list[dict[str, Any]]:
+    """A question of the user about `audios` recordings."""
+    content = [{"type": "audio"} for _ in range(audios)] + [{"type": "text", "text": text}]
+    return [{"role": "user", "content": content}]
+
+
+def audio_sources(messages: Sequence[dict[str, Any]]) -> list[Any]:
+    """The audio sources of a conversation in order, or PromptError."""
+    if not messages:
+        raise PromptError("The conversation is empty; give at least one user message.")
+    if isinstance(messages, str):
+        raise PromptError("The conversation is a string; give a list of messages, or use ask().")
+    sources = []
+    for number, message in enumerate(messages, 1):
+        if not isinstance(message, dict):
+            raise PromptError(f"Message {number} isn't a dict with 'role' and 'content'.")
+        role, content = message.get("role"), message.get("content")
+        if role not in ("system", "user", "assistant"):
+            raise PromptError(f"Message {number} has role {role!r}; use system, user or assistant.")
+        if isinstance(content, str):
+            continue
+        if not isinstance(content, (list, tuple)):
+            raise PromptError(f"Message {number} needs 'content': a string or a list of parts.")
+        for part in content:
+            kind = part.get("type") if isinstance(part, dict) else None
+            if kind == "audio" and part.get("audio") is not None:
+                sources.append(part["audio"])
+            elif kind != "text" or not isinstance(part.get("text"), str):
+                raise PromptError(
+                    f"Message {number} has a part that is neither text ({{'type': 'text', 'text': "
+                    "...}) nor audio ({'type': 'audio', 'audio': ...})."
+                )
+    if messages[-1]["role"] != "user":
+        raise PromptError("The last message must be the user's: the model answers it.")
+    return sources

@@ -1,0 +1,22 @@
+"""When each word was said, and subtitles made of that: `python examples/words.py`."""
+
+# Every section stands on the page beside its explanation and imports what it needs.
+# ruff: noqa: E402
+
+# --8<-- [start:words]
+import borealis
+from borealis.inference import align_words
+
+model = borealis.load()
+clip = borealis.load_audio("examples/audio/speech.flac")
+transcript = model.transcribe(clip)
+words = align_words(model, clip, transcript.segments)
+for word in words:
+    print(f"{word.start:5.2f} - {word.end:5.2f}  {word.confidence:4.0%}  {word.text}")
+# --8<-- [end:words]
+
+# --8<-- [start:subtitles]
+from borealis.inference import subtitles
+
+print(subtitles.to_srt(transcript, words))
+# --8<-- [end:subtitles]

@@ -1,0 +1,217 @@
+"""Parts of the demo without a server: the line, words of errors, HTML."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from borealis.demo import pictures
+from borealis.demo.desk import _conversation
+from borealis.demo.texts import QUESTIONS, TEXTS, explain, number
+from borealis.demo.turnstile import BusyError, Turnstile, Waiting
+from borealis.errors import (
+    AudioEmptyError,
+    AudioFormatError,
+    AudioTooLargeError,
+    AudioTooLongError,
+    CheckpointError,
+)
+from borealis.inference.inspection import Inspection, WordAttention
+from borealis.inference.transcript import Segment, Transcript
+from borealis.inference.words import Word
+
+NASTY = "<script>alert('&')</script>"
+
+
+# ---- the line ----
+
+
+def steps(log: list, name: str, count: int = 3):
+    def work():
+        log.append(f"{name} begins")
+        try:
+            yield from range(count)
+        finally:
+            log.append(f"{name} ends")
+
+    return work
+
+
+async def collect(stream) -> list:
+    return [step async for step in stream]
+
+
+def test_visitors_are_served_one_after_another_in_order():
+    async def scene():
+        log: list[str] = []
+        line = Turnstile(pause=0.001)
+        visits = [collect(line.serve(steps(log, name))) for name in "abc"]
+        results = await asyncio.gather(*visits)
+        return log, results, len(line)
+
+    log, results, left = asyncio.run(scene())
+    assert log == [f"{name} {what}" for name in "abc" for what in ("begins", "ends")]
+    assert [[s for s in r if not isinstance(s, Waiting)] for r in results] == [[0, 1, 2]] * 3
+    assert results[0][0] == 0
+    assert results[1][0] == Waiting(1)
+    assert results[2][:1] == [Waiting(2)] and Waiting(1) in results[2]
+    assert left == 0
+
+
+def test_two_places_serve_two():
+    async def scene():
+        line = Turnstile(places=2, pause=0.001)
+        first, second = line.serve(steps([], "a")), line.serve(steps([], "b"))
+        return await anext(first), await anext(second)
+
+    assert asyncio.run(scene()) == (0, 0)
+
+
+def test_a_full_line_refuses_and_forgets():
+    async def scene():
+        line = Turnstile(line=1, pause=0.001)
+        first = line.serve(steps([], "a"))
+        await anext(first)
+        second = line.serve(steps([], "b"))
+        assert await anext(second) == Waiting(1)
+        with pytest.raises(BusyError):
+            await anext(line.serve(steps([], "c")))
+        await second.aclose()
+        await first.aclose()
+        return len(line), await collect(line.serve(steps([], "d")))
+
+    assert asyncio.run(scene()) == (0, [0, 1, 2])
+
+
+def test_who_is_cancelled_leaves_and_stops_the_work():
+    async def scene():
+        log: list[str] = []
+        line = Turnstile(pause=0.001)
+        stream = line.serve(steps(log, "a", 10**9))
+        task = asyncio.create_task(collect(stream))
+        while not log:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await stream.aclose()
+        return log, len(line)
+
+    assert asyncio.run(scene()) == (["a begins", "a ends"], 0)
+
+
+def test_an_error_of_the_work_frees_the_place():
+    def broken():
+        yield 1
+        raise ValueError("broken")
+
+    async def scene():
+        line = Turnstile(pause=0.001)
+        with pytest.raises(ValueError, match="broken"):
+            await collect(line.serve(broken))
+        return len(line)
+
+    assert asyncio.run(scene()) == 0
+
+
+# ---- words ----
+
+
+def test_both_languages_have_every_text():
+    assert TEXTS["ru"].keys() == TEXTS["en"].keys()
+    for key, russian in TEXTS["ru"].items():
+        fields = sorted(re.findall(r"{\w+}", russian))
+        assert fields == sorted(re.findall(r"{\w+}", TEXTS["en"][key])), key
+    assert len(QUESTIONS["ru"]) == len(QUESTIONS["en"])
+
+
+def test_errors_are_explained_without_paths():
+    kinds = (AudioEmptyError, AudioFormatError, AudioTooLargeError, AudioTooLongError, CheckpointError)  # fmt: skip
+    for language in ("ru", "en"):
+        said = {explain(kind(str(Path("/secret/a.wav"))), language, megabytes=1, minutes=2) for kind in kinds}  # fmt: skip
+        assert len(said) == len(kinds)
+        assert not any("secret" in text or "{" in text for text in said)
+
+
+def test_numbers_are_written_as_the_language_does():
+    assert number(1234.5, 1, "ru") == "1\N{NARROW NO-BREAK SPACE}234,5"
+    assert number(1234.5, 1, "en") == "1\N{NARROW NO-BREAK SPACE}234.5"
+
+
+def test_a_conversation_shows_the_recording_once_and_the_latest_turns():
+    clip = np.zeros(10, np.float32)
+    history = [(f"q{i}", f"a{i}") for i in range(10)]
+    messages = _conversation(clip, "now", history)
+    assert [m["role"] for m in messages] == ["user", "assistant"] * 5 + ["user"]
+    parts = [part["type"] for m in messages if m["role"] == "user" for part in m["content"]]
+    assert parts.count("audio") == 1 and parts[0] == "audio"
+    assert messages[0]["content"][1]["text"] == "q5"
+    assert messages[-1]["content"][-1]["text"] == "now"
+
+
+# ---- HTML ----
+
+
+def test_nothing_of_a_model_or_visitor_becomes_html():
+    words = [Word(0.0, 0.5, NASTY, 0.95), Word(0.5, 1.0, "да", None)]
+    transcript = Transcript(NASTY, 1.0, [Segment(0.0, 1.0, NASTY)])
+    audio = np.sin(np.arange(16_000) / 20).astype(np.float32)
+    seen = Inspection(
+        1.0, 16_000, [(0.0, 1.0)], 50, 13, 0.08, 1.0, [0.5], audio, np.random.default_rng(0).random((80, 100)),
+        [WordAttention(NASTY, 0.0, np.full(13, 1 / 13))], NASTY,
+    )  # fmt: skip
+    for made in (
+        pictures.note(NASTY),
+        pictures.words_html(words, "ru"),
+        pictures.downloads_html(transcript, words, "en"),
+        pictures.inspection_html(seen, "ru"),
+    ):
+        assert "<script" not in made and "alert('" not in made.replace("alert(&#x27;", "")
+
+
+def test_downloads_hold_the_files_themselves():
+    words = [Word(0.1, 0.5, "Да.", 0.9)]
+    html = pictures.downloads_html(Transcript("Да.", 1.0, [Segment(0, 1, "Да.")]), words, "ru")
+    files = {
+        name: unquote(body)
+        for name, body in re.findall(r'download="borealis\.(\w+)" href="data:[^,]+,([^"]*)"', html)
+    }
+    assert files["srt"] == "1\n00:00:00,100 --> 00:00:00,500\nДа.\n"
+    assert files["vtt"].startswith("WEBVTT")
+    assert json.loads(files["json"])["words"][0]["text"] == "Да."
+    assert pictures.downloads_html(Transcript("", 1.0), [], "ru") == ""
+
+
+def test_unsure_words_look_unsure():
+    html = pictures.words_html(
+        [Word(0, 1, "раз", 0.95), Word(1, 2, "два", 0.7), Word(2, 3, "три", 0.2)], "ru"
+    )
+    assert re.findall(r'bo-word (\w+)"', html) == ["sure", "half", "low"]
+    assert "уверенность 20 %" in html and "2,00–3,00 с" in html
+
+
+def test_errors_are_read_aloud_at_once():
+    assert 'role="alert"' in pictures.note("нет", kind="error")
+    assert '<progress max="1" value="0.250">' in pictures.note("идёт", done=0.25)
+    assert pictures.note("") == ""
+
+
+def test_the_picture_shows_windows_cuts_and_every_word():
+    weights = np.zeros(375)
+    weights[100] = 0.8
+    seen = Inspection(
+        42.0, 672_000, [(0.0, 30.0), (30.0, 42.0)], 2100, 525, 0.08, 30.0, [14.5],
+        np.zeros(480_000, np.float32), np.zeros((80, 3000)), [WordAttention("слово", 14.5, weights)], "слово",
+    )  # fmt: skip
+    html = pictures.inspection_html(seen, "ru")
+    assert html.count("bo-line window") == 4 and html.count("bo-line cut") == 2
+    assert "Аудиотокенов: 525" in html and "первые 30 с из 42,0 с" in html
+    row = re.search(r'data-word="слово" data-start="14.5000" data-shares="([^"]*)"', html)
+    assert row and row[1].split()[100] == "100" and len(row[1].split()) == 375
+    assert html.count("<rect") == 1
