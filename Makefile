@@ -37,7 +37,7 @@ serve: $(SERVE)/.installed ## the server for many users (vLLM) with the bundled 
 
 # Without vLLM the tests of tests/serving are skipped, so they are run once more where it is.
 test: $(VENV)/.installed $(SERVE)/.installed chromium lint types ## everything: style, types, all tests, documentation
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 	$(SERVE)/bin/python -m pytest tests/serving
 	$(MAKE) docs
 
@@ -48,7 +48,7 @@ chromium:
 		else echo "For the browser tests install Debian's package chromium"; fi
 
 check: $(VENV)/.installed lint ## the quick part: style and fast tests
-	$(BIN)/python -m pytest -m "not slow" -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -q -n 2
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -92,9 +92,9 @@ def base(site: Path) -> Iterator[str]:
     server.server_close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, closed after the tests of this folder so that no event loop is left behind."""
+    """Chromium, closed after the tests of a file: while it is there, no other event loop can run."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium: apt-get install chromium")
     api = pytest.importorskip("playwright.sync_api", reason="Playwright isn't installed")
