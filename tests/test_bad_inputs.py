@@ -107,7 +107,7 @@ def test_bad_file_on_the_command_line(
         ("", "no file"),
         (".", "folder"),
         ("https://example.org/a.wav", "URL"),
-        ("file:///tmp/a.wav", "URL"),
+        ("file:///recordings/a.wav", "URL"),
     ],
 )
 def test_bad_path(path: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 import borealis
 from borealis.audio import SAMPLING_RATE, load_audio
+from borealis.inference.inspection import answer_attention
+from borealis.inference.words import ctc_log_probs
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDING = ROOT / "examples" / "audio" / "speech.flac"
 OUTPUT = ROOT / "docs" / "assets" / "img"
-QUESTION = "Запиши речь."
 
 # Training showed these heads where to listen (guide_layers of the recipe, `guide_loss`).
 LAYERS, HEADS = (1, 2), (0, 1)
@@ -73,39 +73,18 @@ class Heard:
     attention: np.ndarray
 
 
-@torch.inference_mode()
 def hear(recording: Path) -> Heard:
     """Transcribe a recording and look inside."""
-    engine = borealis.load("nano", device="cpu")
-    model, processor = engine.model, engine.processor
-    config, inner = model.config, model.model
-    audio = load_audio(recording)
-    text = engine.transcribe(audio).text
-    prompt = processor.apply_chat_template(
-        [{"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": QUESTION}]}],
-        add_generation_prompt=True,
-    )
-    inputs = processor(text=prompt, audio=audio)
-    frames, mask = inner.encode_audio(inputs["input_features"], inputs["num_samples"])
-    _, logits = inner.adapter.forward_with_logits(frames, mask)
-    answer = processor.tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
-    model.set_attn_implementation("eager")  # the fast kernels don't give the weights
-    outputs = model(
-        input_ids=torch.cat([inputs["input_ids"], answer], 1),
-        input_features=inputs["input_features"],
-        num_samples=inputs["num_samples"],
-        output_attentions=True,
-    )
-    places = (inputs["input_ids"][0] == config.audio_token_id).nonzero().flatten()
-    # A token is written by the position before it.
-    first = inputs["input_ids"].shape[1] - 1
-    heads = torch.stack([outputs.attentions[i][0, j] for i in LAYERS for j in HEADS]).mean(0)
-    rows = heads[first : first + answer.shape[1], places].numpy()  # [answer tokens, audio tokens]
-    written, attention = by_character(processor.tokenizer, answer[0].tolist(), rows)
+    model = borealis.load("nano", device="cpu")
+    config, audio = model.model.config, load_audio(recording)
+    ids, heads = answer_attention(model, audio, model.transcribe(audio).text)
+    rows = heads[np.ix_(LAYERS, HEADS)].mean((0, 1))  # [answer tokens, audio tokens]
+    written, attention = by_character(model.processor.tokenizer, ids, rows)
+    mel = model.processor.extract_features([audio])["input_features"][0]
     return Heard(
         audio=audio,
-        mel=inputs["input_features"][0, :, : len(audio) // config.hop_length].numpy(),
-        letters=read_letters(logits[0], config),
+        mel=mel[:, : len(audio) // config.hop_length].numpy(),
+        letters=read_letters(ctc_log_probs(model, audio), config),
         written=written,
         attention=attention,
     )
@@ -128,10 +107,10 @@ def by_character(tokenizer: Any, ids: list[int], rows: np.ndarray) -> tuple[str,
     return text, np.stack(attention)
 
 
-def read_letters(logits: torch.Tensor, config: Any) -> list[str]:
+def read_letters(log_probs: np.ndarray, config: Any) -> list[str]:
     """For each audio token the letters that CTC read in its frames, without repetitions."""
-    best = [0, *logits.argmax(-1).tolist()]
-    heard = [""] * (len(logits) // config.downsample_factor)
+    best = [0, *log_probs.argmax(-1).tolist()]
+    heard = [""] * -(-len(log_probs) // config.downsample_factor)
     for frame, (before, label) in enumerate(pairwise(best)):
         if label not in (0, before):
             heard[frame // config.downsample_factor] += config.ctc_labels[label - 1]

@@ -16,6 +16,7 @@ from typing import Any
 
 from borealis import __version__
 from borealis.errors import BorealisError
+from borealis.hub import upload
 
 KINDS = ("static", "gradio", "docker")
 PORT = 7860
@@ -144,25 +145,9 @@ def push(
     Raises:
         BorealisError: not such a folder, no token, or the hub refused.
     """
-    kind = kind_of(folder)
-    # Asked for by name, this command may use the network that the rest of the demo does without.
-    os.environ.pop("HF_HUB_OFFLINE", None)
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    constants.HF_HUB_OFFLINE = False
-    api = HfApi()
-    try:
-        address = api.create_repo(
-            repo, repo_type="space", space_sdk=kind, private=private, exist_ok=True
-        )
-        api.upload_folder(
-            repo_id=repo, repo_type="space", folder_path=str(folder), commit_message=message
-        )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise BorealisError(f"'{repo}' couldn't be updated: {first.rstrip('.')}.") from None
-    return str(address)
+    return upload(
+        folder, repo, kind="space", space_sdk=kind_of(folder), private=private, message=message
+    )
 
 
 def kind_of(folder: str | os.PathLike[str]) -> str:

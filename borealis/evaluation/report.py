@@ -1,6 +1,6 @@
 """Writes the table of results into Markdown pages, from `results/*.json`.
 
-    python -m borealis.evaluation.report README.md docs/en/results.md docs/ru/results.md
+    python -m borealis.evaluation.report README.md
     python -m borealis.evaluation.report --check README.md      # fails when a page is stale
 
 The table stands between `<!-- results:start -->` and `<!-- results:end -->`. A page under `en` or

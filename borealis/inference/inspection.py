@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from borealis.audio import SAMPLING_RATE, split_at_silence
+from borealis.inference.engine import TRANSCRIBE_PROMPTS
+from borealis.inference.messages import user_message
 
 if TYPE_CHECKING:
     from borealis.inference.engine import Borealis
@@ -88,7 +90,9 @@ def inspect(model: Borealis, clip: np.ndarray, *, language: str | None = None) -
         text = model.transcribe(clip[start:end], language=language).text
         if text:
             texts.append(text)
-            words += _attention(model, clip[start:end], text, start / SAMPLING_RATE)
+            ids, heads = answer_attention(model, clip[start:end], text, language=language)
+            rows = _sharpest(heads.reshape(-1, *heads.shape[2:]))
+            words += _by_word(model.processor.tokenizer, ids, rows, start / SAMPLING_RATE)
     return Inspection(
         duration=len(clip) / SAMPLING_RATE,
         num_samples=len(clip),
@@ -106,16 +110,23 @@ def inspect(model: Borealis, clip: np.ndarray, *, language: str | None = None) -
 
 
 @torch.inference_mode()
-def _attention(model: Borealis, clip: np.ndarray, text: str, start: float) -> list[WordAttention]:
-    """Attention of each word of `text` over the audio tokens of `clip`."""
+def answer_attention(
+    model: Borealis, clip: np.ndarray, text: str, *, language: str | None = None
+) -> tuple[list[int], np.ndarray]:
+    """What each token of a transcript listened to.
+
+    Args:
+        model: the model.
+        clip: float32 mono at 16 kHz `[num_samples]`, at most one window.
+        text: its transcript.
+        language: of the prompt, `ru` or `en`.
+
+    Returns:
+        Ids of `text` `[tokens]`, and attention `[layers, heads, tokens, audio tokens]`.
+    """
     processor, whole = model.processor, model.model
     prompt = processor.tokenizer.apply_chat_template(
-        [
-            {
-                "role": "user",
-                "content": [{"type": "audio"}, {"type": "text", "text": "Запиши речь."}],
-            }
-        ],
+        user_message(TRANSCRIBE_PROMPTS[language or "ru"], 1),
         tokenize=False,
         add_generation_prompt=True,
         chat_template=processor.chat_template,
@@ -134,8 +145,7 @@ def _attention(model: Borealis, clip: np.ndarray, text: str, start: float) -> li
         )
     # A token is written by the position before it.
     heads = torch.stack([layer[0, :, length - 1 : -1][..., places] for layer in output.attentions])
-    rows = _sharpest(heads.float().flatten(0, 1).cpu().numpy())
-    return _by_word(processor.tokenizer, ids[0].tolist(), rows, start)
+    return ids[0].tolist(), heads.float().cpu().numpy()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -39,22 +39,31 @@ def cues(transcript: Transcript, words: Sequence[Word] = ()) -> list[Segment]:
     return [Segment(g[0].start, g[-1].end, " ".join(w.text for w in g)) for g in groups]
 
 
-def to_srt(transcript: Transcript, words: Sequence[Word] = ()) -> str:
-    """SubRip."""
+def srt(cues: Iterable[Segment]) -> str:
+    """SubRip: numbered cues with an empty line between them."""
     blocks = [
         f"{number}\n{_clock(c.start, ',')} --> {_clock(c.end, ',')}\n{c.text}\n"
-        for number, c in enumerate(cues(transcript, words), 1)
+        for number, c in enumerate(cues, 1)
     ]
     return "\n".join(blocks)
 
 
-def to_vtt(transcript: Transcript, words: Sequence[Word] = ()) -> str:
-    """WebVTT."""
+def vtt(cues: Iterable[Segment]) -> str:
+    """WebVTT: a head, and cues whose text has none of its marks."""
     blocks = [
-        f"{_clock(c.start, '.')} --> {_clock(c.end, '.')}\n{_escaped(c.text)}\n"
-        for c in cues(transcript, words)
+        f"{_clock(c.start, '.')} --> {_clock(c.end, '.')}\n{_escaped(c.text)}\n" for c in cues
     ]
     return "\n".join(["WEBVTT\n", *blocks])
+
+
+def to_srt(transcript: Transcript, words: Sequence[Word] = ()) -> str:
+    """SubRip."""
+    return srt(cues(transcript, words))
+
+
+def to_vtt(transcript: Transcript, words: Sequence[Word] = ()) -> str:
+    """WebVTT."""
+    return vtt(cues(transcript, words))
 
 
 def to_json(transcript: Transcript, words: Sequence[Word] = ()) -> str:

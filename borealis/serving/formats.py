@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from borealis.inference import subtitles
+from borealis.inference.transcript import Segment
+
 FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
 
 
@@ -65,28 +68,15 @@ def as_verbose_json(
 
 
 def as_srt(parts: Sequence[Part]) -> str:
-    return "".join(
-        f"{number}\n{_clock(part.start, ',')} --> {_clock(part.end, ',')}\n{part.text}\n\n"
-        for number, part in enumerate((p for p in parts if p.text), 1)
-    )
+    return subtitles.srt(_cues(parts))
 
 
 def as_vtt(parts: Sequence[Part]) -> str:
-    # The arrow would end a cue's text; nothing that the model writes has one, but it may learn to.
-    cues = (
-        f"{_clock(part.start, '.')} --> {_clock(part.end, '.')}\n"
-        f"{part.text.replace('-->', '->')}\n\n"
-        for part in parts
-        if part.text
-    )
-    return "WEBVTT\n\n" + "".join(cues)
+    return subtitles.vtt(_cues(parts))
 
 
-def _clock(seconds: float, point: str) -> str:
-    thousandths = round(seconds * 1000)
-    minutes, rest = divmod(thousandths, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}:{rest // 1000:02}{point}{rest % 1000:03}"
+def _cues(parts: Sequence[Part]) -> list[Segment]:
+    return [Segment(part.start, part.end, part.text) for part in parts if part.text]
 
 
 def _compression(text: str) -> float:

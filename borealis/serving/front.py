@@ -81,7 +81,7 @@ class Front:
             response = error_response(str(error), error.status, error.param)
             await guarded.instead(response, scope, receive)
         except ClientGoneError:
-            pass
+            log.debug("A client left before its answer.")  # nobody is there to answer
         except Exception:
             log.exception("A request failed.")
             await guarded.instead(error_response(_GENERIC, 500), scope, receive)

@@ -50,7 +50,10 @@ def load_sentences(paths: Sequence[Path]) -> list[str]:
 
 
 def length_buckets(
-    lengths: Sequence[int], budget: int, rng: np.random.Generator
+    lengths: Sequence[int],
+    budget: int,
+    rng: np.random.Generator,
+    *others: tuple[Sequence[int], int],
 ) -> list[list[int]]:
     """Batches of similar length, in random order.
 
@@ -58,16 +61,20 @@ def length_buckets(
         lengths: length of every item.
         budget: most `items x longest length` in a batch.
         rng: jitters the order of equal lengths and shuffles the batches.
+        others: further lengths of every item, each with a budget that has to be kept too.
     """
+    limits = [(lengths, budget), *others]
     jitter = np.asarray(lengths) * (1 + 0.1 * rng.random(len(lengths)))
     batches: list[list[int]] = []
     current: list[int] = []
-    longest = 0
+    longest = [0] * len(limits)
     for i in np.argsort(jitter, kind="stable").tolist():
-        grown = max(longest, lengths[i])
-        if current and grown * (len(current) + 1) > budget:
+        own = [values[i] for values, _ in limits]
+        grown = [max(pair) for pair in zip(longest, own, strict=True)]
+        count = len(current) + 1
+        if current and any(g * count > most for g, (_, most) in zip(grown, limits, strict=True)):
             batches.append(current)
-            current, grown = [], lengths[i]
+            current, grown = [], own
         current.append(i)
         longest = grown
     if current:

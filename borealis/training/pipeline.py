@@ -134,6 +134,7 @@ def run_recipe(
         if processes.is_main():
             _write_log(output / "run.json", recipe, list(log.values()), price)
     final = output / "final"
+    model.config.use_cache = True  # Trainer switches it off
     for key, value in recipe.model.decoding.items():
         setattr(model.config, key, value)
     if processes.is_main():

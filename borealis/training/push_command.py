@@ -28,29 +28,12 @@ def run(args: argparse.Namespace) -> int:
         raise CheckpointError(
             f"'{folder}' has no {missing[0]}; 'borealis export' makes a folder that is whole."
         )
-    if args.repo.count("/") != 1 or not all(args.repo.split("/")):
-        raise CheckpointError(f"'{args.repo}' isn't a hub id; write OWNER/NAME.")
     files = sorted({p for pattern in PATTERNS for p in folder.glob(pattern) if p.is_file()})
     if args.dry_run:
         for file in files:
             print(f"{file.stat().st_size:>14,}  {file.name}")
         return 0
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from borealis.hub import upload
 
-    api = HfApi()
-    try:
-        api.create_repo(args.repo, private=args.private or None, exist_ok=True)
-        done = api.upload_folder(
-            repo_id=args.repo,
-            folder_path=folder,
-            allow_patterns=list(PATTERNS),
-            commit_message=args.message,
-        )
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"'{args.repo}' can't be written: {first}. 'hf auth login' stores a token."
-        ) from None
-    print(done.commit_url if hasattr(done, "commit_url") else args.repo)
+    print(upload(folder, args.repo, private=args.private, patterns=PATTERNS, message=args.message))
     return 0

@@ -24,6 +24,7 @@ from borealis.training.batches import (
     StepBatches,
     encode_messages,
     encode_turns,
+    length_buckets,
 )
 from borealis.training.features import AUGMENTATIONS
 from borealis.training.instructions import Turn, clip_turn
@@ -85,40 +86,6 @@ class Epochs:
         return self._current[1]
 
 
-def budget_buckets(
-    frames: Sequence[int],
-    tokens: Sequence[int],
-    *,
-    most_frames: int,
-    most_tokens: int,
-    rng: np.random.Generator,
-) -> list[list[int]]:
-    """Batches of similar length that stay within two budgets, in random order.
-
-    Args:
-        frames: encoder frames of every item; zeros for conversations without audio.
-        tokens: tokens of every item, audio and text.
-        most_frames: most `items x longest` encoder frames in a batch.
-        most_tokens: most `items x longest` tokens in a batch.
-        rng: jitters the order of equal lengths and shuffles the batches.
-    """
-    jitter = np.asarray(tokens) * (1 + 0.1 * rng.random(len(tokens)))
-    batches: list[list[int]] = []
-    current: list[int] = []
-    longest = (0, 0)
-    for i in np.argsort(jitter, kind="stable").tolist():
-        grown = max(longest[0], frames[i]), max(longest[1], tokens[i])
-        count = len(current) + 1
-        if current and (grown[0] * count > most_frames or grown[1] * count > most_tokens):
-            batches.append(current)
-            current, grown = [], (frames[i], tokens[i])
-        current.append(i)
-        longest = grown
-    if current:
-        batches.append(current)
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
 class RecordingBatches(StepBatches):
     """A dataset whose item N is the whole batch N: recordings as log-mel features, or text.
 
@@ -170,13 +137,9 @@ class RecordingBatches(StepBatches):
             tokens.append(audio + _PROMPT_TOKENS + round(len(_words(item)) * per_letter))
 
         def make(epoch: int) -> list[list[int]]:
-            return budget_buckets(
-                frames,
-                tokens,
-                most_frames=round(self.stage.batch_seconds * 50),
-                most_tokens=self.stage.batch_tokens,
-                rng=np.random.default_rng([self.context.seed, 2, number, epoch]),
-            )
+            rng = np.random.default_rng([self.context.seed, 2, number, epoch])
+            most_frames = round(self.stage.batch_seconds * 50)
+            return length_buckets(tokens, self.stage.batch_tokens, rng, (frames, most_frames))
 
         return Epochs(make)
 

@@ -246,6 +246,7 @@ def push(hub, folder: Path) -> subprocess.CompletedProcess:
     env = os.environ | {
         "HF_ENDPOINT": hub.base, "HF_TOKEN": "hf_test", "no_proxy": "127.0.0.1",
         "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_OFFLINE": "0",
     }  # fmt: skip
     command = [sys.executable, "-m", "borealis", "space", "push", str(folder), "owner/borealis"]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
@@ -269,7 +270,7 @@ def test_a_refused_push_is_one_sentence(hub, small_site, tmp_path):
     space.build(tmp_path / "static", kind="static", site=small_site)
     hub.state["refuse"] = True
     done = push(hub, tmp_path / "static")
-    assert done.returncode == 2 and "couldn't be updated" in done.stderr
+    assert done.returncode == 2 and "can't be written" in done.stderr
     assert "Traceback" not in done.stderr and "hf_test" not in done.stderr
 
 

@@ -37,11 +37,11 @@ def test_verbose_json_has_a_segment_for_each_spoken_part() -> None:
 def test_subtitles() -> None:
     assert formats.as_srt(PARTS) == (
         "1\n00:00:00,000 --> 00:00:14,960\nКак-то ночью.\n\n"
-        "2\n00:00:30,000 --> 01:02:03,500\nПроснулся --> я.\n\n"
+        "2\n00:00:30,000 --> 01:02:03,500\nПроснулся --> я.\n"
     )
     assert formats.as_vtt(PARTS) == (
         "WEBVTT\n\n00:00:00.000 --> 00:00:14.960\nКак-то ночью.\n\n"
-        "00:00:30.000 --> 01:02:03.500\nПроснулся -> я.\n\n"
+        "00:00:30.000 --> 01:02:03.500\nПроснулся --&gt; я.\n"
     )
 
 
