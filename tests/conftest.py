@@ -14,7 +14,12 @@ os.environ.setdefault("BOREALIS_CACHE", str(Path(tempfile.gettempdir()) / "borea
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen3Config, WhisperConfig, WhisperFeatureExtractor
+from transformers import (
+    Qwen3Config,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
 
 import borealis
 from borealis.data.manifest import read_manifest
@@ -43,6 +48,33 @@ def tokenizer():
     return train_tokenizer(LINES * 20, 400, single_characters=True)
 
 
+def tiny_text_config(tokenizer, **changes) -> Qwen3Config:
+    """Settings of a tiny language model for `tokenizer`."""
+    settings = {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "tie_word_embeddings": True,
+        "max_position_embeddings": 4096,
+    }
+    return Qwen3Config(vocab_size=len(tokenizer), **(settings | changes))
+
+
+def save_tiny_whisper(folder: Path) -> None:
+    """A Whisper checkpoint of random weights whose encoder has one layer."""
+    torch.manual_seed(0)
+    WhisperForConditionalGeneration(
+        WhisperConfig(
+            d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+            decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=10,
+            pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+        )
+    ).save_pretrained(folder)  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def make_tiny(tokenizer):
     """A factory of tiny random models: `make_tiny(adapter_type="ctc", text_config=..., ...)`."""
@@ -59,17 +91,7 @@ def make_tiny(tokenizer):
             num_mel_bins=80,
             max_source_positions=1500,
         )
-        text_config = text_config or Qwen3Config(
-            vocab_size=len(tokenizer),
-            hidden_size=64,
-            intermediate_size=96,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=16,
-            tie_word_embeddings=True,
-            max_position_embeddings=4096,
-        )
+        text_config = text_config or tiny_text_config(tokenizer)
         settings = {"adapter_type": adapter_type, "encoder_window": "cut"}
         if adapter_type == "ctc":
             settings |= {

@@ -8,6 +8,7 @@ to. Both come as SVG for the light and for the dark theme. Run it again when the
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import math
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from PIL import Image
 
 import borealis
 from borealis.audio import SAMPLING_RATE, load_audio
+from borealis.checkpoints import BUNDLE, bundled
 from borealis.inference.inspection import answer_attention
 from borealis.inference.words import ctc_log_probs
 
@@ -157,10 +159,16 @@ class Drawing:
         path.write_text(
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" '
             f'font-family="sans-serif" role="img"><title>{escape(self.title)}</title>\n'
-            f"{body}\n</svg>\n",
+            f"<metadata>{weights()}</metadata>\n{body}\n</svg>\n",
             encoding="utf-8",
         )
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1024:.0f} KB")
+
+
+def weights() -> str:
+    """What the pictures were drawn from, so that a test sees when they are out of date."""
+    with (bundled()["nano"] / BUNDLE).open("rb") as stream:
+        return f"weights {hashlib.file_digest(stream, 'sha256').hexdigest()[:16]}"
 
 
 def draw_sound(heard: Heard, theme: Theme) -> None:

@@ -1,4 +1,4 @@
-"""The architecture picture shows the model that is bundled, in both languages and palettes."""
+"""The pictures show the model that is bundled, in both languages and palettes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.docs.blocks import ROOT
-from tools import draw_architecture
+from tools import draw_architecture, draw_road
 
 
 @pytest.mark.parametrize("language", draw_architecture.LANGUAGES)
@@ -26,3 +26,11 @@ def test_the_picture_can_be_read_aloud_and_names_the_widths(language):
     texts = [element.text for element in root.iter() if element.tag.endswith("}text")]
     _, sizes = draw_architecture.widths()
     assert {str(width) for row in sizes.values() for width in row.values()} <= set(texts)
+
+
+@pytest.mark.parametrize("picture", ["road-sound", "road-attention"])
+@pytest.mark.parametrize("theme", [theme.name for theme in draw_road.THEMES])
+def test_the_road_is_drawn_from_the_present_weights(picture, theme):
+    root = ElementTree.parse(draw_road.OUTPUT / f"{picture}-{theme}.svg").getroot()
+    drawn = [element.text for element in root if element.tag.endswith("}metadata")]
+    assert drawn == [draw_road.weights()], "run tools/draw_road.py"

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import Qwen3Config
 
+from tests.conftest import tiny_text_config
 from tests.serving.conftest import engine, needs_vllm
 
 pytestmark = [needs_vllm, pytest.mark.slow]
@@ -159,17 +160,7 @@ def test_bad_audio_is_refused_and_the_next_request_answered(
 
 def text_config(tokenizer: Any) -> Qwen3Config:
     """As the tests' tiny language model, with heads of a width that vLLM's attention takes."""
-    return Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        tie_word_embeddings=False,
-        max_position_embeddings=2048,
-    )
+    return tiny_text_config(tokenizer, head_dim=32, tie_word_embeddings=False)
 
 
 @pytest.mark.parametrize(

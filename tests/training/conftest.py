@@ -6,16 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from transformers import (
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    WhisperConfig,
-    WhisperForConditionalGeneration,
-)
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from borealis.cli import main
+from tests.conftest import save_tiny_whisper
 
 TALK = [
     {"role": "system", "content": "Отвечай кратко."},
@@ -37,14 +32,7 @@ def world(tmp_path_factory, clips, tokenizer) -> Path:
     for name, lines in (("speech", rows), ("asked", asked), ("chat", chat)):
         text = "\n".join(json.dumps(r, ensure_ascii=False) for r in lines)
         (root / f"{name}.jsonl").write_text(text, encoding="utf-8")
-    torch.manual_seed(0)
-    WhisperForConditionalGeneration(
-        WhisperConfig(
-            d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-            decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=10,
-            pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
-        )
-    ).save_pretrained(root / "whisper")  # fmt: skip
+    save_tiny_whisper(root / "whisper")
     Qwen3ForCausalLM(
         Qwen3Config(
             vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2,

@@ -15,12 +15,12 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 import borealis
 from borealis.cli import main
 from borealis.errors import RecipeError
 from borealis.training.recipe import bundled_recipes, load_recipe, recipe_help
+from tests.conftest import save_tiny_whisper
 
 TEXT = ["Мороз и солнце, день чудесный!", "Ещё ты дремлешь, друг прелестный.", "Пора, красавица, проснись."]  # fmt: skip
 
@@ -32,14 +32,7 @@ def data(tmp_path_factory, clips):
     (root / "corpus.txt").write_text("\n".join(TEXT * 20), encoding="utf-8")
     rows = [{"audio": c.audio, "text": c.text, "duration": c.duration, "gender": "male"} for c in clips[:3]]  # fmt: skip
     (root / "speech.jsonl").write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
-    torch.manual_seed(0)
-    WhisperForConditionalGeneration(
-        WhisperConfig(
-            d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-            decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=10,
-            pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
-        )
-    ).save_pretrained(root / "whisper")  # fmt: skip
+    save_tiny_whisper(root / "whisper")
     return root
 
 
