@@ -268,6 +268,43 @@ def _lora_towers(stage: StageSection) -> tuple[str, ...]:
     return tuple(tower for tower, settings in given.items() if settings is not None)
 
 
+def stage_trainer(
+    model: BorealisForConditionalGeneration,
+    stage: StageSection,
+    batches: StepBatches | Dataset,
+    output: Path,
+    *,
+    seed: int,
+    use_cpu: bool | None = None,
+    price: float | None = None,
+    validate: Callable[[], Validation] | None = None,
+) -> StageTrainer:
+    """The trainer of a stage, ready to go; for its arguments see `run_stage`.
+
+    Raises:
+        RecipeError: the processes don't share a step evenly, or a logging library isn't there.
+    """
+    learning = prepare_weights(model, stage)
+    logger.info("stage %s: %.2fM parameters learn", stage.name, learning / 1e6)
+    if stage.guide_weight:
+        model.set_attn_implementation("eager")  # guided attention looks at the weights
+    use_cpu = not torch.cuda.is_available() if use_cpu is None else use_cpu
+    meter = Meter(stage.max_steps, price=price, processes=processes.count())
+    trainer = StageTrainer(
+        stage=stage,
+        meter=meter,
+        validation=validate() if validate else None,
+        model=model,
+        args=_arguments(stage, output, seed=seed, use_cpu=use_cpu),
+        train_dataset=batches,
+    )
+    trainer.add_callback(meter)
+    if trainer.validation is not None:
+        trainer.validation.around = trainer.all_in_bfloat16
+        trainer.add_callback(trainer.validation)
+    return trainer
+
+
 def run_stage(
     model: BorealisForConditionalGeneration,
     stage: StageSection,
@@ -301,24 +338,16 @@ def run_stage(
         RecipeError: the processes don't share a step evenly, or a logging library isn't there.
         TrainingError: a loss isn't finite, or the disk is full.
     """
-    learning = prepare_weights(model, stage)
-    logger.info("stage %s: %.2fM parameters learn", stage.name, learning / 1e6)
-    if stage.guide_weight:
-        model.set_attn_implementation("eager")  # guided attention looks at the weights
-    use_cpu = not torch.cuda.is_available() if use_cpu is None else use_cpu
-    meter = Meter(stage.max_steps, price=price, processes=processes.count())
-    trainer = StageTrainer(
-        stage=stage,
-        meter=meter,
-        validation=validate() if validate else None,
-        model=model,
-        args=_arguments(stage, output, seed=seed, use_cpu=use_cpu),
-        train_dataset=batches,
+    trainer = stage_trainer(
+        model,
+        stage,
+        batches,
+        output,
+        seed=seed,
+        use_cpu=use_cpu,
+        price=price,
+        validate=validate,
     )
-    trainer.add_callback(meter)
-    if trainer.validation is not None:
-        trainer.validation.around = trainer.all_in_bfloat16
-        trainer.add_callback(trainer.validation)
     newest = latest_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     model.set_attn_implementation("sdpa")
@@ -329,7 +358,7 @@ def run_stage(
     if processes.is_main():
         save_whole(model, output)
     processes.wait()
-    return meter.numbers()
+    return trainer.meter.numbers()
 
 
 def _arguments(stage: StageSection, output: Path, *, seed: int, use_cpu: bool) -> TrainingArguments:

@@ -396,3 +396,41 @@ def _memory(
         "kept": float(KEPT_BYTES * kept * tokens + LOGIT_BYTES * logits * tokens),
     }
     return parts_of | {"total": sum(parts_of.values())}
+
+
+def batch_operations(
+    sizes: dict[str, Part],
+    *,
+    train: str,
+    encoder_frames: Sequence[int],
+    audio_tokens: tuple[int, int],
+    tokens: tuple[int, int],
+    lora: int = 0,
+    gradient_checkpointing: bool = False,
+) -> dict[str, float]:
+    """Operations of one batch whose shapes are known, padding included.
+
+    Args:
+        sizes: the parts.
+        train: see `Options.train`; the encoder is frozen.
+        encoder_frames: frames that each window given to the encoder has; empty with a cache.
+        audio_tokens: rows and columns of the adapter's output.
+        tokens: rows and columns of the language model's input.
+        lora: numbers of the LoRA updates.
+        gradient_checkpointing: count the layers that are computed again too.
+
+    Returns:
+        Operations of `encoder`, `adapter`, `language_model` and their `total`.
+    """
+    adapter_state, model_state = TRAIN[train]
+    model, (rows, columns) = sizes["language_model"], tokens
+    own = 0.0
+    if model_state != "unused":
+        own = _operations(model, columns, model_state) + 6 * lora * columns
+        own += model.forward(columns) if gradient_checkpointing else 0.0
+    counts = {
+        "encoder": float(sum(sizes["encoder"].forward(frames) for frames in encoder_frames)),
+        "adapter": audio_tokens[0] * _operations(sizes["adapter"], audio_tokens[1], adapter_state),
+        "language_model": rows * own,
+    }
+    return counts | {"total": sum(counts.values())}
