@@ -142,10 +142,10 @@ class World:
             model.config, processor.feature_extractor, processor.tokenizer
         )
 
-    def cache(self, name: str, **config: Any) -> tuple[FeatureCache, float]:
-        """The feature cache of all recordings, written anew, and the seconds that took."""
-        model, processor = self.model(**config)
-        start = time.perf_counter()
+    def cache(self, name: str) -> tuple[FeatureCache, Run]:
+        """The feature cache of all recordings, written anew, and the time that took."""
+        model, processor = self.model()
+        start, begun = _now(), time.process_time()
         build_features(
             plan_clips([FeatureSource("clips.jsonl")], self.folder, seed=0),
             self.folder / name,
@@ -153,8 +153,8 @@ class World:
             feature_extractor=processor.feature_extractor,
             config=model.config,
         )
-        seconds = time.perf_counter() - start
-        return FeatureCache([self.folder / name]), seconds
+        took = Run(seconds=_now() - start, processor_seconds=time.process_time() - begun)
+        return FeatureCache([self.folder / name]), took
 
     def batches(
         self,
@@ -265,10 +265,10 @@ class _Watched(Dataset):
     def __getitem__(self, step: int) -> dict[str, Any]:
         if not 0 <= step < self.steps:
             raise IndexError(step)
-        start = time.perf_counter()
+        start = time.process_time()
         batch = self.batches[step]
         run, config = self.run, self.batches.context.config
-        run.seconds_of["data"] += time.perf_counter() - start
+        run.seconds_of["data"] += time.process_time() - start
         rows, columns = batch["input_ids"].shape
         places = batch["input_ids"] == config.audio_token_id
         windows = batch.get("num_samples", torch.zeros(0)).tolist()
@@ -294,7 +294,8 @@ class Run:
         clips: recordings that were learned from, repeats counted.
         tokens: places of the language model, padding included.
         seconds: from the beginning of the first step to the end of the last.
-        seconds_of: the part spent on `data` and on the `encoder`.
+        processor_seconds: of all threads in that time; other processes don't change it much.
+        seconds_of: processor time spent on `data` and on the `encoder`.
         operations: counted, by part of the model.
         losses: of every step.
         step_seconds: of every step.
@@ -303,25 +304,28 @@ class Run:
     clips: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    processor_seconds: float = 0.0
     seconds_of: dict[str, float] = field(default_factory=lambda: {"data": 0.0, "encoder": 0.0})
     operations: dict[str, float] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     step_seconds: list[float] = field(default_factory=list)
 
 
-class _Clock(TrainerCallback):
+class Clock(TrainerCallback):
     """Takes the time of a run and of its steps."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.start, self.last = run, 0.0, 0.0
+        self.run, self.start, self.last, self.begun = run, 0.0, 0.0, 0.0
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         self.start = self.last = _now()
+        self.begun = time.process_time()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         now = _now()
         self.run.step_seconds.append(now - self.last)
         self.run.seconds, self.last = now - self.start, now
+        self.run.processor_seconds = time.process_time() - self.begun
 
 
 def watch(
@@ -352,7 +356,7 @@ def watch(
     trainer = stage_trainer(model, stage, watched, folder, seed=0, use_cpu=use_cpu)
     trainer.args.save_strategy = SaveStrategy.NO
     trainer.args.disable_tqdm = True
-    trainer.add_callback(_Clock(run))
+    trainer.add_callback(Clock(run))
     with _timed(model.model.audio_tower, run):
         trainer.train()
     run.losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
@@ -364,10 +368,10 @@ def _timed(encoder: torch.nn.Module, run: Run) -> Iterator[None]:
     begun = [0.0]
 
     def before(*_: Any) -> None:
-        begun[0] = _now()
+        begun[0] = time.process_time()
 
     def after(*_: Any) -> None:
-        run.seconds_of["encoder"] += _now() - begun[0]
+        run.seconds_of["encoder"] += time.process_time() - begun[0]
 
     handles = [encoder.register_forward_pre_hook(before), encoder.register_forward_hook(after)]
     try:
