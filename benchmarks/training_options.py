@@ -1,8 +1,9 @@
 """What each option of training buys: `python benchmarks/training_options.py --data data`.
 
 Every option runs in a process of its own, on the same model and the same recordings, for one
-epoch; it tells recordings a second and the most memory the process had (`getrusage` on a CPU,
-`torch.cuda.max_memory_allocated` on a GPU). A new option is a new entry of `OPTIONS`.
+epoch; it tells recordings a second, by the clock and of processor time (on one thread the latter is
+what an idle machine would take), and the most memory the process had: `getrusage` on a CPU,
+`torch.cuda.max_memory_allocated` on a GPU. A new option is a new entry of `OPTIONS`.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ def measure(option: dict[str, Any], folder: Path, threads: int, use_cpu: bool) -
         "clips": run.clips,
         "steps": steps,
         "clips_per_second": round(run.clips / run.seconds, 3),
+        "clips_per_processor_second": round(run.clips / run.processor_seconds, 3),
         "places_per_clip": round(run.tokens / run.clips, 1),
         "peak_mib": round(_peak_mib()),
         "peak_before_training_mib": round(before),

@@ -284,7 +284,7 @@ def stage_trainer(
     Raises:
         RecipeError: the processes don't share a step evenly, or a logging library isn't there.
     """
-    # LoRA's first weights must not depend on what this process did before, such as resuming a stage.
+    # LoRA's first weights must not depend on what this process did before, resuming for instance.
     torch.manual_seed(seed)
     learning = prepare_weights(model, stage)
     logger.info("stage %s: %.2fM parameters learn", stage.name, learning / 1e6)
