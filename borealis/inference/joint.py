@@ -58,7 +58,9 @@ class PrefixScores:
         over = torch.arange(probs.shape[1], device=probs.device)[None] >= lengths[:, None]
         probs = probs.masked_fill(over[..., None], _LOW)
         probs[..., 0] = probs[..., 0].masked_fill(over, 0.0)
-        self.log_probs, self.probs = probs, probs.exp()
+        # [clips, num_classes, T]: all frames of a class lie together, as they are read.
+        self.log_probs = probs.transpose(1, 2).contiguous()
+        self.probs = self.log_probs.exp()
         # Which clip a row listens to: beams share one.
         self.clip = torch.arange(len(probs), device=probs.device)
         # Up to each frame, all paths that spell the row: those whose frame is the last letter, and
@@ -82,15 +84,15 @@ class PrefixScores:
         for name in ("clip", "letter", "blank", "score", "last"):
             setattr(self, name, getattr(self, name)[rows])
 
-    def drop_clips(self) -> None:
-        """Forget the clips that no row listens to."""
-        kept, self.clip = self.clip.unique(return_inverse=True)
-        self.log_probs, self.probs = self.log_probs[kept], self.probs[kept]
+    def own_clips(self) -> None:
+        """Give each row a clip of its own, and forget those that no row listens to."""
+        self.log_probs, self.probs = self.log_probs[self.clip], self.probs[self.clip]
+        self.clip = torch.arange(len(self), device=self.clip.device)
 
     def join(self, other: PrefixScores) -> None:
         """Put the rows of `other` behind these."""
         self.clip = torch.cat([self.clip, other.clip + len(self.log_probs)])
-        frames = max(self.log_probs.shape[1], other.log_probs.shape[1])
+        frames = max(self.log_probs.shape[2], other.log_probs.shape[2])
         for mine in (self, other):
             mine._lengthen(frames)
         for name in ("log_probs", "probs", "letter", "blank", "score", "last"):
@@ -98,12 +100,12 @@ class PrefixScores:
 
     def _lengthen(self, frames: int) -> None:
         """Go on with sure blanks up to `frames`."""
-        missing = frames - self.log_probs.shape[1]
+        missing = frames - self.log_probs.shape[2]
         if missing <= 0:
             return
         ends = self.either[:, -1:].expand(-1, missing)
-        self.log_probs = pad(self.log_probs, (0, 0, 0, missing), value=_LOW)
-        self.log_probs[:, -missing:, 0] = 0.0
+        self.log_probs = pad(self.log_probs, (0, missing), value=_LOW)
+        self.log_probs[:, 0, -missing:] = 0.0
         self.probs = self.log_probs.exp()
         self.letter = pad(self.letter, (0, missing), value=_NEVER)
         self.blank = torch.cat([self.blank, ends], 1)
@@ -114,8 +116,7 @@ class PrefixScores:
         Args:
             labels: classes `[rows]`.
         """
-        probs = self.log_probs[self.clip, :, labels]
-        blanks = self.log_probs[self.clip, :, 0]
+        probs, blanks = self.log_probs[self.clip, labels], self.log_probs[self.clip, 0]
         again = (labels == self.last)[:, None]  # the same letter needs a blank between
         before = self._before(torch.where(again, self.blank, self.either))
         entering = before + probs
@@ -143,13 +144,14 @@ class PrefixScores:
         arrived = (before - largest).exp()
         clips = len(self.probs)
         if len(self) % clips == 0 and self._regular(len(self) // clips):
-            arrived = arrived.view(clips, -1, arrived.shape[1])
-            psi = (arrived @ self.probs).view(len(self), -1).log() + largest
+            beams = arrived.view(clips, -1, arrived.shape[1]).transpose(1, 2)
+            reached = (self.probs @ beams).transpose(1, 2).reshape(len(self), -1)
         else:
-            psi = (arrived[:, None] @ self.probs[self.clip])[:, 0].log() + largest
+            reached = (self.probs[self.clip] @ arrived[..., None])[..., 0]
+        psi = reached.log() + largest
         # The same letter again needs a blank between.
         row = torch.arange(len(self), device=psi.device)
-        own = self.log_probs[self.clip, :, self.last]
+        own = self.log_probs[self.clip, self.last]
         psi[row, self.last] = torch.logsumexp(self._before(self.blank) + own, 1)
         gains = (psi - self.score[:, None]).clamp(min=_LOW, max=0.0)
         ends = (either[:, -1] - self.score).clamp(min=_LOW, max=0.0)

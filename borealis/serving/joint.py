@@ -137,7 +137,7 @@ class CTCLogitsProcessor(LogitsProcessor):
         if stayed and self.spelled is not None:
             kept = [request.place for _, request in stayed]
             self.spelled.select(torch.tensor(kept, device=self.device))
-            self.spelled.drop_clips()
+            self.spelled.own_clips()
         else:
             self.spelled = None
         if clips:

@@ -71,7 +71,7 @@ def test_rows_that_come_and_go_score_as_alone():
         ):
             torch.testing.assert_close(mine, torch.cat(theirs), atol=1e-4, rtol=1e-5)
     batch.select(torch.tensor([2, 0]))
-    batch.drop_clips()
+    batch.own_clips()
     assert len(batch) == len(batch.log_probs) == 2
     torch.testing.assert_close(batch.gains()[0][0], alone[2].gains()[0][0], atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(batch.gains()[0][1], alone[0].gains()[0][0], atol=1e-4, rtol=1e-5)
