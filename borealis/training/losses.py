@@ -27,7 +27,12 @@ def stage_losses(
     losses: dict[str, torch.Tensor] = {}
     inner = model.model
     if batch["mode"] == "text":
-        losses["lm"] = model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
+        losses["lm"] = model(
+            input_ids=batch["input_ids"],
+            position_ids=batch.get("position_ids"),  # of packed examples
+            labels=batch["labels"],
+            use_cache=False,
+        ).loss
         return losses
     if "input_features" in batch:
         batch = batch | encode(inner, batch["input_features"], batch["num_samples"])
@@ -49,7 +54,9 @@ def stage_losses(
     guide = batch.get("guide")
     outputs = model(
         inputs_embeds=embeds,
-        # Rows are padded on the right, where a causal model can't see: no mask is needed.
+        # Rows are padded on the right, where a causal model can't see: no mask is needed. Packed
+        # examples are told apart by positions that begin anew.
+        position_ids=batch.get("position_ids"),
         labels=batch["labels"],
         output_attentions=guide is not None and len(guide) > 0,
         use_cache=False,

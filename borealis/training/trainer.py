@@ -22,6 +22,7 @@ from borealis.training.batches import IGNORE, StepBatches, first
 from borealis.training.failure import stop_at_bad_step
 from borealis.training.lora import add_lora, merge_lora
 from borealis.training.losses import StepLosses, stage_losses
+from borealis.training.packing import check_packing
 from borealis.training.precision import use_bfloat16
 from borealis.training.progress import Meter
 from borealis.training.recipe import StageSection
@@ -316,6 +317,8 @@ def run_stage(
         train_dataset=batches,
     )
     trainer.add_callback(meter)
+    if stage.packing:
+        check_packing(model, stage.name)
     if trainer.validation is not None:
         trainer.validation.around = trainer.all_in_bfloat16
         trainer.add_callback(trainer.validation)
