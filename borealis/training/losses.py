@@ -12,7 +12,11 @@ from borealis.training.recipe import StageSection
 
 
 def stage_losses(
-    model: BorealisForConditionalGeneration, batch: dict[str, Any], stage: StageSection
+    model: BorealisForConditionalGeneration,
+    batch: dict[str, Any],
+    stage: StageSection,
+    *,
+    everywhere: bool = False,
 ) -> dict[str, torch.Tensor]:
     """The unweighted losses of a batch.
 
@@ -20,6 +24,8 @@ def stage_losses(
         model: the model.
         batch: a batch of `StepBatches`.
         stage: says which losses have a weight.
+        everywhere: go through the audio tower and the adapter even where there is no audio;
+            processes that share a model have to take the same way through it.
 
     Returns:
         `lm` (next token, mean over answer tokens), `ctc`, `guide`; those that apply.
@@ -27,8 +33,11 @@ def stage_losses(
     losses: dict[str, torch.Tensor] = {}
     inner = model.model
     if batch["mode"] == "text":
+        embeds = inner.get_input_embeddings()(batch["input_ids"])
+        if everywhere:
+            embeds = embeds + 0.0 * _silence(inner).to(embeds.dtype)
         losses["lm"] = model(
-            input_ids=batch["input_ids"],
+            inputs_embeds=embeds,
             position_ids=batch.get("position_ids"),  # of packed examples
             labels=batch["labels"],
             use_cache=False,
@@ -65,6 +74,15 @@ def stage_losses(
     if guide is not None and len(guide):
         losses["guide"] = guide_loss(outputs.attentions, guide, stage.guide_layers)
     return losses
+
+
+def _silence(inner: Any) -> torch.Tensor:
+    """A number that depends on all of the audio tower and the adapter."""
+    samples = inner.config.frame_length
+    length = inner.config.encoder_samples(samples) // inner.config.hop_length
+    features = torch.zeros(1, inner.config.audio_config.num_mel_bins, length)
+    frames = encode(inner, features, torch.tensor([samples]))
+    return inner.adapter(frames["frames"], frames["frame_mask"]).sum()
 
 
 def encode(

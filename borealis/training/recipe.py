@@ -316,8 +316,8 @@ class StageSection(_Section):
                 raise ValueError("frozen_precision nf4 needs lora: 4-bit weights don't learn")
             if self.sharding != "none":
                 raise ValueError("frozen_precision nf4 can't be sharded; give one of the two")
-        if self.packing and not self.sources:
-            raise ValueError("packing needs sources")
+        if not self.sources and (self.packing or self.sharding != "none"):
+            raise ValueError("packing and sharding need sources")
         return self
 
 

@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,7 @@ from transformers import Trainer, TrainingArguments
 
 from borealis.errors import RecipeError
 from borealis.model import BorealisForConditionalGeneration
-from borealis.training import processes
+from borealis.training import processes, sharding
 from borealis.training.batches import IGNORE, StepBatches, first
 from borealis.training.failure import stop_at_bad_step
 from borealis.training.lora import add_lora, merge_lora
@@ -51,6 +52,7 @@ class StageTrainer(Trainer):
         stage: settings.
         meter: counts what was heard and what it cost.
         validation: measures the word error rate now and then, if given.
+        sharded: the losses of a model that is spread over processes; its model is `model`.
         **kwargs: of `Trainer`.
     """
 
@@ -60,9 +62,11 @@ class StageTrainer(Trainer):
         stage: StageSection,
         meter: Meter,
         validation: Validation | None = None,
+        sharded: sharding.ShardedLosses | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.sharded, self._step_has_audio = sharded, True
         self.stage, self.meter, self.validation = stage, meter, validation
         self.parts: dict[str, list[float]] = {}
         self._step_batches: list[dict[str, Any]] = []
@@ -70,7 +74,7 @@ class StageTrainer(Trainer):
         self._sharded = stage.batches_per_step > 1
         size = sum(p.numel() for p in cast(torch.nn.Module, self.model).parameters())
         lora = stage.lora is not None or stage.encoder_lora is not None
-        self.learned_only = lora or size >= _WHOLE_BELOW
+        self.learned_only = lora or size >= _WHOLE_BELOW or sharded is not None
 
     # ---- data and losses ----
 
@@ -88,6 +92,8 @@ class StageTrainer(Trainer):
 
     def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
         # The losses are computed outside of the model's own forward pass: that is what is wrapped.
+        if self.sharded is not None and training:
+            return self.sharded
         if self.args.world_size > 1 and training:
             device = self.args.device
             return DistributedDataParallel(
@@ -111,7 +117,7 @@ class StageTrainer(Trainer):
     ) -> Any:
         """Loss of one batch; the parts are remembered for the log."""
         with self.all_in_bfloat16():
-            if isinstance(model, DistributedDataParallel):
+            if isinstance(model, DistributedDataParallel | StepLosses):
                 parts = model(inputs)
             else:
                 parts = stage_losses(self.accelerator.unwrap_model(model), inputs, self.stage)
@@ -155,13 +161,19 @@ class StageTrainer(Trainer):
             return super()._get_num_items_in_batch(batch_samples, device)
         own = [b["labels"][..., 1:].ne(IGNORE).sum() for b in batch_samples if "labels" in b]
         total = torch.tensor(sum(int(n) for n in own), device=device)
+        audio = torch.tensor(sum(b["mode"] == "audio" for b in batch_samples), device=device)
         if self.args.world_size > 1:
-            total = self.accelerator.gather(total).sum()
+            total, audio = self.accelerator.gather(torch.stack([total, audio])[None]).sum(0)
+        self._step_has_audio = bool(audio)
         return total.clamp(min=1)
 
     def _clip_grad_norm(self, model: Any) -> Any:
-        norm = super()._clip_grad_norm(model)
-        if not bool(torch.isfinite(torch.as_tensor(norm))):
+        if self.sharded is not None and not self._step_has_audio:
+            # As in one process: what no batch of the step went through isn't touched at all.
+            for part in (self.sharded.model.model.audio_tower, self.sharded.model.model.adapter):
+                part.zero_grad(set_to_none=True)
+        norm = processes.whole(torch.as_tensor(super()._clip_grad_norm(model)))
+        if not bool(torch.isfinite(norm)):
             self._stop("the gradient", float(norm))
         self._step_batches.clear()
         return norm
@@ -181,6 +193,27 @@ class StageTrainer(Trainer):
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._partial or super()._get_output_dir(trial))
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As `Trainer`'s; of a sharded model every process gives its part."""
+        if self.sharded is not None:
+            self._save(output_dir)
+        else:
+            super().save_model(output_dir, _internal_call)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.sharded is None:
+            super()._save_optimizer_and_scheduler(output_dir)
+        else:
+            state = (self.sharded.model, self.optimizer, self.lr_scheduler)
+            sharding.save_optimizer(*state, Path(output_dir))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self.sharded is None or checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        else:
+            state = (self.sharded.model, self.optimizer, self.lr_scheduler)
+            sharding.load_optimizer(*state, Path(checkpoint))
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
@@ -284,7 +317,8 @@ def run_stage(
     """Train one stage; the result is `output/model.safetensors` and the checkpoints beside it.
 
     Args:
-        model: changed in place.
+        model: changed in place. What `stage.sharding` has cut up is of no further use: read the
+            result from `output`.
         stage: settings.
         batches: a dataset that gives a batch for each number.
         output: folder of the stage.
@@ -302,35 +336,47 @@ def run_stage(
         RecipeError: the processes don't share a step evenly, or a logging library isn't there.
         TrainingError: a loss isn't finite, or the disk is full.
     """
+    torch.manual_seed(seed)  # LoRA is drawn at random, and the same on every process
     learning = prepare_weights(model, stage)
     logger.info("stage %s: %.2fM parameters learn", stage.name, learning / 1e6)
     if stage.guide_weight:
         model.set_attn_implementation("eager")  # guided attention looks at the weights
     use_cpu = not torch.cuda.is_available() if use_cpu is None else use_cpu
+    sharded = None
+    if sharding.is_sharded(stage):
+        sharded = sharding.shard(model, stage, "cpu" if use_cpu else "cuda")
+    elif stage.sharding != "none":
+        logger.warning("stage %s: one process, so nothing is shared out", stage.name)
     meter = Meter(stage.max_steps, price=price, processes=processes.count())
     trainer = StageTrainer(
         stage=stage,
         meter=meter,
         validation=validate() if validate else None,
+        sharded=sharded,
         model=model,
         args=_arguments(stage, output, seed=seed, use_cpu=use_cpu),
         train_dataset=batches,
     )
     trainer.add_callback(meter)
     if stage.packing:
-        check_packing(model, stage.name)
+        check = partial(check_packing, model, stage.name)
+        sharded.run(check) if sharded else check()
     if trainer.validation is not None:
         trainer.validation.around = trainer.all_in_bfloat16
+        trainer.validation.through = sharded.run if sharded else None
         trainer.add_callback(trainer.validation)
     newest = latest_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     model.set_attn_implementation("sdpa")
     if stage.gradient_checkpointing:
         model.gradient_checkpointing_disable()
-    if _lora_towers(stage):
-        merge_lora(model)
+    result = model
+    if sharded is not None:
+        result = sharding.whole_model(model, lambda fresh: prepare_weights(fresh, stage))
+    if result is not None and _lora_towers(stage):
+        merge_lora(result)
     if processes.is_main():
-        save_whole(model, output)
+        save_whole(result, output)
     processes.wait()
     return meter.numbers()
 

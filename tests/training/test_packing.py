@@ -129,5 +129,5 @@ def test_a_packed_stage_trains(make_tiny, batches_of, tmp_path):
 
 
 def test_packing_needs_sources():
-    with pytest.raises(ValueError, match="packing needs sources"):
+    with pytest.raises(ValueError, match="packing and sharding need sources"):
         StageSection(name="s", kind="align", max_steps=1, learning_rate=1, packing=True)
