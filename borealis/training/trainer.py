@@ -26,6 +26,7 @@ from borealis.training.losses import StepLosses, stage_losses
 from borealis.training.packing import check_packing
 from borealis.training.precision import use_bfloat16
 from borealis.training.progress import Meter
+from borealis.training.quantization import dequantize, quantize
 from borealis.training.recipe import StageSection
 from borealis.training.saving import (
     LEARNED,
@@ -74,7 +75,8 @@ class StageTrainer(Trainer):
         self._sharded = stage.batches_per_step > 1
         size = sum(p.numel() for p in cast(torch.nn.Module, self.model).parameters())
         lora = stage.lora is not None or stage.encoder_lora is not None
-        self.learned_only = lora or size >= _WHOLE_BELOW or sharded is not None
+        rounded = stage.frozen_precision == "nf4"
+        self.learned_only = lora or rounded or size >= _WHOLE_BELOW or sharded is not None
 
     # ---- data and losses ----
 
@@ -269,32 +271,52 @@ def set_trainable(
     count = 0
     for name, parameter in model.named_parameters():
         short = name.removeprefix("model.")
-        parameter.requires_grad = any(short == p or short.startswith(p + ".") for p in prefixes)
+        learns = any(short == p or short.startswith(p + ".") for p in prefixes)
         if short.startswith(tuple(f"{tower}." for tower in towers)):
-            parameter.requires_grad = "lora_" in short
+            learns = "lora_" in short
+        parameter.requires_grad = learns
         count += parameter.numel() if parameter.requires_grad else 0
     if not count:
         raise ValueError(f"No parameter begins with any of {prefixes}; nothing would be trained.")
     return count
 
 
-def prepare_weights(model: BorealisForConditionalGeneration, stage: StageSection) -> int:
+def prepare_weights(
+    model: BorealisForConditionalGeneration, stage: StageSection, device: str = "cpu"
+) -> int:
     """Put LoRA in, say what learns, and give both kinds their number format.
+
+    Args:
+        model: changed in place; `finish_weights` makes it an ordinary one again.
+        stage: settings.
+        device: where weights are rounded to 4 bits, if the stage wants it.
 
     Returns:
         How many numbers learn.
     """
+    if stage.frozen_precision == "nf4":
+        quantize(model, device, keep=stage.lora is None)
     if stage.lora is not None:
         add_lora(model, stage.lora)
     if stage.encoder_lora is not None:
         add_lora(model, stage.encoder_lora, "audio_tower")
     learning = set_trainable(model, stage.trainable, lora=_lora_towers(stage))
-    frozen = torch.bfloat16 if stage.frozen_precision == "bfloat16" else torch.float32
+    frozen = torch.float32 if stage.frozen_precision == "float32" else torch.bfloat16
     for name, parameter in model.named_parameters():
+        if not parameter.is_floating_point():  # 4 bits, two in a byte
+            continue
         tower = name.removeprefix("model.").startswith(("audio_tower.", "language_model."))
         kept = parameter.requires_grad or not tower
         parameter.data = parameter.data.to(torch.float32 if kept else frozen)
     return learning
+
+
+def finish_weights(model: BorealisForConditionalGeneration, stage: StageSection) -> None:
+    """Undo `prepare_weights` when a stage ends: no 4 bits, and LoRA merged."""
+    if stage.frozen_precision == "nf4":
+        dequantize(model)
+    if _lora_towers(stage):
+        merge_lora(model)
 
 
 def _lora_towers(stage: StageSection) -> tuple[str, ...]:
@@ -337,14 +359,15 @@ def run_stage(
         TrainingError: a loss isn't finite, or the disk is full.
     """
     torch.manual_seed(seed)  # LoRA is drawn at random, and the same on every process
-    learning = prepare_weights(model, stage)
+    use_cpu = not torch.cuda.is_available() if use_cpu is None else use_cpu
+    device = "cpu" if use_cpu else "cuda"
+    learning = prepare_weights(model, stage, device)
     logger.info("stage %s: %.2fM parameters learn", stage.name, learning / 1e6)
     if stage.guide_weight:
         model.set_attn_implementation("eager")  # guided attention looks at the weights
-    use_cpu = not torch.cuda.is_available() if use_cpu is None else use_cpu
     sharded = None
     if sharding.is_sharded(stage):
-        sharded = sharding.shard(model, stage, "cpu" if use_cpu else "cuda")
+        sharded = sharding.shard(model, stage, device)
     elif stage.sharding != "none":
         logger.warning("stage %s: one process, so nothing is shared out", stage.name)
     meter = Meter(stage.max_steps, price=price, processes=processes.count())
@@ -373,8 +396,8 @@ def run_stage(
     result = model
     if sharded is not None:
         result = sharding.whole_model(model, lambda fresh: prepare_weights(fresh, stage))
-    if result is not None and _lora_towers(stage):
-        merge_lora(result)
+    if result is not None:
+        finish_weights(result, stage)
     if processes.is_main():
         save_whole(result, output)
     processes.wait()
