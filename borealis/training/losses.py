@@ -8,6 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from borealis.model import BorealisForConditionalGeneration
+from borealis.model.modeling import BorealisOutputWithPast
+from borealis.training.kernels import fused_loss
 from borealis.training.recipe import StageSection
 
 
@@ -36,12 +38,7 @@ def stage_losses(
         embeds = inner.get_input_embeddings()(batch["input_ids"])
         if everywhere:
             embeds = embeds + 0.0 * _silence(inner).to(embeds.dtype)
-        losses["lm"] = model(
-            inputs_embeds=embeds,
-            position_ids=batch.get("position_ids"),  # of packed examples
-            labels=batch["labels"],
-            use_cache=False,
-        ).loss
+        losses["lm"] = _answers(model, embeds, batch, stage).loss
         return losses
     if "input_features" in batch:
         batch = batch | encode(inner, batch["input_features"], batch["num_samples"])
@@ -61,19 +58,30 @@ def stage_losses(
     flat = tokens[inner.token_mask(mask, tokens.shape[1])]
     embeds = inner.embed_prompt(batch["input_ids"], flat)
     guide = batch.get("guide")
-    outputs = model(
-        inputs_embeds=embeds,
-        # Rows are padded on the right, where a causal model can't see: no mask is needed. Packed
-        # examples are told apart by positions that begin anew.
-        position_ids=batch.get("position_ids"),
-        labels=batch["labels"],
-        output_attentions=guide is not None and len(guide) > 0,
-        use_cache=False,
-    )
+    attentions = guide is not None and len(guide) > 0
+    outputs = _answers(model, embeds, batch, stage, output_attentions=attentions)
     losses["lm"] = outputs.loss
     if guide is not None and len(guide):
         losses["guide"] = guide_loss(outputs.attentions, guide, stage.guide_layers)
     return losses
+
+
+def _answers(
+    model: BorealisForConditionalGeneration,
+    embeds: torch.Tensor,
+    batch: dict[str, Any],
+    stage: StageSection,
+    **kwargs: Any,
+) -> BorealisOutputWithPast:
+    """The language model's output on prompts and answers, with the loss on the answers."""
+    # Rows are padded on the right, where a causal model can't see: no mask is needed. Packed
+    # examples are told apart by positions that begin anew.
+    given = {"inputs_embeds": embeds, "position_ids": batch.get("position_ids")}
+    given |= {"use_cache": False, **kwargs}
+    if not stage.use_liger_kernel:
+        return model(**given, labels=batch["labels"])
+    hidden = model.model(**given)[0].last_hidden_state
+    return BorealisOutputWithPast(loss=fused_loss(model.lm_head.weight, hidden, batch["labels"]))
 
 
 def _silence(inner: Any) -> torch.Tensor:

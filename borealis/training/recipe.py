@@ -316,6 +316,8 @@ class StageSection(_Section):
                 raise ValueError("frozen_precision nf4 needs lora: 4-bit weights don't learn")
             if self.sharding != "none":
                 raise ValueError("frozen_precision nf4 can't be sharded; give one of the two")
+        if self.use_liger_kernel and self.guide_weight:
+            raise ValueError("guide_weight looks at attention, use_liger_kernel keeps no outputs")
         if not self.sources and (self.packing or self.sharding != "none"):
             raise ValueError("packing and sharding need sources")
         return self

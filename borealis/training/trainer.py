@@ -21,6 +21,7 @@ from borealis.model import BorealisForConditionalGeneration
 from borealis.training import processes, sharding
 from borealis.training.batches import IGNORE, StepBatches, first
 from borealis.training.failure import stop_at_bad_step
+from borealis.training.kernels import leave_liger, use_liger
 from borealis.training.lora import add_lora, merge_lora
 from borealis.training.losses import StepLosses, stage_losses
 from borealis.training.packing import check_packing
@@ -365,6 +366,8 @@ def run_stage(
     logger.info("stage %s: %.2fM parameters learn", stage.name, learning / 1e6)
     if stage.guide_weight:
         model.set_attn_implementation("eager")  # guided attention looks at the weights
+    if stage.use_liger_kernel:
+        use_liger(model, stage.name, use_cpu=use_cpu)
     sharded = None
     if sharding.is_sharded(stage):
         sharded = sharding.shard(model, stage, device)
@@ -391,6 +394,8 @@ def run_stage(
     newest = latest_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     model.set_attn_implementation("sdpa")
+    if stage.use_liger_kernel:
+        leave_liger(model)
     if stage.gradient_checkpointing:
         model.gradient_checkpointing_disable()
     result = model
