@@ -125,6 +125,22 @@ def test_a_missing_logger_is_named(make_tiny, tmp_path):
         run_stage(make_tiny()[0], stage, [], tmp_path, seed=0, use_cpu=True)
 
 
+def test_tensorboard_gets_the_log(make_tiny, batches_of, tmp_path):
+    pytest.importorskip("tensorboard")
+    pytest.importorskip("google.protobuf")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    model, processor = make_tiny()
+    batches = batches_of(model, processor, max_steps=2, logging_steps=1, log_to=["tensorboard"])
+    run_stage(model, batches.stage, batches, tmp_path, seed=0, use_cpu=True)
+    (file,) = tmp_path.rglob("events.out.tfevents.*")
+    events = EventAccumulator(str(file.parent)).Reload()
+    losses = events.Scalars("train/loss")
+    assert [event.step for event in losses] == [1, 2]
+    assert all(event.value > 0 for event in losses)
+    assert {"train/audio_hours", "train/grad_norm"} <= set(events.Tags()["scalars"])
+
+
 # ---- families ----
 
 
