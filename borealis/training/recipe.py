@@ -193,7 +193,8 @@ class StageSection(_Section):
     packing: bool = Field(
         False,
         description="Lay the examples of a batch one after another in one row without padding, "
-        "each attending only to itself; the loss is the same. Needs sources.",
+        "each attending only to itself; the loss is the same. Needs sources. Attention computes "
+        "the whole row, so a long row costs more than padding: 'borealis plan --compare' tells.",
     )
     workers: int = Field(0, ge=0, description="Processes that read and distort audio beforehand.")
     ctc_weight: float = Field(0.0, ge=0, description="Weight of the CTC loss (adapter ctc).")

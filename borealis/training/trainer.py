@@ -325,39 +325,22 @@ def _lora_towers(stage: StageSection) -> tuple[str, ...]:
     return tuple(tower for tower, settings in given.items() if settings is not None)
 
 
-def run_stage(
+def stage_trainer(
     model: BorealisForConditionalGeneration,
     stage: StageSection,
     batches: StepBatches | Dataset,
     output: Path,
     *,
     seed: int,
-    resume: bool = True,
     use_cpu: bool | None = None,
     price: float | None = None,
     validate: Callable[[], Validation] | None = None,
-) -> dict[str, float]:
-    """Train one stage; the result is `output/model.safetensors` and the checkpoints beside it.
-
-    Args:
-        model: changed in place. What `stage.sharding` has cut up is of no further use: read the
-            result from `output`.
-        stage: settings.
-        batches: a dataset that gives a batch for each number.
-        output: folder of the stage.
-        seed: seeds dropout; the data have their own from the recipe.
-        resume: go on from the newest checkpoint in `output`, if there is one.
-        use_cpu: stay on the CPU even if there is an accelerator.
-        price: dollars for an hour of one process, for the progress line.
-        validate: makes the measurement of the word error rate.
-
-    Returns:
-        What the whole stage took, interruptions included: `seconds`, `audio_hours`, `dollars`
-        (with a price).
+) -> StageTrainer:
+    """The trainer of a stage, ready to go; for its arguments see `run_stage`.
 
     Raises:
-        RecipeError: the processes don't share a step evenly, or a logging library isn't there.
-        TrainingError: a loss isn't finite, or the disk is full.
+        RecipeError: the processes don't share a step evenly, a library isn't there, or the language
+            model can't be packed or has no Liger kernels.
     """
     torch.manual_seed(seed)  # LoRA is drawn at random, and the same on every process
     use_cpu = not torch.cuda.is_available() if use_cpu is None else use_cpu
@@ -391,6 +374,54 @@ def run_stage(
         trainer.validation.around = trainer.all_in_bfloat16
         trainer.validation.through = sharded.run if sharded else None
         trainer.add_callback(trainer.validation)
+    return trainer
+
+
+def run_stage(
+    model: BorealisForConditionalGeneration,
+    stage: StageSection,
+    batches: StepBatches | Dataset,
+    output: Path,
+    *,
+    seed: int,
+    resume: bool = True,
+    use_cpu: bool | None = None,
+    price: float | None = None,
+    validate: Callable[[], Validation] | None = None,
+) -> dict[str, float]:
+    """Train one stage; the result is `output/model.safetensors` and the checkpoints beside it.
+
+    Args:
+        model: changed in place. What `stage.sharding` has cut up is of no further use: read the
+            result from `output`.
+        stage: settings.
+        batches: a dataset that gives a batch for each number.
+        output: folder of the stage.
+        seed: seeds dropout; the data have their own from the recipe.
+        resume: go on from the newest checkpoint in `output`, if there is one.
+        use_cpu: stay on the CPU even if there is an accelerator.
+        price: dollars for an hour of one process, for the progress line.
+        validate: makes the measurement of the word error rate.
+
+    Returns:
+        What the whole stage took, interruptions included: `seconds`, `audio_hours`, `dollars`
+        (with a price).
+
+    Raises:
+        RecipeError: see `stage_trainer`.
+        TrainingError: a loss isn't finite, or the disk is full.
+    """
+    trainer = stage_trainer(
+        model,
+        stage,
+        batches,
+        output,
+        seed=seed,
+        use_cpu=use_cpu,
+        price=price,
+        validate=validate,
+    )
+    sharded = trainer.sharded
     newest = latest_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     model.set_attn_implementation("sdpa")
@@ -406,7 +437,7 @@ def run_stage(
     if processes.is_main():
         save_whole(result, output)
     processes.wait()
-    return meter.numbers()
+    return trainer.meter.numbers()
 
 
 def _arguments(stage: StageSection, output: Path, *, seed: int, use_cpu: bool) -> TrainingArguments:
