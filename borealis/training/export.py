@@ -12,10 +12,9 @@ import torch
 from borealis.errors import CheckpointError, RecipeError
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.training.card import model_card
-from borealis.training.lora import merge_lora
 from borealis.training.recipe import Recipe
 from borealis.training.saving import LEARNED, best_checkpoint, is_whole, load_learned, save_whole
-from borealis.training.trainer import prepare_weights
+from borealis.training.trainer import finish_weights, prepare_weights
 
 
 def export(
@@ -110,7 +109,7 @@ def _from_learned(
     model = _read(source / before[-1] if before else source / "start")
     prepare_weights(model, recipe.stage(stage))
     load_learned(model, folder)
-    merge_lora(model)
+    finish_weights(model, recipe.stage(stage))
     return model
 
 
