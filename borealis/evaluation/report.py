@@ -115,8 +115,9 @@ def rows(groups: dict[str, dict[str, Any]]) -> list[Row]:
         title = ("60 s of speech, times real time", "60 с речи, быстрее реального времени")
         peer = _times(speed["peer"]) if "peer" in speed else _NONE
         out.append(Row(title, "10×", peer, _times(speed)))
-    if serving := groups.get("serving", {}).get("metrics"):
-        out.append(_serving(serving))
+    for group, record in groups.items():
+        if group.startswith("serving"):
+            out.append(_serving(record["metrics"], group.partition("_")[2]))
     if load := groups.get("load", {}).get("metrics"):
         out += [Row(title, must, _NONE, value) for title, must, value in demo_lines(load)]
     if commands := groups.get("commands", {}).get("metrics"):
@@ -133,13 +134,13 @@ def rows(groups: dict[str, dict[str, Any]]) -> list[Row]:
     return out
 
 
-def _serving(metrics: dict[str, Any]) -> Row:
+def _serving(metrics: dict[str, Any], precision: str) -> Row:
     """Speed of the server under load; it should be thrice that of transformers, one at a time."""
     server, alone = metrics["server"], metrics.get("transformers_one_at_a_time")
     count = server["concurrency"]
     title = (
-        f"server, {count} requests at once, times real time",
-        f"сервер, запросов сразу: {count}, быстрее реального времени",
+        f"server in {precision}, {count} requests at once, times real time",
+        f"сервер в {precision}, запросов сразу: {count}, быстрее реального времени",
     )
     speed = "audio_seconds_per_second"
     must = f"{3 * alone[speed]:.0f}×" if alone else _NONE

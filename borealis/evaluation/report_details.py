@@ -17,18 +17,19 @@ def detail(groups: dict[str, dict[str, Any]], group: str, language: str) -> str:
 
     Args:
         groups: see `report.load_results`.
-        group: `load` or `serving`.
+        group: `load`, or `serving_float32` and the like.
         language: `en` or `ru`.
 
     Raises:
         ReportError: there is no such table.
     """
-    if group not in _TABLES:
+    kind = group.partition("_")[0]
+    if kind not in _TABLES:
         raise ReportError(f"There is no table of '{group}'; there are {', '.join(_TABLES)}.")
     if group not in groups:
         return {"en": "This hasn't been measured yet.", "ru": "Это пока не измерено."}[language]
     record = groups[group]
-    header, *body = _TABLES[group](record["metrics"], language)
+    header, *body = _TABLES[kind](record["metrics"], language)
     lines = [header, ("---",) * len(header), *body]
     out = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     if language == "ru":

