@@ -5,6 +5,7 @@ A page writes one of these marks, and the text comes from its source, so that it
     <!-- borealis help [command] -->   help of the command line
     <!-- borealis recipe -->           keys of a recipe
     <!-- borealis results [group] -->  table of results, or of one group, from results/*.json
+    <!-- borealis training TABLE -->   speed, counted, losses or options of training
     <!-- borealis changelog -->        CHANGELOG.md
     <!-- borealis notice -->           NOTICE
 
@@ -95,6 +96,13 @@ def results_text(language: str, group: str | None) -> str:
     return detail(groups, group, language) if group else table(groups, language)
 
 
+def training_text(language: str, which: str | None) -> str:
+    """A table of the training benchmarks."""
+    from borealis.evaluation.training_tables import table
+
+    return table(which or "", ROOT / "results", language)
+
+
 def changelog_text(language: str, _: str | None) -> str:
     """CHANGELOG.md without its title, every heading with an id."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -130,6 +138,7 @@ _SOURCES: dict[str, Callable[[str, str | None], str]] = {
     "help": help_text,
     "recipe": recipe_text,
     "results": results_text,
+    "training": training_text,
     "changelog": changelog_text,
     "notice": notice_text,
 }

@@ -29,9 +29,8 @@ from borealis.training.planner.costs import (
     LEARNED_BYTES,
     LOGIT_BYTES,
     LORA_MODULES,
-    PASSES,
-    TRAIN,
 )
+from borealis.training.planner.operations import PASSES, TRAIN
 from borealis.training.planner.shapes import ENCODERS, LANGUAGE_MODELS, PADDINGS
 from tools.planner_texts import NAMES, TEXTS
 

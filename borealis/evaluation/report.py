@@ -65,6 +65,8 @@ class Row:
 def load_results(folder: Path) -> dict[str, dict[str, Any]]:
     """Result files by group: the part of `name` after its last hyphen.
 
+    Those of training benchmarks have tables of their own (`training_tables`) and are left out.
+
     Raises:
         ReportError: a file isn't a result file, or two are of one group.
     """
@@ -76,6 +78,8 @@ def load_results(folder: Path) -> dict[str, dict[str, Any]]:
             record["metrics"], record["date"]
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ReportError(f"'{path.name}' isn't a result file of Borealis.") from None
+        if record["name"].startswith("training-"):
+            continue
         if group in groups:
             raise ReportError(f"'{path.name}' is a second result file of '{group}'; keep one.")
         groups[group] = record

@@ -226,11 +226,15 @@ class StepBatches(Dataset):
                 [turn, *self._follow_up(c.utterance, other, rng)]
                 for turn, c, other in zip(turns, clips, others, strict=True)
             ]
-            batch |= self._prompts(talks, [c.frames for c in clips])
+            rows = [c.utterance.messages or talk for c, talk in zip(clips, talks, strict=True)]
+            batch |= self._prompts(rows, [c.frames for c in clips])
         if self.stage.ctc_weight:
             batch |= self._ctc_targets(clips)
-        # A clip that is asked about its voice keeps its own.
-        mixable = [all(turn.task != "voice" for turn in talk) for talk in talks]
+        # A clip that is asked about its voice keeps its own; a conversation may ask about it.
+        mixable = [
+            not c.utterance.messages and all(turn.task != "voice" for turn in talk)
+            for c, talk in zip(clips, talks, strict=False)
+        ]
         batch["frames"], batch["frame_mask"] = self.frames(clips, rng, mixable)
         return batch
 
@@ -329,13 +333,19 @@ class StepBatches(Dataset):
 
     # ---- prompts ----
 
-    def _prompts(
-        self, talks: Sequence[Sequence[Turn]], num_frames: Sequence[int]
-    ) -> dict[str, torch.Tensor]:
-        """Ids and labels of whole conversations, padded on the right; only answers are learned."""
+    def _prompts(self, talks: Sequence[Any], num_frames: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Ids and labels of whole conversations, padded on the right; only answers are learned.
+
+        A conversation is a list of turns, or of messages.
+        """
         tokens = [self.context.config.num_tokens_from_frames(n) for n in num_frames]
         rows = [
-            encode_turns(self.context.tokenizer, talk, count, self.context.config.audio_token_id)
+            encode_talk(
+                self.context.tokenizer,
+                talk,
+                [count] * bool(count),
+                self.context.config.audio_token_id,
+            )
             for talk, count in zip(talks, tokens, strict=True)
         ]
         width = max(len(ids) for ids, _ in rows)
@@ -347,6 +357,31 @@ class StepBatches(Dataset):
             labels[row, : len(row_ids)] = torch.tensor(row_labels)
             attention[row, : len(row_ids)] = 1
         return {"input_ids": ids, "labels": labels, "attention_mask": attention}
+
+
+def with_audio(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A conversation whose first turn of the user begins with the recording."""
+    out = [dict(message) for message in messages]
+    first = next(i for i, message in enumerate(out) if message["role"] == "user")
+    out[first]["content"] = [{"type": "audio"}, {"type": "text", "text": out[first]["content"]}]
+    return out
+
+
+def encode_talk(
+    tokenizer: Any, talk: Sequence[Any], num_tokens: list[int], audio_token_id: int
+) -> tuple[list[int], list[int]]:
+    """Ids and labels of turns, or of messages about one recording or none.
+
+    Args:
+        tokenizer: with a chat template.
+        talk: `Turn`s, or messages with `role` and `content`.
+        num_tokens: audio tokens of the recording, if there is one.
+        audio_token_id: id of the placeholder.
+    """
+    if isinstance(talk[0], Turn):
+        return encode_turns(tokenizer, talk, sum(num_tokens), audio_token_id)
+    messages = with_audio(talk) if num_tokens else list(talk)
+    return encode_messages(tokenizer, messages, num_tokens, audio_token_id)
 
 
 def _num_turns(rng: np.random.Generator) -> int:

@@ -127,4 +127,9 @@ def _there(recipe: Recipe, name: str, data: Path) -> bool:
     if section := recipe.data.sources.get(name):
         return (data / (section.manifest or f"sources/{name}.jsonl")).is_file()
     parts = recipe.data.features.get(name, [])
-    return all((data / part.manifest).is_file() for part in parts)
+    return all(
+        (data / part.manifest).is_file()
+        if part.manifest
+        else _there(recipe, part.source or "", data)
+        for part in parts
+    )

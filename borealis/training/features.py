@@ -34,7 +34,7 @@ class FeatureSource:
     """One pass over a manifest.
 
     Args:
-        manifest: file name, relative to the data folder.
+        manifest: file name, relative to the data folder or absolute.
         augment: `none`, `light` or `rough`.
         fraction: share of the utterances taken, chosen at random.
         join_probability: chance that an utterance is followed by others of the same voice, so
@@ -223,30 +223,49 @@ def cache_key(
     folder: Path,
     audio_tower: BorealisAudioTower,
     config: BorealisConfig,
+    feature_extractor: Any,
     *,
     seed: int,
 ) -> str:
-    """What a cache depends on, as a digest: encoder, window arithmetic, passes, manifests, seed.
+    """What a cache depends on, as a digest.
+
+    That is the encoder, the log-mel features, the window arithmetic, the distortions, the passes,
+    what the manifests hold, and the seed.
 
     Args:
         sources: passes over manifests.
         folder: data folder.
         audio_tower: the encoder; sums of its weights stand for them.
         config: gives the window arithmetic.
+        feature_extractor: Whisper's feature extractor.
         seed: of the distortions.
     """
     from borealis.model.processing import arithmetic_of
 
-    manifests = {
-        source.manifest: hashlib.sha256((folder / source.manifest).read_bytes()).hexdigest()
+    # By what a manifest holds, not by where it lies.
+    passes = [
+        asdict(source)
+        | {"manifest": hashlib.sha256((folder / source.manifest).read_bytes()).hexdigest()}
+        | {"distortions": _distortions(source.augment)}
         for source in sources
-    }
+    ]
     weights = {
         name: [list(p.shape), float(p.detach().double().sum()), float(p.detach().double().norm())]
         for name, p in audio_tower.named_parameters()
     }
-    said = [[asdict(s) for s in sources], manifests, weights, arithmetic_of(config), seed]
+    said = [passes, weights, arithmetic_of(config), _settings(feature_extractor), seed]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _distortions(name: str) -> dict[str, Any] | None:
+    preset = AUGMENTATIONS.get(name)
+    return None if preset is None else asdict(preset)
+
+
+def _settings(feature_extractor: Any) -> dict[str, Any]:
+    """What log-mel features depend on; how they are padded is the window arithmetic's affair."""
+    names = ("feature_size", "sampling_rate", "hop_length", "n_fft", "dither", "padding_value")
+    return {name: getattr(feature_extractor, name) for name in names}
 
 
 def _size(path: Path) -> int:

@@ -14,6 +14,7 @@ import torch
 from transformers import AutoConfig, WhisperFeatureExtractor
 
 from borealis.checkpoints import pack, resolve_checkpoint
+from borealis.data.manifest import write_manifest
 from borealis.data.phrasings import load_phrasings
 from borealis.data.text import CTC_CHARACTERS
 from borealis.errors import RecipeError
@@ -30,7 +31,7 @@ from borealis.training.features import (
     plan_clips,
 )
 from borealis.training.initial import start_from_letters
-from borealis.training.recipe import ModelSection, Recipe, StageSection
+from borealis.training.recipe import FeatureSourceSection, ModelSection, Recipe, StageSection
 from borealis.training.recordings import RecordingBatches, Source
 from borealis.training.saving import is_whole, publish, save_whole
 from borealis.training.sharding import is_sharded
@@ -243,15 +244,19 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
                     f"Stage '{stage.name}' wants the features '{name}', which data.features "
                     "doesn't define."
                 )
-    manifests = [part.manifest for parts in features.values() for part in parts]
+    manifests = [part.manifest for parts in features.values() for part in parts if part.manifest]
+    wanted = [
+        (f"Features '{n}'", p.source) for n, parts in features.items() for p in parts if p.source
+    ]
     for stage in recipe.stages:
-        for name in (*stage.sources, *stage.text_sources, *stage.validation):
-            if name not in recipe.data.sources:
-                raise RecipeError(
-                    f"Stage '{stage.name}' wants the source '{name}', which data.sources doesn't "
-                    "define."
-                )
-    used = {n for s in recipe.stages for n in (*s.sources, *s.text_sources, *s.validation)}
+        names = (*stage.sources, *stage.text_sources, *stage.validation)
+        wanted += [(f"Stage '{stage.name}'", name) for name in names]
+    for who, name in wanted:
+        if name not in recipe.data.sources:
+            raise RecipeError(
+                f"{who} wants the source '{name}', which data.sources doesn't define."
+            )
+    used = {name for _, name in wanted}
     manifests += [m for n in sorted(used) if (m := recipe.data.sources[n].manifest) is not None]
     missing = {name for name in [*recipe.data.corpora, *manifests] if not (data / name).is_file()}
     if needed := missing - set(recipe.data.optional):
@@ -291,9 +296,18 @@ def _features(
     """Encode what the stages listen to, once; the encoder is frozen."""
     wanted = dict.fromkeys(name for stage in stages for name in stage.features)
     for name in wanted:
-        sources = [FeatureSource(**part.model_dump()) for part in recipe.data.features[name]]
-        tower = model.model.audio_tower
-        key = cache_key(sources, data, tower, model.config, seed=recipe.seed)
+        sources = [
+            _feature_source(recipe, part, data, folder, model.config)
+            for part in recipe.data.features[name]
+        ]
+        key = cache_key(
+            sources,
+            data,
+            model.model.audio_tower,
+            model.config,
+            processor.feature_extractor,
+            seed=recipe.seed,
+        )
         note = folder / name / "key.json"
         # Caches of before keys existed are taken as they are.
         known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else key
@@ -313,6 +327,20 @@ def _features(
         )
         logger.info("features %s: %s", name, counts)
     return {name: folder / name for name in wanted}
+
+
+def _feature_source(
+    recipe: Recipe, part: FeatureSourceSection, data: Path, folder: Path, config: BorealisConfig
+) -> FeatureSource:
+    """One pass; what a source gives is written down as a manifest beside the caches."""
+    values = part.model_dump(exclude={"source"})
+    if part.source is not None:
+        longest = config.window_length / config.sampling_rate
+        [source] = _sources(recipe, [part.source], data, folder.parent, longest, audio=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = write_manifest(folder / f"{part.source}.jsonl", source.utterances)
+        values["manifest"] = str(path.resolve())
+    return FeatureSource(**values)
 
 
 def _sources(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from borealis.training.planner import Options, Plan, StageCost
+    from borealis.training.planner.measured import Point
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare", action="store_true", help="also what other choices would cost, one by one"
     )
+    machine.add_argument(
+        "--measured",
+        metavar="FILE",
+        help="points of benchmarks/training_gpu.py (results/training-gpu.json of a checkout)",
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 
@@ -76,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict, fields
 
     from borealis.training.planner import Options, PlanError, plan, plan_recipe
+    from borealis.training.planner.measured import measured_points
     from borealis.training.recipe import load_recipe
 
     if args.compare and (args.recipe or args.format == "json"):
@@ -96,13 +104,16 @@ def run(args: argparse.Namespace) -> int:
         options = Options(**given)
         result = plan(options)
         title = f"{options.encoder} + {options.adapter} + {options.language_model}"
+    points = measured_points(Path(args.measured) if args.measured else None)
     if args.format == "json":
         said = set() if not args.recipe else {*_MODEL_OPTIONS, "hours_of_audio", "epochs"}
         used = {name: value for name, value in asdict(options).items() if name not in said}
         record = {"model": title, "options": used} | result.to_dict()
+        if lines := measured_lines(result, options, points):
+            record["measured"] = lines
         print(json.dumps(record, ensure_ascii=False))
     else:
-        print(describe(result, options, title))
+        print(describe(result, options, title, points))
         if args.compare:
             print("\n" + compare(options))
     return 0
@@ -142,8 +153,20 @@ def _word(value: Any) -> str:
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
-def describe(plan: Plan, options: Options, title: str) -> str:
-    """The plan for people."""
+def describe(
+    plan: Plan, options: Options, title: str, points: Sequence[Point] | None = None
+) -> str:
+    """The plan for people.
+
+    Args:
+        plan: what is told.
+        options: what it was planned with.
+        title: of the model.
+        points: measured shares of the peak, quoted beside the assumed one; None: the checkout's.
+    """
+    from borealis.training.planner.measured import measured_points
+
+    points = measured_points() if points is None else points
     from borealis.training.planner import GPUS
 
     gpu, sizes = GPUS[options.gpu], plan.parameters
@@ -173,7 +196,27 @@ def describe(plan: Plan, options: Options, title: str) -> str:
         f"assumed     {gpu.title} at {options.utilization:.0%} of {_short(gpu.teraflops)} TFLOPS, "
         f"${_short(options.price)} an hour"
     )
+    lines += [f"measured    {text}" for text in measured_lines(plan, options, points)]
     return "\n".join(lines)
+
+
+def measured_lines(plan: Plan, options: Options, points: Sequence[Point]) -> list[str]:
+    """What stages would take at the share of the peak that was measured on the same GPU."""
+    from borealis.training.planner import GPUS
+    from borealis.training.planner.measured import closest
+
+    lines = []
+    for stage in plan.stages:
+        point = closest(points, options.gpu, stage.train)
+        if point is not None and point.utilization:
+            times = options.utilization / point.utilization
+            lines.append(
+                f"{stage.name}: {GPUS[options.gpu].title} reached {point.utilization:.0%} with "
+                f"the shapes of {point.shape} ({point.tokens_per_second:,.0f} tokens a second); "
+                f"at that {_short(stage.gpu_hours * times)} GPU hours, "
+                f"${_short(stage.dollars * times)}"
+            )
+    return lines
 
 
 def _table(stages: tuple[StageCost, ...]) -> list[str]:

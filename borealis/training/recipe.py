@@ -74,9 +74,14 @@ class ModelSection(_Section):
 
 
 class FeatureSourceSection(_Section):
-    """One pass over a manifest when features are computed."""
+    """One pass over a manifest or a source when features are computed."""
 
-    manifest: str = Field(description="Manifest, relative to the data folder.")
+    manifest: str | None = Field(None, description="Manifest, relative to the data folder.")
+    source: str | None = Field(
+        None,
+        description="A source (data.sources) instead of a manifest: a dataset or folder, with its "
+        "own limits; its weight doesn't count here.",
+    )
     augment: Literal["none", "light", "rough", "hard"] = Field(
         "none", description="Distortion preset."
     )
@@ -85,6 +90,12 @@ class FeatureSourceSection(_Section):
         0.0, ge=0, lt=1, description="Chance to append another utterance of the same voice."
     )
     max_joined_seconds: float = Field(20.0, description="Longest joined clip, seconds.")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> FeatureSourceSection:
+        if bool(self.manifest) == bool(self.source):
+            raise ValueError("give one of manifest, source")
+        return self
 
 
 class SourceSection(_Section):

@@ -21,12 +21,11 @@ from borealis.errors import AudioError, TrainingError
 from borealis.training.batches import (
     BatchContext,
     StepBatches,
-    encode_messages,
-    encode_turns,
+    encode_talk,
     length_buckets,
 )
 from borealis.training.features import AUGMENTATIONS
-from borealis.training.instructions import Turn, clip_turn
+from borealis.training.instructions import clip_turn
 from borealis.training.packing import packed, padded
 from borealis.training.recipe import StageSection
 
@@ -258,22 +257,8 @@ class RecordingBatches(StepBatches):
     def _rows(self, talks: Sequence[tuple[Any, list[int]]]) -> dict[str, torch.Tensor]:
         """Ids and labels of conversations, in rows or packed; only answers are learned."""
         tokenizer, placeholder = self.context.tokenizer, self.context.config.audio_token_id
-        rows = []
-        for talk, counts in talks:
-            if isinstance(talk[0], Turn):
-                rows.append(encode_turns(tokenizer, talk, counts[0], placeholder))
-            else:
-                messages = with_audio(talk) if counts else list(talk)
-                rows.append(encode_messages(tokenizer, messages, counts, placeholder))
+        rows = [encode_talk(tokenizer, talk, counts, placeholder) for talk, counts in talks]
         return packed(rows) if self.stage.packing else padded(rows, tokenizer.pad_token_id)
-
-
-def with_audio(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A conversation whose first turn of the user begins with the recording."""
-    out = [dict(message) for message in messages]
-    first = next(i for i, message in enumerate(out) if message["role"] == "user")
-    out[first]["content"] = [{"type": "audio"}, {"type": "text", "text": out[first]["content"]}]
-    return out
 
 
 def _words(item: Utterance) -> str:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from transformers import WhisperFeatureExtractor
 
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import load_phrasings
@@ -253,16 +254,32 @@ def test_a_cache_that_was_cut_off_is_gone_on_with(model, clips, tmp_path):
 
 
 def test_a_cache_is_known_by_what_it_was_made_from(model, clips, tmp_path, make_tiny):
-    tiny, _ = model
+    tiny, processor = model
     (tmp_path / "m.jsonl").write_text(json.dumps({"audio": clips[0].audio, "text": "а"}))
 
-    def key(tower=tiny.model.audio_tower, seed=0, **source):
-        return cache_key([FeatureSource("m.jsonl", **source)], tmp_path, tower, tiny.config, seed=seed)  # fmt: skip
+    def key(
+        tower=tiny.model.audio_tower,
+        config=tiny.config,
+        seed=0,
+        place="m.jsonl",
+        extractor=None,
+        **source,
+    ):
+        extractor = extractor or processor.feature_extractor
+        return cache_key(
+            [FeatureSource(place, **source)], tmp_path, tower, config, extractor, seed=seed
+        )
 
     first = key()
-    assert first == key()
-    other = make_tiny("ctc", seed=1)[0].model.audio_tower
-    assert len({first, key(augment="light"), key(seed=1), key(tower=other)}) == 4
+    assert first == key() == key(place=str(tmp_path / "m.jsonl")), "a folder may move"
+    other = make_tiny("ctc", seed=1)[0]
+    wider = make_tiny("ctc", encoder_window_margin=2.0)[0].config
+    full = make_tiny("ctc", encoder_window="full")[0].config
+    changed = [
+        key(augment="light"), key(seed=1), key(tower=other.model.audio_tower), key(config=wider),
+        key(config=full), key(extractor=WhisperFeatureExtractor(n_fft=512)), key(fraction=0.5),
+    ]  # fmt: skip
+    assert len({first, *changed}) == 8
     (tmp_path / "m.jsonl").write_text(json.dumps({"audio": clips[1].audio, "text": "а"}))
     assert key() != first
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from borealis.data.manifest import read_manifest
+from borealis.data.phrasings import load_phrasings
 from borealis.model.processing import AUDIO_TOKEN
-from borealis.training.batches import IGNORE, encode_messages, encode_turns
+from borealis.training.batches import (
+    IGNORE,
+    BatchContext,
+    StepBatches,
+    encode_messages,
+    encode_turns,
+)
+from borealis.training.features import FeatureCache, FeatureSource, build_features, plan_clips
 from borealis.training.instructions import Turn
+from borealis.training.recipe import StageSection
+from borealis.training.recordings import RecordingBatches, Source
 
 
 def learned_and_not(tokenizer, ids, labels):
@@ -80,3 +91,83 @@ def test_odd_answers_are_learned_whole(tokenizer, answer):
     ids, labels = encode_turns(tokenizer, [Turn("t", "Что?", answer)], 0, 0)
     learned = [text for is_learned, text in learned_and_not(tokenizer, ids, labels) if is_learned]
     assert "".join(learned).replace("\n", "") == (answer + "<|im_end|>").replace("\n", "")
+
+
+# ---- the whole mixture ----
+
+
+def answers_of(tokenizer, ids: list[int]) -> list[int]:
+    """Labels by the marks of the chat alone: what follows an assistant's mark, to its end mark."""
+    mark = tokenizer("<|im_start|>assistant\n", add_special_tokens=False).input_ids
+    labels, place = [IGNORE] * len(ids), 0
+    while place < len(ids):
+        if ids[place : place + len(mark)] != mark:
+            place += 1
+            continue
+        place += len(mark)
+        while True:
+            labels[place] = ids[place]
+            place += 1
+            if ids[place - 1] == tokenizer.eos_token_id:
+                break
+    return labels
+
+
+@pytest.fixture
+def mixtures(make_tiny, world, tmp_path):
+    """Batches of both kinds: of recordings, and of a feature cache; all that a stage can mix."""
+    model, processor = make_tiny("ctc")
+    settings = {
+        "name": "s", "kind": "instruct", "max_steps": 30, "learning_rate": 1e-3,
+        "batch_seconds": 20, "batch_tokens": 500, "question_share": 0.5, "follow_up_share": 0.5,
+        "text_share": 0.3,
+    }  # fmt: skip
+    names = ("speech", "asked", "chat")
+    speech, asked, chat = (Source(n, read_manifest(world / f"{n}.jsonl")) for n in names)
+    stage = StageSection(
+        **settings, trainable=["language_model"], sources=["speech", "asked"], text_sources=["chat"]
+    )
+    context = BatchContext(processor.tokenizer, model.config, load_phrasings(), None, [], 0)
+    recordings = RecordingBatches(stage, context, [speech, asked], [chat], processor)
+    build_features(
+        plan_clips([FeatureSource(f"{name}.jsonl") for name in names[:2]], world, seed=0),
+        tmp_path / "cache",
+        audio_tower=model.model.audio_tower,
+        feature_extractor=processor.feature_extractor,
+        config=model.config,
+    )
+    sentences = sorted(["Мороз и солнце.", "День чудесный!", "Пора, красавица."] * 30, key=len)
+    context = BatchContext(
+        processor.tokenizer,
+        model.config,
+        load_phrasings(),
+        FeatureCache([tmp_path / "cache"]),
+        sentences,
+        0,
+    )
+    stage = StageSection(
+        **settings, features=["cache"], pseudo_share=0.2, ask_share=0.2, chat_share=0.3
+    )
+    return {"recordings": recordings, "cache": StepBatches(stage, context)}
+
+
+@pytest.mark.parametrize("kind", ["recordings", "cache"])
+def test_labels_of_the_whole_mixture_token_by_token(mixtures, tokenizer, kind):
+    batches, seen = mixtures[kind], set()
+    for step in range(len(batches)):
+        batch = batches[step]
+        ids, labels = batch["input_ids"].tolist(), batch["labels"].tolist()
+        if kind == "cache" and batch["mode"] == "text" and "attention_mask" not in batch:
+            assert ids == labels, "plain text is learned whole"
+            seen.add("plain text")
+            continue
+        for row, learned in zip(ids, labels, strict=True):
+            assert learned == answers_of(tokenizer, row)
+            text = tokenizer.decode(row)
+            seen.add(batch["mode"])
+            seen |= {"several turns"} if text.count("<|im_start|>assistant") > 1 else set()
+            seen |= {"system"} if "<|im_start|>system" in text else set()
+            seen |= {"own question"} if "Кто говорит?" in text and "Мужчина." in text else set()
+            seen |= {"recording"} if AUDIO_TOKEN in text else set()
+    everything = {"text", "audio", "several turns", "system", "own question", "recording"}
+    assert seen == everything | ({"pseudo", "plain text"} if kind == "cache" else set())

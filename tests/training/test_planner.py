@@ -14,7 +14,8 @@ from borealis.model.adapters import ADAPTERS
 from borealis.model.audio_tower import BorealisAudioTower
 from borealis.training.lora import add_lora
 from borealis.training.planner import Options, PlanError, model_config, parts, plan
-from borealis.training.planner.costs import PASSES, TRAIN, _encoder
+from borealis.training.planner.costs import _encoder
+from borealis.training.planner.operations import PASSES, TRAIN
 from borealis.training.planner.shapes import (
     ENCODERS,
     LANGUAGE_MODELS,

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from borealis.training.planner.gpus import GPUS
+from borealis.training.planner.operations import TRAIN, operations
 from borealis.training.planner.shapes import (
     NANO,
     PADDINGS,
@@ -32,15 +33,6 @@ if TYPE_CHECKING:
 LETTERS_PER_SECOND = 12
 LETTERS_PER_TOKEN = {NANO: 1}
 DEFAULT_LETTERS_PER_TOKEN = 3
-# What learns: state of the adapter, state of the language model.
-TRAIN = {
-    "adapter": ("learns", "passes"),
-    "lora": ("learns", "lora"),
-    "full": ("learns", "learns"),
-    "ctc": ("learns", "unused"),
-}
-# Forward passes that a part costs: of its linear layers, of its attention.
-PASSES = {"frozen": (1, 1), "passes": (2, 3), "lora": (2, 3), "learns": (3, 3)}
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 # Bytes for each number that learns: float32 weight 4, gradient 4, two moments of AdamW 8, and the
 # bfloat16 copy that the computation uses 2. A frozen weight is held in bfloat16.
@@ -358,14 +350,14 @@ def _stage_cost(
     tower = sizes["encoder"]
     tower_lora = _lora_parameters(tower, stage.encoder_lora_modules, stage.encoder_lora_rank)
     encoder = sum(_encoder(tower, n, tower_lora, options) for n in encoder_frames)
-    per_adapter = sum(_operations(adapter, n, adapter_state) for n in adapter_tokens)
+    per_adapter = sum(operations(adapter, n, adapter_state) for n in adapter_tokens)
 
     def language(tokens: float) -> float:
         if model_state == "unused":
             return 0.0
         row = max(tokens, options.batch_tokens) if options.packing else tokens
         again = model.forward(tokens, row) if options.gradient_checkpointing else 0.0
-        return _operations(model, tokens, model_state, row) + again + 6 * lora * tokens
+        return operations(model, tokens, model_state, row) + again + 6 * lora * tokens
 
     per_model = language(audio + text)
     flops = {
@@ -405,19 +397,12 @@ def _lora_parameters(part: Part, modules: Sequence[str], rank: int) -> int:
     return rank * sum(part.lora[name] for name in modules)
 
 
-def _operations(part: Part, positions: float, state: str, row: float | None = None) -> float:
-    """Operations of a sequence; as a part of a packed `row`, its positions see all of that."""
-    linear, attention = PASSES[state]
-    pairs = positions * (positions if row is None else row)
-    return part.linear * positions * linear + part.attention * pairs * attention
-
-
 def _encoder(part: Part, frames: int, lora: int, options: Options) -> float:
     """Operations of the encoder for a window: frozen, or with LoRA and a backward pass."""
     if not lora:
         return part.forward(frames)
     again = part.forward(frames) if options.gradient_checkpointing else 0.0
-    return _operations(part, frames, "lora") + again + 6 * lora * frames
+    return operations(part, frames, "lora") + again + 6 * lora * frames
 
 
 def _memory(

@@ -1,0 +1,209 @@
+"""What each option of training buys: `python benchmarks/training_options.py --data data`.
+
+Every option runs in a process of its own, on the same model and the same recordings, for one
+epoch; it tells recordings a second, by the clock and of processor time (on one thread the latter is
+what an idle machine would take), and the most memory the process had: `getrusage` on a CPU,
+`torch.cuda.max_memory_allocated` on a GPU. A new option is a new entry of `OPTIONS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from borealis.evaluation.results import describe, describe_manifest, write
+
+LORA = {"rank": 16, "alpha": 32}
+FULL = ["adapter", "language_model"]
+# `keys` are those of a recipe's stage. Beside them: `cache` learns from a feature cache, `buckets`
+# false takes recordings as they come, `compare` names the option that this one is to be read with.
+OPTIONS: list[dict[str, Any]] = [
+    {"name": "adapter", "keys": {}},
+    {"name": "lora", "keys": {"lora": LORA}, "compare": "adapter"},
+    {"name": "full", "keys": {"trainable": FULL}, "compare": "adapter"},
+    {
+        "name": "encoder-lora",
+        "keys": {"encoder_lora": {**LORA, "target_modules": ["q_proj", "v_proj"]}},
+        "compare": "adapter",
+    },
+    {
+        "name": "adapter-checkpointing",
+        "keys": {"gradient_checkpointing": True},
+        "compare": "adapter",
+    },
+    {
+        "name": "lora-checkpointing",
+        "keys": {"lora": LORA, "gradient_checkpointing": True},
+        "compare": "lora",
+    },
+    {
+        "name": "full-checkpointing",
+        "keys": {"trainable": FULL, "gradient_checkpointing": True},
+        "compare": "full",
+    },
+    {"name": "adapter-bfloat16", "keys": {"precision": "bfloat16"}, "compare": "adapter"},
+    {
+        "name": "full-bfloat16",
+        "keys": {"trainable": FULL, "precision": "bfloat16"},
+        "compare": "full",
+    },
+    {
+        "name": "adapter-frozen-bfloat16",
+        "keys": {"precision": "bfloat16", "frozen_precision": "bfloat16"},
+        "compare": "adapter-bfloat16",
+    },
+    {"name": "adapter-cache", "keys": {}, "cache": True, "compare": "adapter"},
+    {"name": "adapter-no-buckets", "keys": {}, "buckets": False, "compare": "adapter"},
+    {
+        "name": "adapter-split",
+        "keys": {"batch_seconds": 24.0, "batches_per_step": 4},
+        "compare": "adapter",
+    },
+]
+BATCH_CLIPS, CACHE = 16, "cache"
+
+
+def stage(option: dict[str, Any]) -> Any:
+    """The stage that an option runs: align through the language model, or more where it says so."""
+    from borealis.training.recipe import StageSection
+
+    settings = {
+        "name": "options",
+        "kind": "align",
+        "max_steps": 10_000,
+        "learning_rate": 1e-4,
+        "warmup_steps": 1,
+        "batch_seconds": 96.0,
+        "batch_tokens": 8192,
+        "trainable": ["adapter"],
+        "time_mask": 0.0,
+        "precision": "float32",
+        "logging_steps": 1,
+        "features" if option.get("cache") else "sources": ["clips"],
+    }
+    return StageSection.model_validate(settings | option["keys"])
+
+
+def measure(option: dict[str, Any], folder: Path, threads: int, use_cpu: bool) -> dict[str, Any]:
+    """One epoch with an option, in this process.
+
+    Args:
+        option: an entry of `OPTIONS`.
+        folder: of a `World`, with its feature cache.
+        threads: of the CPU.
+        use_cpu: stay on the CPU even if there is an accelerator.
+    """
+    import torch
+    import transformers
+    from training_world import World, epoch_steps, random_plan, watch
+
+    from borealis.training.features import FeatureCache
+
+    torch.set_num_threads(threads)
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    world = World.open(folder)
+    model, processor = world.model()
+    settings = stage(option)
+    cache = FeatureCache([folder / CACHE]) if option.get("cache") else None
+    plan = None
+    if not option.get("buckets", True):
+        plan = random_plan(len(world.utterances), BATCH_CLIPS)
+    batches = world.batches(settings, model, processor, cache=cache, plan=plan)
+    steps = max(1, epoch_steps(batches) // settings.batches_per_step)
+    before = _peak_mib()
+    run = watch(model, settings, batches, folder / "trainer", steps=steps, use_cpu=use_cpu)
+    record = {
+        "clips": run.clips,
+        "steps": steps,
+        "clips_per_second": round(run.clips / run.seconds, 3),
+        "clips_per_processor_second": round(run.clips / run.processor_seconds, 3),
+        "places_per_clip": round(run.tokens / run.clips, 1),
+        "peak_mib": round(_peak_mib()),
+        "peak_before_training_mib": round(before),
+        "learned_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
+    if not use_cpu and torch.cuda.is_available():
+        record["cuda_peak_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
+    return record
+
+
+def _peak_mib() -> float:
+    """The most memory this process had resident up to now."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def main() -> None:
+    """Measure every option in its own process, and write the result file."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("data"), help="of 'borealis data nano'")
+    parser.add_argument("--output", type=Path, default=Path("results/training-options.json"))
+    parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--mean-seconds", type=float, default=5.0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", help="names of options, with commas between")
+    parser.add_argument("--gpu", action="store_true", help="train on the accelerator")
+    parser.add_argument("--audio-tower", default="nano", help="a Whisper, or nano's encoder")
+    parser.add_argument("--hidden-size", type=int, help="of the language model, for a trial")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--world", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        [option] = [o for o in OPTIONS if o["name"] == args.one]
+        print(json.dumps(measure(option, args.world, args.threads, use_cpu=not args.gpu)))
+        return
+    names = args.only.split(",") if args.only else [o["name"] for o in OPTIONS]
+    if unknown := set(names) - {o["name"] for o in OPTIONS}:
+        parser.error(f"there is no option '{min(unknown)}'")
+
+    import torch
+    from training_world import MANIFESTS, World
+
+    from borealis.data.manifest import read_manifest
+
+    torch.set_num_threads(args.threads)
+    text = {} if args.hidden_size is None else {"hidden_size": args.hidden_size}
+    load, measured = os.getloadavg()[0], []
+    with tempfile.TemporaryDirectory() as folder:
+        world = World.make(
+            args.data,
+            Path(folder),
+            clips=args.clips,
+            mean_seconds=args.mean_seconds,
+            audio_tower=args.audio_tower,
+            **text,
+        )
+        world.cache(CACHE)
+        data = {
+            name: describe_manifest(args.data / name, read_manifest(args.data / name))
+            for name in MANIFESTS
+        }
+        record = describe("training-options", data=data)
+        for option in [o for o in OPTIONS if o["name"] in names]:
+            command = [sys.executable, __file__, "--one", option["name"], "--world", folder]
+            command += ["--threads", str(args.threads)] + ["--gpu"] * args.gpu
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise SystemExit(f"option {option['name']} failed:\n{done.stderr[-2000:]}")
+            result = json.loads(done.stdout.strip().splitlines()[-1])
+            measured.append(option | result)
+            print(option["name"], result, flush=True)
+    record["metrics"] = {
+        "clips": len(world.utterances),
+        "batch_seconds": stage(OPTIONS[0]).batch_seconds,
+        "load_before": round(load, 2),
+        "options": measured,
+    }
+    write(args.output, record)
+
+
+if __name__ == "__main__":
+    main()
