@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
@@ -67,7 +68,7 @@ OPTIONS: list[dict[str, Any]] = [
         "compare": "adapter",
     },
 ]
-BATCH_CLIPS, CACHE = 16, "cache"
+CACHE = "cache"
 
 
 def stage(option: dict[str, Any]) -> Any:
@@ -113,11 +114,14 @@ def measure(option: dict[str, Any], folder: Path, threads: int, use_cpu: bool) -
     model, processor = world.model()
     settings = stage(option)
     cache = FeatureCache([folder / CACHE]) if option.get("cache") else None
-    plan = None
+    batches = world.batches(settings, model, processor, cache=cache)
+    count = epoch_steps(batches)
     if not option.get("buckets", True):
-        plan = random_plan(len(world.utterances), BATCH_CLIPS)
-    batches = world.batches(settings, model, processor, cache=cache, plan=plan)
-    steps = max(1, epoch_steps(batches) // settings.batches_per_step)
+        # As many recordings in a batch as buckets hold on average: only their lengths differ.
+        plan = random_plan(len(world.utterances), math.ceil(len(world.utterances) / count))
+        batches = world.batches(settings, model, processor, plan=plan)
+        count = len(plan)
+    steps = math.ceil(count / settings.batches_per_step)
     before = _peak_mib()
     run = watch(model, settings, batches, folder / "trainer", steps=steps, use_cpu=use_cpu)
     record = {

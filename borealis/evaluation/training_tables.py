@@ -143,7 +143,9 @@ def _losses(metrics: dict[str, Any], russian: bool) -> list[list[str]]:
     pairs: dict[str, tuple[str, float]] = {}
     for key, largest in metrics["loss"]["largest_difference"].items():
         one, other = key.split(" - ")
-        pairs.setdefault(one, (other, largest))  # the first pair of a curve is what it should equal
+        # The first pair of a curve is what it should equal; the original's is told of itself.
+        name = other if one in pairs else one
+        pairs[name] = (one if one in pairs else other, largest)
     first = "кривая" if russian else "curve"
     rows = [[first, *(f"{words[0]} {n}" for n in shown), *words[1:]]]
     for name, losses in curves.items():
