@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import Qwen3Config
 
+import borealis
 from tests.conftest import tiny_text_config
 from tests.serving.conftest import engine, needs_vllm
 
@@ -250,6 +251,48 @@ def test_lora_of_the_language_model(make_tiny, tokenizer, recordings, reference,
         params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, logprobs=1)
         asked = [request(TRANSCRIBE, recordings[0])]
         lora = LoRARequest("ours", 1, str(adapter))
+        with_lora = llm.generate(asked, params, lora_request=lora, use_tqdm=False)[0].outputs[0]
+        without = llm.generate(asked, params, use_tqdm=False)[0].outputs[0]
+    agree(with_lora, wanted)
+    agree(without, plain)
+
+
+def test_lora_of_our_trainer(clips, recordings, reference, tmp_path) -> None:
+    """Trained, exported apart and put on by vLLM, it answers as the model it is merged into."""
+    import yaml
+    from vllm import SamplingParams
+    from vllm.lora.request import LoRARequest
+
+    from borealis.cli import main
+
+    rows = [{"audio": c.audio, "text": c.text, "duration": c.duration} for c in clips[:3]]
+    (tmp_path / "speech.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    stage = {
+        "name": "instruct", "kind": "instruct", "max_steps": 3, "learning_rate": 0.05,
+        "warmup_steps": 0, "batch_seconds": 12, "precision": "float32", "sources": ["speech"],
+        "trainable": ["adapter.sound", "language_model"],
+        "lora": {"rank": 8, "target_modules": ["q_proj", "o_proj", "down_proj"]},
+    }  # fmt: skip
+    recipe = {
+        "name": "tuned", "model": {"checkpoint": "nano"}, "stages": [stage],
+        "data": {"sources": {"speech": {"manifest": "speech.jsonl"}}},
+    }  # fmt: skip
+    (tmp_path / "tuned.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    run, apart, merged = (tmp_path / name for name in ("run", "apart", "merged"))
+    train = ["train", str(tmp_path / "tuned.yaml"), "--data", str(tmp_path), "--output", str(run)]
+    assert main(train) == 0
+    export = ["export", str(run), "--checkpoint", "instruct/checkpoint-3", "--dtype", "float32"]
+    assert main([*export, "--output", str(apart), "--lora"]) == 0
+    assert main([*export, "--output", str(merged)]) == 0
+    tuned = borealis.load(merged)
+    wanted = reference(tuned.model, tuned.processor, TRANSCRIBE, [recordings[0]], NEW_TOKENS)
+    bare = borealis.load(apart)
+    plain = reference(bare.model, bare.processor, TRANSCRIBE, [recordings[0]], NEW_TOKENS)
+    assert wanted[0] != plain[0]
+    with engine(apart, enable_lora=True, max_lora_rank=8) as llm:
+        params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, logprobs=1)
+        asked = [request(TRANSCRIBE, recordings[0])]
+        lora = LoRARequest("ours", 1, str(apart / "lora"))
         with_lora = llm.generate(asked, params, lora_request=lora, use_tqdm=False)[0].outputs[0]
         without = llm.generate(asked, params, use_tqdm=False)[0].outputs[0]
     agree(with_lora, wanted)

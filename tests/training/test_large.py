@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import GemmaConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
@@ -73,12 +74,19 @@ def test_from_recordings_to_a_published_folder(world, large, run_train, tmp_path
     assert main(["export", str(run), "--output", str(tmp_path / "ckpt"), *last]) == 0
     merged = load_file(tmp_path / "ckpt" / "model.safetensors")
     assert all(torch.allclose(merged[k], end[k].float(), atol=1e-6) for k in end)
+    # Apart, LoRA put on by peft gives the same weights.
+    assert main(["export", str(run), "--output", str(tmp_path / "apart"), "--lora", *last]) == 0
+    apart = borealis.load(tmp_path / "apart", dtype="float32").model
+    on = PeftModel.from_pretrained(apart, tmp_path / "apart" / "lora").merge_and_unload()
+    together = on.state_dict()
+    assert all(torch.allclose(merged[k], together[k], atol=1e-6) for k in merged)
     assert main(["push", str(tmp_path / "hub"), "me/model", "--dry-run"]) == 0
     assert "model.safetensors" in capsys.readouterr().out
     for arguments, words in (
         (["export", str(run), "--output", str(tmp_path / "hub")], "isn't empty"),
         (["export", str(run), "--output", "x", "--checkpoint", "instruct/checkpoint-9"], "no checkpoint"),
         (["export", str(run), "--output", "x", "--dtype", "int3"], "dtype is 'int3'"),
+        (["export", str(run), "--output", "x", "--lora"], "name a checkpoint"),
         (["push", str(run), "me/model"], "has no config.json"),
         (["push", str(tmp_path / "hub"), "model"], "isn't a hub id"),
         (["push", str(tmp_path / "hub"), "me/model"], "can't be written"),
