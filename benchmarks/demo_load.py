@@ -93,6 +93,7 @@ def measure(visitors: int, requests: int) -> dict:
     base = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "borealis", "demo", "--no-site", "--port", str(port)]
     model = borealis.load()
+    record = describe("demo-load", model=model)
     with tempfile.TemporaryDirectory() as folder:
         files = recordings(Path(folder))
         wanted = [model.transcribe(file, language="ru").text for file in files]
@@ -121,7 +122,6 @@ def measure(visitors: int, requests: int) -> dict:
         finally:
             process.terminate()
             process.wait(60)
-    record = describe("demo-load", model=model)
     record["metrics"] = {
         "recording_seconds": SECONDS,
         "first_text_seconds": {

@@ -27,8 +27,8 @@ from borealis.evaluation.results import describe, write
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration
 from borealis.training.batches import IGNORE, length_buckets
 from borealis.training.planner import GPUS, Options, parts
-from borealis.training.planner.costs import batch_operations
 from borealis.training.planner.measured import gpu_of
+from borealis.training.planner.operations import batch_operations
 from borealis.training.planner.recipes import recipe_config
 from borealis.training.recipe import LoraSection, Recipe, StageSection, load_recipe
 from borealis.training.trainer import stage_trainer

@@ -27,7 +27,8 @@ from borealis.data.manifest import read_manifest
 from borealis.evaluation.results import describe, describe_manifest, write
 from borealis.training.features import FeatureCache
 from borealis.training.planner import model_config, parts
-from borealis.training.planner.costs import Options, batch_operations
+from borealis.training.planner.costs import Options
+from borealis.training.planner.operations import batch_operations
 from borealis.training.recipe import StageSection
 
 # The original's settings, as its description has them.

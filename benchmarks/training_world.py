@@ -22,7 +22,7 @@ from borealis.training.batches import BatchContext, StepBatches
 from borealis.training.features import FeatureCache, FeatureSource, build_features, plan_clips
 from borealis.training.pipeline import build_model
 from borealis.training.planner import parts
-from borealis.training.planner.costs import batch_operations
+from borealis.training.planner.operations import batch_operations
 from borealis.training.recipe import Recipe, StageSection
 from borealis.training.recordings import Epochs, RecordingBatches, Source
 from borealis.training.trainer import stage_trainer

@@ -4,7 +4,7 @@ A page writes one of these marks, and the text comes from its source, so that it
 
     <!-- borealis help [command] -->   help of the command line
     <!-- borealis recipe -->           keys of a recipe
-    <!-- borealis results -->          table of results, from results/*.json
+    <!-- borealis results [group] -->  table of results, or of one group, from results/*.json
     <!-- borealis training TABLE -->   speed, counted, losses or options of training
     <!-- borealis changelog -->        CHANGELOG.md
     <!-- borealis notice -->           NOTICE
@@ -87,11 +87,13 @@ def recipe_text(language: str, _: str | None) -> str:
     return _fence(recipe_help())
 
 
-def results_text(language: str, _: str | None) -> str:
-    """The table of results."""
+def results_text(language: str, group: str | None) -> str:
+    """The table of results, or the one of a group."""
     from borealis.evaluation.report import load_results, table
+    from borealis.evaluation.report_details import detail
 
-    return table(load_results(ROOT / "results"), language)
+    groups = load_results(ROOT / "results")
+    return detail(groups, group, language) if group else table(groups, language)
 
 
 def training_text(language: str, which: str | None) -> str:

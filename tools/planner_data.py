@@ -29,15 +29,16 @@ from borealis.training.planner.costs import (
     LEARNED_BYTES,
     LOGIT_BYTES,
     LORA_MODULES,
-    PASSES,
-    TRAIN,
 )
+from borealis.training.planner.operations import PASSES, TRAIN
 from borealis.training.planner.shapes import ENCODERS, LANGUAGE_MODELS, PADDINGS
 from tools.planner_texts import NAMES, TEXTS
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "assets" / "data"
 # Lengths of clips that the calculators offer, in whole seconds: one encoder window.
 CLIP_SECONDS = range(1, 31)
+# Options that the calculators leave as they are.
+NOT_OFFERED = ("encoder_lora_rank", "packing", "frozen_precision", "sharding")
 BUDGET = 2000  # dollars that the original is said to have stayed below
 
 
@@ -47,7 +48,7 @@ def planner_json() -> str:
     encoders = {name: parts(model_config(name, "nano", "mlp")) for name in ENCODERS}
     widths = {name: model_config(name, "nano", "mlp").audio_config.d_model for name in ENCODERS}
     data = {
-        "defaults": asdict(Options()),
+        "defaults": {k: v for k, v in asdict(Options()).items() if k not in NOT_OFFERED},
         "clip_seconds": [CLIP_SECONDS.start, CLIP_SECONDS.stop - 1],
         "train": TRAIN,
         "passes": PASSES,
@@ -86,7 +87,12 @@ def planner_json() -> str:
 def _part(part: Part) -> dict[str, int]:
     numbers = asdict(part)
     lora = numbers.pop("lora")
-    numbers["lora"] = sum(lora[name] for name in LORA_MODULES) if lora else 0
+    numbers["lora"] = sum(lora.get(name, 0) for name in LORA_MODULES) if part.vocabulary else 0
+    # The calculators plan with a frozen encoder, and with models in bfloat16 that are whole.
+    unused = {"layers", "matrices"}
+    if part.layers and not part.vocabulary:
+        unused |= {"kept", "kept_recomputed"}
+    numbers = {name: value for name, value in numbers.items() if name not in unused}
     return {name: value for name, value in numbers.items() if value}
 
 

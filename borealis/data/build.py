@@ -59,12 +59,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hub.add_argument("--language", choices=("ru", "en"), help="where no column says it")
     hub.add_argument("--limit", type=int, help="at most so many rows")
     hub.set_defaults(make=_hub)
-    synth = kinds.add_parser("synth", help="speech from sentences by the engines found here")
+    synth = kinds.add_parser("synth", help="speech from sentences, by engines or models")
     synth.add_argument("sentences", help="text file, one sentence a line")
     synth.add_argument("--output", default="data", help="data folder (data)")
     synth.add_argument("--name", default="synth", help="of the manifests (synth)")
     synth.add_argument("--language", default="ru", choices=("ru", "en"))
     synth.add_argument("--engine", help="only these: espeak-ng, festival, flite, with commas")
+    synth.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help="text-to-speech model of transformers, hub id or folder; may be repeated",
+    )
     synth.set_defaults(make=_synth)
 
 
@@ -284,7 +291,12 @@ def _synth(args: argparse.Namespace) -> int:
     engines = args.engine.split(",") if args.engine else None
     sentences = [s.strip() for s in lines.read_text(encoding="utf-8").splitlines() if s.strip()]
     made = synthesize(
-        sentences, Path(args.output), name=args.name, language=args.language, engines=engines
+        sentences,
+        Path(args.output),
+        name=args.name,
+        language=args.language,
+        engines=engines,
+        models=args.model,
     )
     _table(made)
     return 0

@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -229,6 +229,7 @@ def tts(
     seed: int = 0,
     test_percent: int = 5,
     workers: int = 2,
+    speakers: Mapping[str, Callable[..., None]] | None = None,
 ) -> list[Path]:
     """Sentences spoken by free voices at varied speed, split into train and test.
 
@@ -241,8 +242,10 @@ def tts(
         seed: of the draws.
         test_percent: share of the test split, chosen by the words of a sentence.
         workers: sentences spoken at once.
+        speakers: functions with the arguments of `speak` for engines that aren't commands.
     """
-    engines = sorted({engine for engine, _, _ in voices})
+    speakers = speakers or {}
+    engines = sorted({engine for engine, _, _ in voices} - set(speakers))
     missing = [tool for tool in engines if shutil.which(tool) is None]
     if missing:
         raise SourceError(f"Install {' and '.join(missing)} (Debian packages of that name).")
@@ -258,7 +261,7 @@ def tts(
     def make(job: tuple[str, str, str, str, Path, float]) -> Utterance:
         sentence, engine, voice, gender, target, speed = job
         if not target.is_file():
-            speak(sentence, engine, voice, target, speed=speed)
+            speakers.get(engine, speak)(sentence, engine, voice, target, speed=speed)
         return Utterance(
             audio=str(target.resolve()),
             text=clean_transcript(sentence),

@@ -1,10 +1,15 @@
-"""Speech from sentences by the free engines that this machine has."""
+"""Speech from sentences: by free engines that this machine has, or by models of transformers."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import soundfile
 
 from borealis.data.sources import (
     ENGLISH_VOICES,
@@ -60,6 +65,45 @@ def _speaks(voice: tuple[str, str, str]) -> bool:
     return any(any(root.glob(f"*/{name}")) for root in _FESTIVAL_FOLDERS)
 
 
+class ModelSpeaker:
+    """Text-to-speech models of transformers (VITS and its like), by their pipeline.
+
+    Args:
+        models: hub ids or folders; safetensors, without code of their own.
+
+    Raises:
+        SourceError: a model can't be loaded.
+    """
+
+    def __init__(self, models: Sequence[str]) -> None:
+        from transformers import pipeline
+
+        self.pipelines: dict[str, Any] = {}
+        self.lock = Lock()  # a model speaks one sentence at a time
+        for model in models:
+            try:
+                self.pipelines[model] = pipeline(
+                    "text-to-audio", model=model, model_kwargs={"use_safetensors": True}
+                )
+            except (OSError, ValueError, KeyError) as error:
+                reason = str(error).strip().splitlines()[0]
+                raise SourceError(f"'{model}' can't be loaded to speak: {reason}") from None
+
+    def __call__(
+        self, text: str, engine: str, voice: str, target: Path, *, speed: float = 1.0
+    ) -> None:
+        """Write `text` to `target`; a model has a pace of its own, so `speed` isn't used."""
+        with self.lock:
+            said = self.pipelines[voice](text)
+        audio = np.asarray(said["audio"], np.float32).reshape(-1)
+        if not audio.size or not np.isfinite(audio).all():
+            raise SourceError(f"'{voice}' made no sound of the sentence: {text[:60]}")
+        # Aside first: a recording that is there is taken as it is by the next run.
+        partial = target.with_suffix(".partial.wav")
+        soundfile.write(partial, np.clip(audio, -1, 1), said["sampling_rate"])
+        partial.replace(target)
+
+
 def synthesize(
     sentences: Sequence[str],
     output: Path,
@@ -67,6 +111,7 @@ def synthesize(
     name: str = "synth",
     language: str = "ru",
     engines: Sequence[str] | None = None,
+    models: Sequence[str] = (),
     seed: int = 0,
 ) -> list[Path]:
     """Say every sentence once, by a voice drawn at random; manifests `<name>.train` and `.test`.
@@ -77,13 +122,17 @@ def synthesize(
         name: of the manifests and of the folder of recordings.
         language: `ru` or `en`.
         engines: only these.
+        models: text-to-speech models of transformers, hub ids or folders, a voice each; the engines
+            then speak only if they are named.
         seed: of the draws.
 
     Raises:
-        SourceError: there are no sentences, or no voice.
+        SourceError: there are no sentences, or no voice, or a model can't be loaded.
     """
     if not sentences:
         raise SourceError("There are no sentences to say.")
-    voices = found_voices(language, engines)
-    made = tts(sentences, output, name, language, voices, seed=seed)
+    voices = found_voices(language, engines) if engines or not models else []
+    voices += [("transformers", model, "") for model in models]
+    speakers = {"transformers": ModelSpeaker(models)} if models else {}
+    made = tts(sentences, output, name, language, voices, seed=seed, speakers=speakers)
     return [path for path in made if path.stat().st_size]  # few sentences may leave no test

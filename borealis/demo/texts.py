@@ -71,7 +71,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "calculators": "Калькуляторы размера и стоимости",
         # What goes wrong
         "error": "Не получилось",
-        "no_audio": "Записи нет: скажите что-нибудь в микрофон или выберите файл.",
+        "no_audio": "Записи нет: скажите что-нибудь в микрофон или выберите файл. "
+        "Если он отправляется, дождитесь конца.",
         "no_question": "Вопрос пуст: напишите, что узнать о записи.",
         "too_large": "Файл слишком большой: принимается до {megabytes} МБ.",
         "too_long": "Запись слишком длинная: принимается до {minutes} минут.",
@@ -136,7 +137,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "map_title": "Attention of the words of the answer to the audio tokens",
         "calculators": "Calculators of size and cost",
         "error": "That didn't work",
-        "no_audio": "There is no recording: speak into the microphone or choose a file.",
+        "no_audio": "There is no recording: speak into the microphone or choose a file. "
+        "If it is being sent, wait until it is there.",
         "no_question": "The question is empty: write what to find out about the recording.",
         "too_large": "The file is too large: up to {megabytes} MB is taken.",
         "too_long": "The recording is too long: up to {minutes} minutes is taken.",

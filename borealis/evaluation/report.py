@@ -119,8 +119,11 @@ def rows(groups: dict[str, dict[str, Any]]) -> list[Row]:
         title = ("60 s of speech, times real time", "60 с речи, быстрее реального времени")
         peer = _times(speed["peer"]) if "peer" in speed else _NONE
         out.append(Row(title, "10×", peer, _times(speed)))
-    if serving := groups.get("serving", {}).get("metrics"):
-        out.append(_serving(serving))
+    for group, record in groups.items():
+        if group.startswith("serving"):
+            out.append(_serving(record["metrics"], group.partition("_")[2]))
+    if load := groups.get("load", {}).get("metrics"):
+        out += [Row(title, must, _NONE, value) for title, must, value in demo_lines(load)]
     if commands := groups.get("commands", {}).get("metrics"):
         for key, what, must in (
             ("transcribe", ("a 5 s file, whole process", "файл 5 с, весь процесс"), "< 8 s"),
@@ -135,18 +138,51 @@ def rows(groups: dict[str, dict[str, Any]]) -> list[Row]:
     return out
 
 
-def _serving(metrics: dict[str, Any]) -> Row:
+def _serving(metrics: dict[str, Any], precision: str) -> Row:
     """Speed of the server under load; it should be thrice that of transformers, one at a time."""
     server, alone = metrics["server"], metrics.get("transformers_one_at_a_time")
     count = server["concurrency"]
     title = (
-        f"server, {count} requests at once, times real time",
-        f"сервер, запросов сразу: {count}, быстрее реального времени",
+        f"server in {precision}, {count} requests at once, times real time",
+        f"сервер в {precision}, запросов сразу: {count}, быстрее реального времени",
     )
     speed = "audio_seconds_per_second"
     must = f"{3 * alone[speed]:.0f}×" if alone else _NONE
     peer = f"{metrics['peer'][speed]:.0f}×" if "peer" in metrics else _NONE
     return Row(title, must, peer, f"{server[speed]:.0f}×")
+
+
+def demo_lines(metrics: dict[str, Any]) -> list[tuple[tuple[str, str], str, str]]:
+    """Title in both languages, bound and figure of the demo under load."""
+    first, crowd = metrics["first_text_seconds"], metrics["crowd"]
+    memory, seconds = metrics["memory_megabytes"], metrics["recording_seconds"]
+    people, requests = crowd["visitors"], memory["requests"]
+    return [
+        (
+            (
+                f"demo: first text of a {seconds} s recording, worst case",
+                f"демонстрация: первый текст записи в {seconds} с, худший случай",
+            ),
+            "< 1 s",
+            f"{first['worst']:.2f} s",
+        ),
+        (
+            (
+                f"demo: {people} visitors at once, right answers",
+                f"демонстрация: сразу {people} посетителей, верных ответов",
+            ),
+            str(people),
+            str(crowd["right"]),
+        ),
+        (
+            (
+                f"demo: most memory over {requests} requests",
+                f"демонстрация: больше всего памяти за {requests} запросов",
+            ),
+            "< 3 GB",
+            f"{memory['most'] / 1024:.2f} GB",
+        ),
+    ]
 
 
 def _percent(value: float) -> str:
@@ -175,12 +211,29 @@ _EMPTY = {
     "ru": "Пока ничего не измерено.",
     "both": "Пока ничего не измерено. · Nothing has been measured yet.",
 }
-_NOTES = {
-    "en": "In brackets: 95 % interval of WER. Commit {commit}, {date}; {machine}, "
-    "threads: {threads}. Every figure has its file in `results/`.",
-    "ru": "В скобках — 95-процентный интервал WER. Коммит {commit}, {date}; {machine}, "
-    "потоков: {threads}. У каждого числа есть свой файл в `results/`.",
+_INTERVAL = {
+    "en": "In brackets: 95 % interval of WER.",
+    "ru": "В скобках — 95-процентный интервал WER.",
 }
+_MADE = {
+    "en": "Commit {commit}, {date}; {machine}, threads: {threads}.",
+    "ru": "Коммит {commit}, {date}; {machine}, потоков: {threads}.",
+}
+_FILES = {
+    "en": "Every figure has its file in `results/`.",
+    "ru": "У каждого числа есть свой файл в `results/`.",
+}
+
+
+def machine_note(record: dict[str, Any], language: str) -> str:
+    """Where the numbers of a result file come from, in a sentence."""
+    machine = record["machine"]
+    return _MADE[language].format(
+        commit=record["commit"] or _NONE,
+        date=record["date"],
+        machine=machine["accelerator"] or machine["processor"],
+        threads=machine["threads"],
+    )
 
 
 def table(groups: dict[str, dict[str, Any]], language: str) -> str:
@@ -193,7 +246,7 @@ def table(groups: dict[str, dict[str, Any]], language: str) -> str:
     lines = rows(groups)
     if not lines:
         return _EMPTY[language]
-    units = {" s": " с", " min": " мин", " M": " млн"} if language == "ru" else {}
+    units = {" s": " с", " min": " мин", " M": " млн", " GB": " ГБ"} if language == "ru" else {}
 
     def local(value: str) -> str:
         for english, russian in units.items():
@@ -211,14 +264,11 @@ def table(groups: dict[str, dict[str, Any]], language: str) -> str:
     # Of groups measured on one day the error rates are what the note is about.
     last = max(groups.items(), key=lambda g: (g[1]["date"], g[0] == "transcription"))[1]
     machine = groups.get("speed", last)["machine"]  # it matters for speed alone
-    facts = {
-        "commit": last["commit"] or _NONE,
-        "date": last["date"],
-        "machine": machine["accelerator"] or machine["processor"],
-        "threads": machine["threads"],
-    }
     notes = ("ru", "en") if language == "both" else (language,)
-    text = "\n\n".join(_NOTES[key].format(**facts) for key in notes)
+    text = "\n\n".join(
+        f"{_INTERVAL[key]} {machine_note(last | {'machine': machine}, key)} {_FILES[key]}"
+        for key in notes
+    )
     return "\n".join(out) + "\n\n" + text
 
 

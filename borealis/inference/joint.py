@@ -11,11 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn.functional import pad
 from transformers import LogitsProcessor
 
 from borealis.data.text import ctc_text
 
 _LOW = -30.0  # floor of a log probability: sums over a clip stay finite in float32
+_NEVER = -1e9
 _SILENT, _FOREIGN = -1, -2
 
 
@@ -42,6 +44,175 @@ def token_labels(tokenizer: Any, labels: str, vocab_size: int) -> torch.Tensor:
     return out
 
 
+class PrefixScores:
+    """CTC prefix scores of several spellings at once, a spelling a row; it begins as nothing.
+
+    Args:
+        log_probs: CTC log probabilities `[rows, T, num_classes]`, class 0 is the blank.
+        lengths: frames of each row `[rows]`.
+    """
+
+    def __init__(self, log_probs: torch.Tensor, lengths: torch.Tensor) -> None:
+        probs = log_probs.float().clamp(min=_LOW)
+        # Beyond its end a clip goes on with sure blanks, which change nothing.
+        over = torch.arange(probs.shape[1], device=probs.device)[None] >= lengths[:, None]
+        probs = probs.masked_fill(over[..., None], _LOW)
+        probs[..., 0] = probs[..., 0].masked_fill(over, 0.0)
+        # [clips, num_classes, T]: all frames of a class lie together, as they are read.
+        self.log_probs = probs.transpose(1, 2).contiguous()
+        self.probs = self.log_probs.exp()
+        # Which clip a row listens to: beams share one.
+        self.clip = torch.arange(len(probs), device=probs.device)
+        # Up to each frame, all paths that spell the row: those whose frame is the last letter, and
+        # those whose frame is a blank, [rows, T].
+        self.blank = probs[..., 0].cumsum(1)
+        self.letter = torch.full_like(self.blank, _NEVER)
+        # Log probability that what is said begins with the row, and the row's last class.
+        self.score = self.blank.new_zeros(len(probs))
+        self.last = torch.zeros_like(self.clip)
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+    @property
+    def either(self) -> torch.Tensor:
+        """Log probability of the spelling up to each frame `[rows, T]`."""
+        return torch.logaddexp(self.letter, self.blank)
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep these rows, in this order; a row may come several times."""
+        for name in ("clip", "letter", "blank", "score", "last"):
+            setattr(self, name, getattr(self, name)[rows])
+
+    def own_clips(self) -> None:
+        """Give each row a clip of its own, and forget those that no row listens to."""
+        self.log_probs, self.probs = self.log_probs[self.clip], self.probs[self.clip]
+        self.clip = torch.arange(len(self), device=self.clip.device)
+
+    def join(self, other: PrefixScores) -> None:
+        """Put the rows of `other` behind these."""
+        self.clip = torch.cat([self.clip, other.clip + len(self.log_probs)])
+        frames = max(self.log_probs.shape[2], other.log_probs.shape[2])
+        for mine in (self, other):
+            mine._lengthen(frames)
+        for name in ("log_probs", "probs", "letter", "blank", "score", "last"):
+            setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)]))
+
+    def _lengthen(self, frames: int) -> None:
+        """Go on with sure blanks up to `frames`."""
+        missing = frames - self.log_probs.shape[2]
+        if missing <= 0:
+            return
+        ends = self.either[:, -1:].expand(-1, missing)
+        self.log_probs = pad(self.log_probs, (0, missing), value=_LOW)
+        self.log_probs[:, 0, -missing:] = 0.0
+        self.probs = self.log_probs.exp()
+        self.letter = pad(self.letter, (0, missing), value=_NEVER)
+        self.blank = torch.cat([self.blank, ends], 1)
+
+    def extend(self, labels: torch.Tensor) -> None:
+        """Add a letter to each row; 0 leaves a row as it is.
+
+        Args:
+            labels: classes `[rows]`.
+        """
+        probs, blanks = self.log_probs[self.clip, labels], self.log_probs[self.clip, 0]
+        again = (labels == self.last)[:, None]  # the same letter needs a blank between
+        before = self._before(torch.where(again, self.blank, self.either))
+        entering = before + probs
+        letter = _scan(entering, probs)
+        never = letter.new_full((len(letter), 1), _NEVER)
+        blank = _scan(torch.cat([never, letter[:, :-1]], 1) + blanks, blanks)
+        grown = labels > 0
+        self.letter = torch.where(grown[:, None], letter, self.letter)
+        self.blank = torch.where(grown[:, None], blank, self.blank)
+        self.score = torch.where(grown, entering.logsumexp(1), self.score)
+        self.last = torch.where(grown, labels, self.last)
+
+    def _before(self, arrived: torch.Tensor) -> torch.Tensor:
+        """`arrived` up to the frame before; a row of no letters begins before all frames."""
+        first = torch.where(self.last == 0, 0.0, _NEVER).to(arrived.dtype)
+        return torch.cat([first[:, None], arrived[:, :-1]], 1)
+
+    def gains(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log probability that each class comes next `[rows, num_classes]`, and that none does."""
+        either = self.either
+        before = self._before(either)
+        # log-sum-exp over frames of before + log_probs as a product of matrices. What the shift by
+        # the largest term loses lies far below the floor of a gain.
+        largest = before.amax(1, keepdim=True)
+        arrived = (before - largest).exp()
+        clips = len(self.probs)
+        if len(self) % clips == 0 and self._regular(len(self) // clips):
+            beams = arrived.view(clips, -1, arrived.shape[1]).transpose(1, 2)
+            reached = (self.probs @ beams).transpose(1, 2).reshape(len(self), -1)
+        else:
+            reached = (self.probs[self.clip] @ arrived[..., None])[..., 0]
+        psi = reached.log() + largest
+        # The same letter again needs a blank between.
+        row = torch.arange(len(self), device=psi.device)
+        own = self.log_probs[self.clip, self.last]
+        psi[row, self.last] = torch.logsumexp(self._before(self.blank) + own, 1)
+        gains = (psi - self.score[:, None]).clamp(min=_LOW, max=0.0)
+        ends = (either[:, -1] - self.score).clamp(min=_LOW, max=0.0)
+        return gains, ends
+
+    def _regular(self, beams: int) -> bool:
+        """Whether the rows are so many beams of each clip, clip after clip."""
+        clips = torch.arange(len(self.probs), device=self.clip.device)
+        return bool((self.clip == clips.repeat_interleave(beams)).all())
+
+
+def _scan(enter: torch.Tensor, stay: torch.Tensor) -> torch.Tensor:
+    """`r[t] = logaddexp(r[t - 1] + stay[t], enter[t])` for all t at once, `[rows, T]`."""
+    # Double: the running sum of `stay` reaches thousands on a long clip.
+    total = stay.double().cumsum(1)
+    return (torch.logcumsumexp(enter.double() - total, 1) + total).to(enter.dtype)
+
+
+class JointScores:
+    """How tokens are scored by the language model and CTC together.
+
+    Args:
+        labels: see `token_labels`.
+        eos_token_id: the token that ends an answer.
+    """
+
+    def __init__(self, labels: torch.Tensor, eos_token_id: int) -> None:
+        self.labels, self.eos_token_id = labels, eos_token_id
+        self.space = int(labels[labels > 0].min())  # the space is the first class
+
+    def heard(self, tokens: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+        """The class that each token adds to a spelling `[rows]`, 0 for nothing."""
+        labels = self.labels[tokens].clamp(min=0)
+        return labels.masked_fill((labels == self.space) & (last == self.space), 0)
+
+    def mix(
+        self, scores: torch.Tensor, spelled: PrefixScores, weight: float | torch.Tensor
+    ) -> torch.Tensor:
+        """Next-token scores of both.
+
+        Args:
+            scores: the language model's `[rows, vocab_size]`.
+            spelled: what the rows have said so far.
+            weight: share of CTC in the sum, 0 to 1; a number or `[rows, 1]`.
+        """
+        gains, ends = spelled.gains()
+        # Punctuation says nothing: it comes where a word ends, before the space or the end, or,
+        # like the dash of "word — word", after a space.
+        after_space = spelled.last == self.space
+        boundary = torch.maximum(gains[:, self.space], ends)
+        silent = torch.where(after_space, gains[:, 1:].amax(1), boundary)
+        gains[:, 0] = silent
+        # Such a dash has two spaces around it where CTC hears one.
+        gains[:, self.space] = torch.where(after_space, silent, gains[:, self.space])
+        ctc = gains[:, self.labels.clamp(min=0)]
+        ctc = ctc.masked_fill(self.labels == _FOREIGN, _LOW)
+        ctc[:, self.eos_token_id] = ends
+        mixed = (1 - weight) * scores.float().log_softmax(-1) + weight * ctc
+        return mixed.to(scores.dtype)
+
+
 class CTCPrefixScore(LogitsProcessor):
     """Adds CTC prefix scores to next-token scores in `generate(inputs_embeds=...)`.
 
@@ -61,117 +232,21 @@ class CTCPrefixScore(LogitsProcessor):
         eos_token_id: int,
         weight: float,
     ) -> None:
-        probs = log_probs.float().clamp(min=_LOW)
-        # Beyond its end a clip goes on with sure blanks, which change nothing.
-        over = torch.arange(probs.shape[1], device=probs.device)[None] >= lengths[:, None]
-        probs = probs.masked_fill(over[..., None], _LOW)
-        probs[..., 0] = probs[..., 0].masked_fill(over, 0.0)
-        self.log_probs, self.labels = probs, labels.to(probs.device)
-        self.probs = probs.exp()
-        self.eos_token_id, self.weight = eos_token_id, weight
-        self.space = int(self.labels[self.labels > 0].min())  # the space is the first class
-        # States by prefix of tokens: (ends in a letter, ends in blank, score, last class).
-        self.states: list[dict[tuple[int, ...], _State]] = [
-            {(): _State.start(clip)} for clip in self.log_probs
-        ]
+        self.joint = JointScores(labels.to(log_probs.device), eos_token_id)
+        self.spelled, self.weight = PrefixScores(log_probs, lengths), weight
+        self.clips = len(self.spelled)
+        # Rows of the last step by clip and tokens: beams go on from one another.
+        self.known: dict[tuple[int, ...], int] = {(clip,): clip for clip in range(self.clips)}
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Scores `[rows, vocab_size]`, rows of one clip next to each other (beams)."""
-        beams = scores.shape[0] // len(self.states)
-        rows, fresh = [], [dict() for _ in self.states]  # type: ignore[var-annotated]
-        for row, prefix in enumerate(map(tuple, input_ids.tolist())):
-            clip = row // beams
-            known = self.states[clip]
-            state = known.get(prefix)
-            if state is None and prefix:
-                state = self._advance(clip, known[prefix[:-1]], prefix[-1])
-            assert state is not None
-            fresh[clip][prefix] = state
-            rows.append(state)
-        self.states = fresh
-        gains, ends = self._gains(rows, beams)  # [rows, classes], [rows]
-        # Punctuation says nothing: it comes where a word ends, before the space or the end, or,
-        # like the dash of "word — word", after a space.
-        after_space = torch.tensor([s.last == self.space for s in rows], device=gains.device)
-        boundary = torch.maximum(gains[:, self.space], ends)
-        silent = torch.where(after_space, gains[:, 1:].amax(1), boundary)
-        gains[:, 0] = silent
-        # Such a dash has two spaces around it where CTC hears one.
-        gains[:, self.space] = torch.where(after_space, silent, gains[:, self.space])
-        ctc = gains[:, self.labels.clamp(min=0)]
-        ctc = ctc.masked_fill(self.labels == _FOREIGN, _LOW)
-        ctc[:, self.eos_token_id] = ends
-        mixed = (1 - self.weight) * scores.float().log_softmax(-1) + self.weight * ctc
-        return mixed.to(scores.dtype)
-
-    def _advance(self, clip: int, state: _State, token: int) -> _State:
-        label = int(self.labels[token])
-        if label <= 0 or (label == self.space and state.last == self.space):
-            return state
-        return state.extend(self.log_probs[clip], label)
-
-    def _gains(self, rows: list[_State], beams: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log probability that each class comes next, and that nothing does."""
-        probs = self.log_probs.repeat_interleave(beams, 0) if beams > 1 else self.log_probs
-        clips, frames, classes = self.probs.shape
-        letter = torch.stack([s.letter for s in rows])
-        blank = torch.stack([s.blank for s in rows])
-        start = torch.tensor([0.0 if s.last == 0 else _NEVER for s in rows], device=probs.device)
-        either = torch.logaddexp(letter, blank)
-        before = torch.cat([start[:, None], either[:, :-1]], 1)  # [rows, T]
-        # log-sum-exp over frames of before + log_probs as a product of matrices. What the shift by
-        # the largest term loses lies far below the floor of a gain.
-        largest = before.amax(1, keepdim=True)
-        arrived = (before - largest).exp().view(clips, beams, frames)
-        psi = (arrived @ self.probs).view(clips * beams, classes).log() + largest
-        # The same letter again needs a blank between.
-        only_blank = torch.cat([start[:, None], blank[:, :-1]], 1)
-        last = torch.tensor([s.last for s in rows], device=probs.device)
-        row = torch.arange(len(rows), device=probs.device)
-        psi[row, last] = torch.logsumexp(only_blank + probs[row, :, last], 1)
-        score = torch.stack([s.score for s in rows])
-        gains = (psi - score[:, None]).clamp(min=_LOW, max=0.0)
-        ends = (either[:, -1] - score).clamp(min=_LOW, max=0.0)
-        return gains, ends
-
-
-_NEVER = -1e9
-
-
-class _State:
-    """Log probability, up to each frame, of all paths that spell a prefix.
-
-    Args:
-        letter: `[T]`, paths whose frame is the last letter.
-        blank: `[T]`, paths whose frame is a blank.
-        score: log probability that the spelling begins with this prefix.
-        last: class of the last letter, 0 before the first.
-    """
-
-    def __init__(
-        self, letter: torch.Tensor, blank: torch.Tensor, score: torch.Tensor, last: int
-    ) -> None:
-        self.letter, self.blank, self.score, self.last = letter, blank, score, last
-
-    @classmethod
-    def start(cls, probs: torch.Tensor) -> _State:
-        blank = probs[:, 0].cumsum(0)
-        return cls(torch.full_like(blank, _NEVER), blank, blank.new_zeros(()), 0)
-
-    def extend(self, probs: torch.Tensor, label: int) -> _State:
-        """The state after one more letter; `probs` is `[T, num_classes]`."""
-        come_from = self.blank if label == self.last else torch.logaddexp(self.letter, self.blank)
-        first = come_from.new_full((1,), 0.0 if self.last == 0 else _NEVER)
-        before = torch.cat([first, come_from[:-1]])  # [T], up to the frame before
-        letter = _scan(before + probs[:, label], probs[:, label])
-        entering = torch.cat([letter.new_full((1,), _NEVER), letter[:-1]])
-        blank = _scan(entering + probs[:, 0], probs[:, 0])
-        score = torch.logsumexp(before + probs[:, label], 0)
-        return _State(letter, blank, score, label)
-
-
-def _scan(enter: torch.Tensor, stay: torch.Tensor) -> torch.Tensor:
-    """`r[t] = logaddexp(r[t - 1] + stay[t], enter[t])` for all t at once."""
-    # Double: the running sum of `stay` reaches thousands on a long clip.
-    total = stay.double().cumsum(0)
-    return (torch.logcumsumexp(enter.double() - total, 0) + total).to(enter.dtype)
+        beams = scores.shape[0] // self.clips
+        names = [(row // beams, *ids) for row, ids in enumerate(input_ids.tolist())]
+        # At the first step nothing is said yet, later each row has one token more.
+        come_from = [self.known[name if len(name) == 1 else name[:-1]] for name in names]
+        if come_from != list(range(len(self.spelled))):
+            self.spelled.select(torch.tensor(come_from, device=scores.device))
+        if input_ids.shape[1]:
+            self.spelled.extend(self.joint.heard(input_ids[:, -1], self.spelled.last))
+        self.known = {name: row for row, name in enumerate(names)}
+        return self.joint.mix(scores, self.spelled, self.weight)

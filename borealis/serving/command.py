@@ -18,6 +18,8 @@ from borealis.errors import BorealisError
 # The text around the audio and the answer, when the context is made long enough for the audio.
 _TEXT_TOKENS = 1024
 _MAX_KV_GIB = 8
+# Smaller vocabularies than this are of letters, larger ones of pieces of words.
+_LETTERS = 1024
 
 
 class ServingError(BorealisError):
@@ -137,6 +139,9 @@ def make_plan(args: argparse.Namespace, path: str, config: Any, machine: Machine
         *("--allowed-origins", "[]"),
         "--disable-fastapi-docs",
     ]
+    if text.vocab_size < _LETTERS:
+        # A token is a letter: an event for each would cost more than the letter.
+        flags += ["--stream-interval", "4"]
     if config.adapter_type == "ctc":
         flags += ["--logits-processors", "borealis.serving.joint:CTCLogitsProcessor"]
     if args.tensor_parallel_size > 1:

@@ -12,10 +12,11 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
-from borealis.inference.joint import CTCPrefixScore, token_labels
+from borealis.inference.joint import JointScores, PrefixScores, token_labels
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -53,13 +54,15 @@ class _Request:
 
     def __init__(self, key: int, weight: float, tokens: list[int]) -> None:
         self.key, self.weight, self.tokens = key, weight, tokens
-        self.score: CTCPrefixScore | None = None
+        self.scored = 0  # tokens that its row of the prefix scores holds
+        self.place: int | None = None  # that row
 
 
 class CTCLogitsProcessor(LogitsProcessor):
     """Adds CTC prefix scores to next-token scores, as `borealis.inference.joint` does.
 
-    Requests without `clip_key` in `extra_args` are left alone.
+    All requests of the batch are scored at once. Those without `clip_key` in `extra_args` are left
+    alone.
     """
 
     @classmethod
@@ -74,38 +77,82 @@ class CTCLogitsProcessor(LogitsProcessor):
 
         config = vllm_config.model_config.hf_config
         tokenizer = cached_tokenizer_from_config(vllm_config.model_config)
-        self.labels = token_labels(tokenizer, config.ctc_labels, config.text_config.vocab_size).to(
-            device
-        )
-        self.eos_token_id = tokenizer.eos_token_id
+        labels = token_labels(tokenizer, config.ctc_labels, config.text_config.vocab_size)
+        self.joint = JointScores(labels.to(device), tokenizer.eos_token_id)
+        self.device = device
         self.requests: dict[int, _Request] = {}
+        self.spelled: PrefixScores | None = None  # a row for each of `self.scored`
+        self.scored: list[_Request] = []
+        # Their rows in the batch; none when the batch has changed since.
+        self.rows: torch.Tensor | None = None
+        self.weights = torch.empty(0)
+        self.waiting = False
 
     def is_argmax_invariant(self) -> bool:
         return False
 
     def update_state(self, batch_update: BatchUpdate | None) -> None:
-        process_dict_updates(self.requests, batch_update, _new_request)
+        if process_dict_updates(self.requests, batch_update, _new_request):
+            self.rows = None
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
         """Change the rows of transcription requests of `logits` `[requests, vocab_size]`."""
-        for row, request in list(self.requests.items()):
-            if request.score is None:
-                heard = HEARD.get(request.key)
-                if heard is None:
-                    logging.getLogger(__name__).warning(
-                        "No CTC scores are left for a clip; its request is decoded without them."
-                    )
-                    del self.requests[row]
-                    continue
-                request.score = self._scorer(heard, request.weight)
-            tokens = torch.tensor([request.tokens], dtype=torch.long)
-            vocabulary = len(self.labels)
-            logits[row, :vocabulary] = request.score(tokens, logits[row : row + 1, :vocabulary])[0]
+        if self.rows is None or self.waiting:
+            self._arrange()
+        if self.spelled is None:
+            return logits
+        # One token a step; a request that vLLM had taken out of the batch comes back with many.
+        while any(request.scored < len(request.tokens) for request in self.scored):
+            behind = [request.scored < len(request.tokens) for request in self.scored]
+            tokens = [
+                request.tokens[request.scored] if late else self.joint.eos_token_id
+                for request, late in zip(self.scored, behind, strict=True)
+            ]
+            heard = self.joint.heard(torch.tensor(tokens, device=self.device), self.spelled.last)
+            self.spelled.extend(heard)
+            for request, late in zip(self.scored, behind, strict=True):
+                request.scored += late
+        vocabulary = len(self.joint.labels)
+        scores = logits[self.rows, :vocabulary]
+        logits[self.rows, :vocabulary] = self.joint.mix(scores, self.spelled, self.weights)
         return logits
 
-    def _scorer(self, heard: torch.Tensor, weight: float) -> CTCPrefixScore:
-        lengths = torch.tensor([heard.shape[0]], device=heard.device)
-        return CTCPrefixScore(heard[None], lengths, self.labels, self.eos_token_id, weight)
+    def _arrange(self) -> None:
+        """Make the rows of the prefix scores those of the requests that there are now."""
+        stayed, came, clips = [], [], []
+        self.waiting = False
+        for row, request in list(self.requests.items()):
+            if request.place is not None:
+                stayed.append((row, request))
+            elif (heard := HEARD.get(request.key)) is not None:
+                came.append((row, request))
+                clips.append(heard)
+            elif request.tokens:
+                logging.getLogger(__name__).warning(
+                    "No CTC scores are left for a clip; its request is decoded without them."
+                )
+                del self.requests[row]
+            else:  # a prompt that vLLM reads in parts: its audio comes with a later one
+                self.waiting = True
+        if stayed and self.spelled is not None:
+            kept = [request.place for _, request in stayed]
+            self.spelled.select(torch.tensor(kept, device=self.device))
+            self.spelled.own_clips()
+        else:
+            self.spelled = None
+        if clips:
+            lengths = torch.tensor([len(clip) for clip in clips], device=self.device)
+            fresh = PrefixScores(pad_sequence(clips, batch_first=True), lengths)
+            if self.spelled is None:
+                self.spelled = fresh
+            else:
+                self.spelled.join(fresh)
+        self.scored = [request for _, request in [*stayed, *came]]
+        for place, request in enumerate(self.scored):
+            request.place = place
+        self.rows = torch.tensor([row for row, _ in [*stayed, *came]], device=self.device)
+        weights = [request.weight for request in self.scored]
+        self.weights = torch.tensor(weights, device=self.device)[:, None]
 
 
 def _new_request(

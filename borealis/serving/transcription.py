@@ -140,7 +140,7 @@ class Work:
             async with self._places:
                 told = ""
                 output = None
-                async for output in self._generate(audio):
+                async for output in self._generate(audio, streamed=queue is not None):
                     text = output.outputs[0].text
                     # The end of a letter may be still to come.
                     if queue is not None and not text.endswith("\N{REPLACEMENT CHARACTER}"):
@@ -156,9 +156,10 @@ class Work:
             if queue is not None:
                 queue.put_nowait(None)
 
-    async def _generate(self, audio: np.ndarray) -> AsyncIterator[Any]:
+    async def _generate(self, audio: np.ndarray, *, streamed: bool) -> AsyncIterator[Any]:
         from vllm import SamplingParams
         from vllm.renderers.inputs.preprocess import parse_model_prompt
+        from vllm.sampling_params import RequestOutputKind as Kind
 
         extra: dict[str, Any] = {}
         prompt: dict[str, Any] = {
@@ -173,7 +174,9 @@ class Work:
         params = SamplingParams(
             temperature=self.options.temperature,
             max_tokens=transcript_budget(len(audio)),
-            logprobs=0,
+            # What nobody reads costs time at every token of every request.
+            logprobs=0 if self.options.response_format == "verbose_json" else None,
+            output_kind=Kind.CUMULATIVE if streamed else Kind.FINAL_ONLY,
             extra_args=extra or None,
         )
         parsed = parse_model_prompt(self.engine.model_config, prompt)

@@ -54,6 +54,7 @@ def length_buckets(
     budget: int,
     rng: np.random.Generator,
     *others: tuple[Sequence[int], int],
+    padded: bool = True,
 ) -> list[list[int]]:
     """Batches of similar length, in random order.
 
@@ -62,21 +63,22 @@ def length_buckets(
         budget: most `items x longest length` in a batch.
         rng: jitters the order of equal lengths and shuffles the batches.
         others: further lengths of every item, each with a budget that has to be kept too.
+        padded: items are padded to the longest; otherwise a batch is as large as their sum.
     """
     limits = [(lengths, budget), *others]
     jitter = np.asarray(lengths) * (1 + 0.1 * rng.random(len(lengths)))
     batches: list[list[int]] = []
     current: list[int] = []
-    longest = [0] * len(limits)
+    sizes = [0] * len(limits)  # of the longest item, or of all
     for i in np.argsort(jitter, kind="stable").tolist():
         own = [values[i] for values, _ in limits]
-        grown = [max(pair) for pair in zip(longest, own, strict=True)]
-        count = len(current) + 1
+        grown = [(max if padded else sum)(pair) for pair in zip(sizes, own, strict=True)]
+        count = len(current) + 1 if padded else 1
         if current and any(g * count > most for g, (_, most) in zip(grown, limits, strict=True)):
             batches.append(current)
             current, grown = [], own
         current.append(i)
-        longest = grown
+        sizes = grown
     if current:
         batches.append(current)
     return [batches[i] for i in rng.permutation(len(batches))]

@@ -12,10 +12,10 @@ import torch
 from borealis.errors import CheckpointError, RecipeError
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.training.card import model_card
-from borealis.training.lora import merge_lora
+from borealis.training.lora import split_lora
 from borealis.training.recipe import Recipe
 from borealis.training.saving import LEARNED, best_checkpoint, is_whole, load_learned, save_whole
-from borealis.training.trainer import prepare_weights
+from borealis.training.trainer import finish_weights, prepare_weights
 
 
 def export(
@@ -26,6 +26,7 @@ def export(
     dtype: str = "bfloat16",
     results: Sequence[Path] = (),
     licence: str = "other",
+    separate_lora: bool = False,
 ) -> Path:
     """Write a hub-ready folder.
 
@@ -37,6 +38,8 @@ def export(
         dtype: number format of the weights.
         results: result files of `borealis eval`, for the card.
         licence: identifier for the card; what the parts and data allow, only you can know.
+        separate_lora: write LoRA of the language model into `output/lora` as a folder of peft, for
+            servers that put it on as they run, and the model without it.
 
     Raises:
         CheckpointError: there is no such checkpoint, or the output isn't empty.
@@ -48,7 +51,8 @@ def export(
     if output.exists() and any(output.iterdir()):
         raise CheckpointError(f"'{output}' isn't empty; give a new folder.")
     record = _record(source)
-    model, processor = _load(source, checkpoint, record)
+    lora = output / "lora" if separate_lora else None
+    model, processor = _load(source, checkpoint, lora)
     model.to(number)
     save_whole(model, output, processor)
     measured = [json.loads(path.read_text(encoding="utf-8")) for path in results]
@@ -66,8 +70,13 @@ def _record(source: Path) -> dict[str, Any] | None:
 
 
 def _load(
-    source: Path, checkpoint: str | None, record: dict[str, Any] | None
+    source: Path, checkpoint: str | None, lora: Path | None
 ) -> tuple[BorealisForConditionalGeneration, BorealisProcessor]:
+    if lora is not None and (checkpoint is None or "/" not in checkpoint):
+        raise CheckpointError(
+            "LoRA is merged in a finished model and stage; name a checkpoint to have it apart: "
+            "--checkpoint instruct/checkpoint-500."
+        )
     if checkpoint is None:
         folder = source / "final" if is_whole(source / "final") else source
         if not is_whole(folder):
@@ -91,26 +100,33 @@ def _load(
             raise CheckpointError(f"No checkpoint of '{stage}' has a measured word error rate.")
         folder = best
     if (folder / LEARNED).is_file():
-        return _from_learned(source, stage, folder, record), processor
+        return _from_learned(source, stage, folder, lora), processor
     if not (folder / "model.safetensors").is_file():
         raise CheckpointError(f"There is no checkpoint '{folder}'.")
+    if lora is not None:
+        raise CheckpointError(f"The stage '{stage}' has no LoRA of the language model.")
     return _read(folder), processor
 
 
 def _from_learned(
-    source: Path, stage: str, folder: Path, record: dict[str, Any] | None
+    source: Path, stage: str, folder: Path, lora: Path | None
 ) -> BorealisForConditionalGeneration:
-    """What a stage began with, and on top of it what it has learned; LoRA merged."""
+    """What a stage began with, and on top of it what it has learned; LoRA merged, or apart."""
     path = folder.parent / "recipe.json"
     if not path.is_file():
         raise RecipeError(f"'{path}' is missing: it says which parameters learn.")
     recipe = Recipe(**json.loads(path.read_text(encoding="utf-8")))
     names = [item.name for item in recipe.stages]
     before = [n for n in names[: names.index(stage)] if is_whole(source / n)]
+    settings = recipe.stage(stage)
+    if lora is not None and settings.lora is None:
+        raise CheckpointError(f"The stage '{stage}' has no LoRA of the language model.")
     model = _read(source / before[-1] if before else source / "start")
-    prepare_weights(model, recipe.stage(stage))
+    prepare_weights(model, settings)
     load_learned(model, folder)
-    merge_lora(model)
+    if lora is not None and settings.lora is not None:
+        split_lora(model, settings.lora, lora)
+    finish_weights(model, settings)
     return model
 
 

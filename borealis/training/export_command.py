@@ -17,6 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PART",
         help="of the run: a stage, STAGE/checkpoint-N or STAGE/best (the finished model)",
     )
+    parser.add_argument(
+        "--lora",
+        action="store_true",
+        help="LoRA of the language model apart, in OUTPUT/lora, for 'borealis serve --lora'",
+    )
     parser.add_argument("--dtype", default="bfloat16", help="number format (bfloat16)")
     parser.add_argument(
         "--results", action="append", default=[], metavar="FILE", help="result file for the card"
@@ -41,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         results=results,
         licence=args.license,
+        separate_lora=args.lora,
     )
     print(f"The model and its card are in {folder}")
     return 0

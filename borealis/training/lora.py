@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -44,18 +46,59 @@ def add_lora(
         raise RecipeError(f"LoRA of the {tower}: {str(error).splitlines()[0]}") from None
 
 
+def split_lora(
+    model: BorealisForConditionalGeneration, settings: LoraSection, folder: Path
+) -> None:
+    """Write the language model's updates as a folder of peft and take them out of the model.
+
+    Args:
+        model: with LoRA in the language model; afterwards without it, its weights as they were.
+        settings: rank, scale, layers.
+        folder: where `adapter_config.json` and `adapter_model.safetensors` go.
+    """
+    from peft import LoraConfig, get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    tower: Any = model.model.language_model
+    tensors = get_peft_model_state_dict(tower, adapter_name="default")
+    # Names as peft gives them for the whole model: that is what the updates are put on.
+    named = {
+        f"base_model.model.model.language_model.{name}": tensor.detach().float().contiguous()
+        for name, tensor in tensors.items()
+    }
+    folder.mkdir(parents=True)
+    save_file(named, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    layers = "|".join(map(re.escape, settings.target_modules))
+    LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        target_modules=rf".*language_model.*\.({layers})",
+        task_type="CAUSAL_LM",
+        inference_mode=True,
+    ).save_pretrained(str(folder))
+    _take_out(tower, merge=False)
+
+
 def merge_lora(model: BorealisForConditionalGeneration) -> None:
     """Add the updates to the weights and take the extra layers out: files look as before."""
+    for tower in TOWERS:
+        _take_out(getattr(model.model, tower), merge=True)
+
+
+def _take_out(tower: Any, *, merge: bool) -> None:
+    """Remove the extra layers, adding their updates to the weights or not."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    for tower in TOWERS:
-        root: Any = getattr(model.model, tower)
-        for name, module in list(root.named_modules()):
-            if isinstance(module, BaseTunerLayer):
+    for name, module in list(tower.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            if merge:
                 # A small update would be lost between the steps of bfloat16.
                 base: Any = module.get_base_layer()
                 base.weight.data = base.weight.data.float()
                 module.merge(safe_merge=True)
-                parent, _, last = name.rpartition(".")
-                owner: nn.Module = root.get_submodule(parent)
-                setattr(owner, last, module.get_base_layer())
+            parent, _, last = name.rpartition(".")
+            owner: nn.Module = tower.get_submodule(parent)
+            setattr(owner, last, module.get_base_layer())
+    # peft leaves its settings on the tower.
+    if hasattr(tower, "peft_config"):
+        del tower.peft_config

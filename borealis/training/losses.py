@@ -8,11 +8,17 @@ import torch
 from torch.nn import functional as F
 
 from borealis.model import BorealisForConditionalGeneration
+from borealis.model.modeling import BorealisOutputWithPast
+from borealis.training.kernels import fused_loss
 from borealis.training.recipe import StageSection
 
 
 def stage_losses(
-    model: BorealisForConditionalGeneration, batch: dict[str, Any], stage: StageSection
+    model: BorealisForConditionalGeneration,
+    batch: dict[str, Any],
+    stage: StageSection,
+    *,
+    everywhere: bool = False,
 ) -> dict[str, torch.Tensor]:
     """The unweighted losses of a batch.
 
@@ -20,6 +26,8 @@ def stage_losses(
         model: the model.
         batch: a batch of `StepBatches`.
         stage: says which losses have a weight.
+        everywhere: go through the audio tower and the adapter even where there is no audio;
+            processes that share a model have to take the same way through it.
 
     Returns:
         `lm` (next token, mean over answer tokens), `ctc`, `guide`; those that apply.
@@ -27,7 +35,10 @@ def stage_losses(
     losses: dict[str, torch.Tensor] = {}
     inner = model.model
     if batch["mode"] == "text":
-        losses["lm"] = model(input_ids=batch["input_ids"], labels=batch["labels"]).loss
+        embeds = inner.get_input_embeddings()(batch["input_ids"])
+        if everywhere:
+            embeds = embeds + 0.0 * _silence(inner).to(embeds.dtype)
+        losses["lm"] = _answers(model, embeds, batch, stage).loss
         return losses
     if "input_features" in batch:
         batch = batch | encode(inner, batch["input_features"], batch["num_samples"])
@@ -47,17 +58,39 @@ def stage_losses(
     flat = tokens[inner.token_mask(mask, tokens.shape[1])]
     embeds = inner.embed_prompt(batch["input_ids"], flat)
     guide = batch.get("guide")
-    outputs = model(
-        inputs_embeds=embeds,
-        # Rows are padded on the right, where a causal model can't see: no mask is needed.
-        labels=batch["labels"],
-        output_attentions=guide is not None and len(guide) > 0,
-        use_cache=False,
-    )
+    attentions = guide is not None and len(guide) > 0
+    outputs = _answers(model, embeds, batch, stage, output_attentions=attentions)
     losses["lm"] = outputs.loss
     if guide is not None and len(guide):
         losses["guide"] = guide_loss(outputs.attentions, guide, stage.guide_layers)
     return losses
+
+
+def _answers(
+    model: BorealisForConditionalGeneration,
+    embeds: torch.Tensor,
+    batch: dict[str, Any],
+    stage: StageSection,
+    **kwargs: Any,
+) -> BorealisOutputWithPast:
+    """The language model's output on prompts and answers, with the loss on the answers."""
+    # Rows are padded on the right, where a causal model can't see: no mask is needed. Packed
+    # examples are told apart by positions that begin anew.
+    given = {"inputs_embeds": embeds, "position_ids": batch.get("position_ids")}
+    given |= {"use_cache": False, **kwargs}
+    if not stage.use_liger_kernel:
+        return model(**given, labels=batch["labels"])
+    hidden = model.model(**given)[0].last_hidden_state
+    return BorealisOutputWithPast(loss=fused_loss(model.lm_head.weight, hidden, batch["labels"]))
+
+
+def _silence(inner: Any) -> torch.Tensor:
+    """A number that depends on all of the audio tower and the adapter."""
+    samples = inner.config.frame_length
+    length = inner.config.encoder_samples(samples) // inner.config.hop_length
+    features = torch.zeros(1, inner.config.audio_config.num_mel_bins, length)
+    frames = encode(inner, features, torch.tensor([samples]))
+    return inner.adapter(frames["frames"], frames["frame_mask"]).sum()
 
 
 def encode(

@@ -34,6 +34,7 @@ from borealis.training.initial import start_from_letters
 from borealis.training.recipe import FeatureSourceSection, ModelSection, Recipe, StageSection
 from borealis.training.recordings import RecordingBatches, Source
 from borealis.training.saving import is_whole, publish, save_whole
+from borealis.training.sharding import is_sharded
 from borealis.training.sources import read_source
 from borealis.training.tokenizer import train_tokenizer
 from borealis.training.trainer import run_stage
@@ -131,6 +132,8 @@ def run_recipe(
             price=price,
             validate=validate,
         )
+        if is_sharded(stage):
+            model = BorealisForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         log[stage.name] = {"stage": stage.name, "steps": stage.max_steps, **took}
         if processes.is_main():
             _write_log(output / "run.json", recipe, list(log.values()), price)

@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--adapter", help="mlp, deep or ctc (mlp)")
     model.add_argument("--train", help="what learns: adapter, lora, full, ctc (lora)")
     model.add_argument("--lora-rank", type=int, help="rank of LoRA (16)")
+    model.add_argument(
+        "--encoder-lora-rank", type=int, help="rank of LoRA on the encoder (0: none)"
+    )
     model.add_argument("--padding", help="pad clips to 30 s: none, encoder, all (none)")
     data = parser.add_argument_group("data")
     data.add_argument("--hours-of-audio", type=float, help="size of the data (1000)")
@@ -48,6 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compute layers again instead of keeping their results",
     )
     machine.add_argument(
+        "--packing", action="store_const", const=True, help="examples in one row without padding"
+    )
+    machine.add_argument("--frozen-precision", help="bfloat16, or nf4 for 4 bits (bfloat16)")
+    machine.add_argument("--sharding", help="none, or fsdp: GPUs share the model (none)")
+    parser.add_argument(
+        "--compare", action="store_true", help="also what other choices would cost, one by one"
+    )
+    machine.add_argument(
         "--measured",
         metavar="FILE",
         help="points of benchmarks/training_gpu.py (results/training-gpu.json of a checkout)",
@@ -56,7 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 # What a recipe says itself.
-_MODEL_OPTIONS = ("encoder", "language_model", "adapter", "train", "lora_rank", "padding")
+_MODEL_OPTIONS = (
+    "encoder",
+    "language_model",
+    "adapter",
+    "train",
+    "lora_rank",
+    "encoder_lora_rank",
+    "padding",
+)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     from borealis.training.planner.measured import measured_points
     from borealis.training.recipe import load_recipe
 
+    if args.compare and (args.recipe or args.format == "json"):
+        raise PlanError("--compare goes with options, as text; a recipe or JSON has one plan.")
     values = {f.name: getattr(args, f.name, None) for f in fields(Options)}
     given = {name: value for name, value in values.items() if value is not None}
     if args.recipe:
@@ -93,7 +114,43 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(record, ensure_ascii=False))
     else:
         print(describe(result, options, title, points))
+        if args.compare:
+            print("\n" + compare(options))
     return 0
+
+
+def compare(options: Options) -> str:
+    """What one other choice each would cost in hours, dollars and memory."""
+    from dataclasses import replace
+
+    from borealis.training.planner import PlanError, plan
+
+    choices: list[dict[str, Any]] = [{}]
+    choices += [{"feature_cache": not options.feature_cache}]
+    choices += [{"padding": name} for name in ("none", "encoder", "all")]
+    choices += [{"train": name} for name in ("adapter", "lora", "full")]
+    choices += [
+        {name: not getattr(options, name)} for name in ("gradient_checkpointing", "packing")
+    ]
+    choices += [{"frozen_precision": name} for name in ("bfloat16", "nf4")]
+    choices += [{"sharding": name} for name in ("none", "fsdp") if options.gpus > 1]
+    choices += [{"feature_cache": False, "encoder_lora_rank": 16}]
+    rows = [("instead", "GPU h", "dollars", "memory")]
+    for change in choices:
+        if change and all(getattr(options, name) == value for name, value in change.items()):
+            continue
+        try:
+            result = plan(replace(options, **change))
+        except PlanError:  # the two don't go together
+            continue
+        words = ", ".join(f"{k} {_word(v)}" for k, v in change.items()) or "as planned"
+        memory = max(stage.memory["total"] for stage in result.stages)
+        rows.append((words, _short(result.gpu_hours), _short(result.dollars), _bytes(memory)))
+    return "\n".join(_columns(rows, left=1))
+
+
+def _word(value: Any) -> str:
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
 def describe(
@@ -177,10 +234,15 @@ def _table(stages: tuple[StageCost, ...]) -> list[str]:
                 _short(stage.dollars),
             )
         )
+    return _columns(rows, left=2)
+
+
+def _columns(rows: Sequence[tuple[str, ...]], *, left: int) -> list[str]:
+    """Lines of a table, its first `left` columns flush left and the others right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
+            cell.ljust(width) if i < left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows

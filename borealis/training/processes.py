@@ -40,6 +40,13 @@ def wait() -> None:
         distributed.barrier()
 
 
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor that is spread over processes, gathered; every process has to call this."""
+    from torch.distributed.tensor import DTensor
+
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 @contextmanager
 def main_first() -> Iterator[None]:
     """The main process goes through the block first: what it writes, the others find."""

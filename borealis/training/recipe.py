@@ -201,6 +201,12 @@ class StageSection(_Section):
         description="Batches whose gradients make one optimizer step, on all processes together: "
         "the same run on one GPU and on eight.",
     )
+    packing: bool = Field(
+        False,
+        description="Lay the examples of a batch one after another in one row without padding, "
+        "each attending only to itself; the loss is the same. Needs sources. Attention computes "
+        "the whole row, so a long row costs more than padding: 'borealis plan --compare' tells.",
+    )
     workers: int = Field(0, ge=0, description="Processes that read and distort audio beforehand.")
     ctc_weight: float = Field(0.0, ge=0, description="Weight of the CTC loss (adapter ctc).")
     guide_weight: float = Field(
@@ -267,10 +273,21 @@ class StageSection(_Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="Number format of the computation; auto: bfloat16 where it is native."
     )
-    frozen_precision: Literal["float32", "bfloat16"] = Field(
+    frozen_precision: Literal["float32", "bfloat16", "nf4"] = Field(
         "float32",
         description="Number format in which towers that don't learn are held; bfloat16 halves "
-        "their memory and wants precision bfloat16.",
+        "their memory and wants precision bfloat16. nf4 (with lora: QLoRA) holds the linear layers "
+        "of a frozen language model in 4 bits, by the library bitsandbytes, the rest in bfloat16.",
+    )
+    sharding: Literal["none", "fsdp"] = Field(
+        "none",
+        description="What several processes share: none, each holds the whole model (DDP); fsdp, "
+        "each holds a part of weights, gradients and optimizer (FSDP2). Same losses.",
+    )
+    use_liger_kernel: bool = Field(
+        False,
+        description="Norms, gated layers and the loss by the library liger-kernel: logits are "
+        "never held whole. CUDA only.",
     )
     gradient_checkpointing: bool = Field(
         False, description="Compute layers again in the backward pass instead of keeping them."
@@ -304,8 +321,17 @@ class StageSection(_Section):
         learns = self.lora or any(n.split(".")[0] == "language_model" for n in self.trainable)
         if self.text_share and self.sources and not learns:
             raise ValueError("text_share needs a language model that learns: lora, or trainable")
-        if self.frozen_precision == "bfloat16" and self.precision != "bfloat16":
-            raise ValueError("frozen_precision bfloat16 needs precision bfloat16")
+        if self.frozen_precision != "float32" and self.precision != "bfloat16":
+            raise ValueError(f"frozen_precision {self.frozen_precision} needs precision bfloat16")
+        if self.frozen_precision == "nf4":
+            if learns and not self.lora:
+                raise ValueError("frozen_precision nf4 needs lora: 4-bit weights don't learn")
+            if self.sharding != "none":
+                raise ValueError("frozen_precision nf4 can't be sharded; give one of the two")
+        if self.use_liger_kernel and self.guide_weight:
+            raise ValueError("guide_weight looks at attention, use_liger_kernel keeps no outputs")
+        if not self.sources and (self.packing or self.sharding != "none"):
+            raise ValueError("packing and sharding need sources")
         return self
 
 

@@ -19,7 +19,6 @@ from borealis.data.manifest import Utterance
 from borealis.data.text import ctc_label_ids
 from borealis.errors import AudioError, TrainingError
 from borealis.training.batches import (
-    IGNORE,
     BatchContext,
     StepBatches,
     encode_talk,
@@ -27,6 +26,7 @@ from borealis.training.batches import (
 )
 from borealis.training.features import AUGMENTATIONS
 from borealis.training.instructions import clip_turn
+from borealis.training.packing import packed, padded
 from borealis.training.recipe import StageSection
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,13 @@ class RecordingBatches(StepBatches):
         def make(epoch: int) -> list[list[int]]:
             rng = np.random.default_rng([self.context.seed, 2, number, epoch])
             most_frames = round(self.stage.batch_seconds * 50)
-            return length_buckets(tokens, self.stage.batch_tokens, rng, (frames, most_frames))
+            return length_buckets(
+                tokens,
+                self.stage.batch_tokens,
+                rng,
+                (frames, most_frames),
+                padded=not self.stage.packing,
+            )
 
         return Epochs(make)
 
@@ -249,16 +255,10 @@ class RecordingBatches(StepBatches):
     # ---- prompts ----
 
     def _rows(self, talks: Sequence[tuple[Any, list[int]]]) -> dict[str, torch.Tensor]:
-        """Ids and labels of conversations, padded on the right; only answers are learned."""
+        """Ids and labels of conversations, in rows or packed; only answers are learned."""
         tokenizer, placeholder = self.context.tokenizer, self.context.config.audio_token_id
         rows = [encode_talk(tokenizer, talk, counts, placeholder) for talk, counts in talks]
-        width = max(len(ids) for ids, _ in rows)
-        ids = torch.full((len(rows), width), tokenizer.pad_token_id)
-        labels = torch.full((len(rows), width), IGNORE)
-        for row, (row_ids, row_labels) in enumerate(rows):
-            ids[row, : len(row_ids)] = torch.tensor(row_ids)
-            labels[row, : len(row_labels)] = torch.tensor(row_labels)
-        return {"input_ids": ids, "labels": labels}
+        return packed(rows) if self.stage.packing else padded(rows, tokenizer.pad_token_id)
 
 
 def _words(item: Utterance) -> str:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from borealis.errors import TrainingError
+from borealis.training import processes
 
 LEARNED = "learned.safetensors"
 VALIDATION = "validation.json"
@@ -124,13 +125,18 @@ def is_whole(folder: Path) -> bool:
 
 
 def save_learned(model: torch.nn.Module, folder: Path) -> None:
-    """Write the parameters that learn; the frozen rest is in the stage's beginning."""
-    weights = {
-        name: p.detach().cpu().contiguous()
-        for name, p in model.named_parameters()
-        if p.requires_grad
-    }
-    save_file(weights, folder / LEARNED, metadata={"format": "pt"})
+    """Write the parameters that learn; the frozen rest is in the stage's beginning.
+
+    Of a sharded model every process has to call this; the main one writes.
+    """
+    weights = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            value = processes.whole(parameter.detach())
+            if processes.is_main():
+                weights[name] = value.cpu().contiguous()
+    if processes.is_main():
+        save_file(weights, folder / LEARNED, metadata={"format": "pt"})
 
 
 @torch.no_grad()
@@ -140,6 +146,8 @@ def load_learned(model: torch.nn.Module, folder: Path) -> None:
     Raises:
         TrainingError: other parameters learn now, or they have other shapes.
     """
+    from borealis.training.sharding import part_of
+
     weights = load_file(folder / LEARNED)
     own = {name: p for name, p in model.named_parameters() if p.requires_grad}
     strange = sorted(own.keys() ^ weights.keys()) or [
@@ -151,7 +159,7 @@ def load_learned(model: torch.nn.Module, folder: Path) -> None:
             "--output, or --no-resume."
         )
     for name, parameter in own.items():
-        parameter.copy_(weights[name])
+        parameter.copy_(part_of(weights[name], parameter))
 
 
 def latest_checkpoint(output: Path) -> Path | None:

@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -17,13 +18,16 @@ from transformers import Trainer, TrainingArguments
 
 from borealis.errors import RecipeError
 from borealis.model import BorealisForConditionalGeneration
-from borealis.training import processes
+from borealis.training import processes, sharding
 from borealis.training.batches import IGNORE, StepBatches, first
 from borealis.training.failure import stop_at_bad_step
+from borealis.training.kernels import leave_liger, use_liger
 from borealis.training.lora import add_lora, merge_lora
 from borealis.training.losses import StepLosses, stage_losses
+from borealis.training.packing import check_packing
 from borealis.training.precision import use_bfloat16
 from borealis.training.progress import Meter
+from borealis.training.quantization import dequantize, quantize
 from borealis.training.recipe import StageSection
 from borealis.training.saving import (
     LEARNED,
@@ -50,6 +54,7 @@ class StageTrainer(Trainer):
         stage: settings.
         meter: counts what was heard and what it cost.
         validation: measures the word error rate now and then, if given.
+        sharded: the losses of a model that is spread over processes; its model is `model`.
         **kwargs: of `Trainer`.
     """
 
@@ -59,9 +64,11 @@ class StageTrainer(Trainer):
         stage: StageSection,
         meter: Meter,
         validation: Validation | None = None,
+        sharded: sharding.ShardedLosses | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.sharded, self._step_has_audio = sharded, True
         self.stage, self.meter, self.validation = stage, meter, validation
         self.parts: dict[str, list[float]] = {}
         self._step_batches: list[dict[str, Any]] = []
@@ -69,7 +76,8 @@ class StageTrainer(Trainer):
         self._sharded = stage.batches_per_step > 1
         size = sum(p.numel() for p in cast(torch.nn.Module, self.model).parameters())
         lora = stage.lora is not None or stage.encoder_lora is not None
-        self.learned_only = lora or size >= _WHOLE_BELOW
+        rounded = stage.frozen_precision == "nf4"
+        self.learned_only = lora or rounded or size >= _WHOLE_BELOW or sharded is not None
 
     # ---- data and losses ----
 
@@ -87,6 +95,8 @@ class StageTrainer(Trainer):
 
     def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
         # The losses are computed outside of the model's own forward pass: that is what is wrapped.
+        if self.sharded is not None and training:
+            return self.sharded
         if self.args.world_size > 1 and training:
             device = self.args.device
             return DistributedDataParallel(
@@ -110,7 +120,7 @@ class StageTrainer(Trainer):
     ) -> Any:
         """Loss of one batch; the parts are remembered for the log."""
         with self.all_in_bfloat16():
-            if isinstance(model, DistributedDataParallel):
+            if isinstance(model, DistributedDataParallel | StepLosses):
                 parts = model(inputs)
             else:
                 parts = stage_losses(self.accelerator.unwrap_model(model), inputs, self.stage)
@@ -154,13 +164,19 @@ class StageTrainer(Trainer):
             return super()._get_num_items_in_batch(batch_samples, device)
         own = [b["labels"][..., 1:].ne(IGNORE).sum() for b in batch_samples if "labels" in b]
         total = torch.tensor(sum(int(n) for n in own), device=device)
+        audio = torch.tensor(sum(b["mode"] == "audio" for b in batch_samples), device=device)
         if self.args.world_size > 1:
-            total = self.accelerator.gather(total).sum()
+            total, audio = self.accelerator.gather(torch.stack([total, audio])[None]).sum(0)
+        self._step_has_audio = bool(audio)
         return total.clamp(min=1)
 
     def _clip_grad_norm(self, model: Any) -> Any:
-        norm = super()._clip_grad_norm(model)
-        if not bool(torch.isfinite(torch.as_tensor(norm))):
+        if self.sharded is not None and not self._step_has_audio:
+            # As in one process: what no batch of the step went through isn't touched at all.
+            for part in (self.sharded.model.model.audio_tower, self.sharded.model.model.adapter):
+                part.zero_grad(set_to_none=True)
+        norm = processes.whole(torch.as_tensor(super()._clip_grad_norm(model)))
+        if not bool(torch.isfinite(norm)):
             self._stop("the gradient", float(norm))
         self._step_batches.clear()
         return norm
@@ -180,6 +196,27 @@ class StageTrainer(Trainer):
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._partial or super()._get_output_dir(trial))
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As `Trainer`'s; of a sharded model every process gives its part."""
+        if self.sharded is not None:
+            self._save(output_dir)
+        else:
+            super().save_model(output_dir, _internal_call)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self.sharded is None:
+            super()._save_optimizer_and_scheduler(output_dir)
+        else:
+            state = (self.sharded.model, self.optimizer, self.lr_scheduler)
+            sharding.save_optimizer(*state, Path(output_dir))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self.sharded is None or checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        else:
+            state = (self.sharded.model, self.optimizer, self.lr_scheduler)
+            sharding.load_optimizer(*state, Path(checkpoint))
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
@@ -235,32 +272,52 @@ def set_trainable(
     count = 0
     for name, parameter in model.named_parameters():
         short = name.removeprefix("model.")
-        parameter.requires_grad = any(short == p or short.startswith(p + ".") for p in prefixes)
+        learns = any(short == p or short.startswith(p + ".") for p in prefixes)
         if short.startswith(tuple(f"{tower}." for tower in towers)):
-            parameter.requires_grad = "lora_" in short
+            learns = "lora_" in short
+        parameter.requires_grad = learns
         count += parameter.numel() if parameter.requires_grad else 0
     if not count:
         raise ValueError(f"No parameter begins with any of {prefixes}; nothing would be trained.")
     return count
 
 
-def prepare_weights(model: BorealisForConditionalGeneration, stage: StageSection) -> int:
+def prepare_weights(
+    model: BorealisForConditionalGeneration, stage: StageSection, device: str = "cpu"
+) -> int:
     """Put LoRA in, say what learns, and give both kinds their number format.
+
+    Args:
+        model: changed in place; `finish_weights` makes it an ordinary one again.
+        stage: settings.
+        device: where weights are rounded to 4 bits, if the stage wants it.
 
     Returns:
         How many numbers learn.
     """
+    if stage.frozen_precision == "nf4":
+        quantize(model, device, keep=stage.lora is None)
     if stage.lora is not None:
         add_lora(model, stage.lora)
     if stage.encoder_lora is not None:
         add_lora(model, stage.encoder_lora, "audio_tower")
     learning = set_trainable(model, stage.trainable, lora=_lora_towers(stage))
-    frozen = torch.bfloat16 if stage.frozen_precision == "bfloat16" else torch.float32
+    frozen = torch.float32 if stage.frozen_precision == "float32" else torch.bfloat16
     for name, parameter in model.named_parameters():
+        if not parameter.is_floating_point():  # 4 bits, two in a byte
+            continue
         tower = name.removeprefix("model.").startswith(("audio_tower.", "language_model."))
         kept = parameter.requires_grad or not tower
         parameter.data = parameter.data.to(torch.float32 if kept else frozen)
     return learning
+
+
+def finish_weights(model: BorealisForConditionalGeneration, stage: StageSection) -> None:
+    """Undo `prepare_weights` when a stage ends: no 4 bits, and LoRA merged."""
+    if stage.frozen_precision == "nf4":
+        dequantize(model)
+    if _lora_towers(stage):
+        merge_lora(model)
 
 
 def _lora_towers(stage: StageSection) -> tuple[str, ...]:
@@ -282,27 +339,40 @@ def stage_trainer(
     """The trainer of a stage, ready to go; for its arguments see `run_stage`.
 
     Raises:
-        RecipeError: the processes don't share a step evenly, or a logging library isn't there.
+        RecipeError: the processes don't share a step evenly, a library isn't there, or the language
+            model can't be packed or has no Liger kernels.
     """
-    # LoRA's first weights must not depend on what this process did before, resuming for instance.
-    torch.manual_seed(seed)
-    learning = prepare_weights(model, stage)
+    torch.manual_seed(seed)  # LoRA is drawn at random, and the same on every process
+    use_cpu = not torch.cuda.is_available() if use_cpu is None else use_cpu
+    device = "cpu" if use_cpu else "cuda"
+    learning = prepare_weights(model, stage, device)
     logger.info("stage %s: %.2fM parameters learn", stage.name, learning / 1e6)
     if stage.guide_weight:
         model.set_attn_implementation("eager")  # guided attention looks at the weights
-    use_cpu = not torch.cuda.is_available() if use_cpu is None else use_cpu
+    if stage.use_liger_kernel:
+        use_liger(model, stage.name, use_cpu=use_cpu)
+    sharded = None
+    if sharding.is_sharded(stage):
+        sharded = sharding.shard(model, stage, device)
+    elif stage.sharding != "none":
+        logger.warning("stage %s: one process, so nothing is shared out", stage.name)
     meter = Meter(stage.max_steps, price=price, processes=processes.count())
     trainer = StageTrainer(
         stage=stage,
         meter=meter,
         validation=validate() if validate else None,
+        sharded=sharded,
         model=model,
         args=_arguments(stage, output, seed=seed, use_cpu=use_cpu),
         train_dataset=batches,
     )
     trainer.add_callback(meter)
+    if stage.packing:
+        check = partial(check_packing, model, stage.name)
+        sharded.run(check) if sharded else check()
     if trainer.validation is not None:
         trainer.validation.around = trainer.all_in_bfloat16
+        trainer.validation.through = sharded.run if sharded else None
         trainer.add_callback(trainer.validation)
     return trainer
 
@@ -322,7 +392,8 @@ def run_stage(
     """Train one stage; the result is `output/model.safetensors` and the checkpoints beside it.
 
     Args:
-        model: changed in place.
+        model: changed in place. What `stage.sharding` has cut up is of no further use: read the
+            result from `output`.
         stage: settings.
         batches: a dataset that gives a batch for each number.
         output: folder of the stage.
@@ -337,7 +408,7 @@ def run_stage(
         (with a price).
 
     Raises:
-        RecipeError: the processes don't share a step evenly, or a logging library isn't there.
+        RecipeError: see `stage_trainer`.
         TrainingError: a loss isn't finite, or the disk is full.
     """
     trainer = stage_trainer(
@@ -350,15 +421,21 @@ def run_stage(
         price=price,
         validate=validate,
     )
+    sharded = trainer.sharded
     newest = latest_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
     model.set_attn_implementation("sdpa")
+    if stage.use_liger_kernel:
+        leave_liger(model)
     if stage.gradient_checkpointing:
         model.gradient_checkpointing_disable()
-    if _lora_towers(stage):
-        merge_lora(model)
+    result = model
+    if sharded is not None:
+        result = sharding.whole_model(model, lambda fresh: prepare_weights(fresh, stage))
+    if result is not None:
+        finish_weights(result, stage)
     if processes.is_main():
-        save_whole(model, output)
+        save_whole(result, output)
     processes.wait()
     return trainer.meter.numbers()
 

@@ -47,6 +47,8 @@ class Validation(TrainerCallback):
         self.model, self.processor, self.utterances = model, processor, list(utterances)
         self.every, self.max_steps = every, max_steps
         self.around: Callable[[], AbstractContextManager] = nullcontext
+        # Of a model that is spread over processes: gathers what a call of all of them needs.
+        self.through: Callable[[Callable[[], dict[str, Any]]], dict[str, Any]] | None = None
         self.last: dict[str, Any] | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -54,8 +56,11 @@ class Validation(TrainerCallback):
         step = state.global_step
         if step % self.every and step != self.max_steps:
             return
-        if processes.is_main():
+        if self.through is not None:
+            self.last = {"step": step} | self.through(self.measure)
+        elif processes.is_main():
             self.last = {"step": step} | self.measure()
+        if self.last is not None and processes.is_main():
             state.log_history.append({"step": step, "wer": self.last["word_error_rate"]})
         processes.wait()
 

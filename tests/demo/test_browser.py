@@ -148,6 +148,16 @@ def test_hovering_shows_the_80_milliseconds(visit, speech):
 
 
 @pytest.mark.parametrize("language", ["ru", "en"])
+def test_every_tab_is_in_sight_on_a_phone(visit, language):
+    """Gradio hides tabs that don't fit behind three dots, where nobody looks for them."""
+    page = visit(f"/demo/{language}/", viewport={"width": 390, "height": 844}).page
+    page.get_by_role("tab").first.wait_for(timeout=WAIT)
+    page.wait_for_timeout(300)
+    names = [TEXTS[language][tab] for tab in ("transcribe", "ask", "look")]
+    assert page.get_by_role("tab").all_inner_texts() == names
+
+
+@pytest.mark.parametrize("language", ["ru", "en"])
 def test_bad_files_are_told_in_the_page(visit, language, tmp_path):
     texts = TEXTS[language]
     page = visit(f"/demo/{language}/")
@@ -246,6 +256,28 @@ def test_the_demo_opens_in_the_site_on_a_click_and_follows_its_palette(browser, 
         page.wait_for_selector("body[data-md-color-scheme=default]")
         page.wait_for_timeout(200)
         assert "dark" not in (body.get_attribute("class") or "").split()
+        assert not visitor.faults
+    finally:
+        context.close()
+
+
+@pytest.mark.parametrize("language", ["ru", "en"])
+def test_the_calculators_are_in_the_demo_and_count(browser, with_site, language):
+    """The site's own, in a frame, in the language and palette of the page."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    try:
+        visitor = Visitor(context, with_site, f"/demo/{language}/?__theme=dark")
+        visitor.tab(2)
+        visitor.page.get_by_text(TEXTS[language]["calculators"], exact=True).click(timeout=WAIT)
+        frame = visitor.page.frame_locator("iframe.bo-frame")
+        cost = frame.locator("[data-calculator=cost]")
+        money = cost.locator(".bo-calculator__table td").first
+        money.wait_for(timeout=WAIT)
+        assert frame.locator("body").get_attribute("data-md-color-scheme") == "slate"
+        before = money.inner_text()
+        cost.locator("[name=price]").fill("0.35")
+        assert money.inner_text() != before
+        assert frame.locator("html").get_attribute("lang") == language
         assert not visitor.faults
     finally:
         context.close()

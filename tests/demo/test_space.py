@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+import warnings
 from pathlib import Path
 
 import pytest
@@ -118,24 +119,47 @@ def test_mistakes_are_told(arguments, said, tmp_path, capsys):
     assert (full / "notes.txt").read_text() == "mine"
 
 
-def _not_root() -> dict:
-    """Run a child as nobody where the tests run as root and nobody may use this Python."""
-    nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+NOBODY = 65534
+
+
+@pytest.fixture(scope="module")
+def anybody() -> tuple[str, dict]:
+    """A Python with the packages of this one, and how to run it as a user who isn't root.
+
+    Where the tests run as root, its Python often lies in root's own folder; then the system's is
+    taken, if it is of the same version.
+    """
     if os.geteuid() != 0:
-        return {}
-    try:
-        subprocess.run([sys.executable, "-c", "import torch"], check=True, **nobody)
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return nobody
+        return sys.executable, {}
+    version = "python{}.{}".format(*sys.version_info)
+    nobody = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+    for python in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(_packages())}
+        try:
+            subprocess.run([python, "-c", "import torch"], env=env, cwd="/", check=True, **nobody)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return python, nobody
+    warnings.warn(
+        "no other user may use this Python: the folders are started as root", stacklevel=1
+    )
+    return sys.executable, {}
 
 
-def _start_and_use(command: list[str], folder: Path, home: Path, speech: Path, **env: str) -> str:
+def _packages() -> list[str]:
+    """Folders of the installed packages, torch's among them."""
+    shared = str(Path(sys.modules["torch"].__file__).parents[1])
+    return list(dict.fromkeys([p for p in sys.path if p.endswith("site-packages")] + [shared]))
+
+
+def _start_and_use(
+    command: list[str], folder: Path, home: Path, speech: Path, who: dict, **env: str
+) -> str:
     """Start a folder's app the way a Space does, use it once, stop it."""
     port = free_port()
     home.mkdir()
-    if os.geteuid() == 0:
-        os.chown(home, 65534, 65534)
+    if who:
+        os.chown(home, NOBODY, NOBODY)
         for parent in [home, *home.parents][:4] + [folder, *folder.parents][:4]:
             if str(parent).startswith("/tmp/"):
                 parent.chmod(parent.stat().st_mode | 0o055)
@@ -143,36 +167,43 @@ def _start_and_use(command: list[str], folder: Path, home: Path, speech: Path, *
         "PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), "no_proxy": "127.0.0.1",
         "GRADIO_SERVER_PORT": str(port), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
     }  # fmt: skip
-    process = subprocess.Popen(command, cwd=folder, env=clean | env, **_not_root())
+    process = subprocess.Popen(command, cwd=folder, env=clean | env, **who)
     try:
         base = f"http://127.0.0.1:{port}"
         wait_until_up(base, process)
         client = Client(f"{base}/demo/ru/", verbose=False)
-        return client.predict(handle_file(str(speech)), api_name="/transcribe")["text"]
+        text = client.predict(handle_file(str(speech)), api_name="/transcribe")["text"]
     finally:
         process.terminate()
         process.wait(60)
+    # The weights were unpacked into the home of who ran it.
+    (weights,) = (home / ".cache" / "borealis").rglob("model.safetensors")
+    assert weights.stat().st_uid == (NOBODY if who else os.geteuid())
+    return text
 
 
 @pytest.mark.slow
-def test_the_gradio_folder_starts_as_a_space_starts_it(built, tmp_path, speech, nano):
+def test_the_gradio_folder_starts_as_a_space_starts_it(built, tmp_path, speech, nano, anybody):
     """By its own app.py, in its folder, not as root, with a home that is empty."""
-    text = _start_and_use([sys.executable, "app.py"], built["gradio"], tmp_path / "home", speech)
+    python, who = anybody
+    packages = {"PYTHONPATH": os.pathsep.join(_packages())}
+    text = _start_and_use(
+        [python, "app.py"], built["gradio"], tmp_path / "home", speech, who, **packages
+    )
     assert text == nano.transcribe(speech, language="ru").text
 
 
 @pytest.mark.slow
-def test_the_docker_folder_starts_by_its_own_commands(built, tmp_path, speech, nano):
+def test_the_docker_folder_starts_by_its_own_commands(built, tmp_path, speech, nano, anybody):
     """In a fresh environment; of `pip install` only that nothing is left to install is checked."""
     dockerfile = (built["docker"] / "Dockerfile").read_text()
     app, venv = tmp_path / "app", tmp_path / "venv"
     assert "COPY --chown=user . ." in dockerfile
     shutil.copytree(built["docker"], app)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    python, who = anybody
+    subprocess.run([python, "-m", "venv", "--without-pip", str(venv)], check=True)
     (site_packages,) = venv.glob("lib/python*/site-packages")
-    installed = [p for p in sys.path if p.endswith("site-packages")]
-    shared = Path(sys.modules["torch"].__file__).parents[1]
-    (site_packages / "here.pth").write_text("\n".join({*installed, str(shared)}) + "\n")
+    (site_packages / "here.pth").write_text("\n".join(_packages()) + "\n")
     (command,) = re.findall(r"^RUN (pip install .*)$", dockerfile, re.M)
     offline = command.replace("--user", "--no-deps --no-index --dry-run").split()
     done = subprocess.run(
@@ -182,8 +213,10 @@ def test_the_docker_folder_starts_by_its_own_commands(built, tmp_path, speech, n
     assert "Would install" not in done.stdout
     (start,) = re.findall(r"^CMD (.*)$", dockerfile, re.M)
     assert json.loads(start) == ["python", "app.py"]
+    settings = re.search(r"^ENV (.*)$", dockerfile, re.M)[1].split()
+    env = dict(setting.split("=") for setting in settings)
     text = _start_and_use(
-        [str(venv / "bin/python"), "app.py"], app, tmp_path / "home", speech, HF_HUB_OFFLINE="1"
+        [str(venv / "bin/python"), "app.py"], app, tmp_path / "home", speech, who, **env
     )
     assert text == nano.transcribe(speech, language="ru").text
 

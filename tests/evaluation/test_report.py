@@ -9,7 +9,7 @@ import soundfile
 
 import borealis
 from borealis.data.manifest import Utterance, write_manifest
-from borealis.evaluation import benchmark, report
+from borealis.evaluation import benchmark, report, report_details
 from borealis.inference import Borealis
 
 PAGE = f"# Borealis\n\n{report.START}\nold\n{report.END}\n\nAfter.\n"
@@ -193,8 +193,57 @@ def test_server_should_be_thrice_as_fast_as_transformers_alone() -> None:
         "peer": {speed: 8.9},
     }
     record = {"metrics": metrics, "date": "2026-11-24", "commit": "abc"}
-    (row,) = report.rows({"serving": record})
+    (row,) = report.rows({"serving_float32": record})
     assert (row.must, row.peer, row.ours) == ("37×", "9×", "61×")
     del metrics["transformers_one_at_a_time"], metrics["peer"]
-    (row,) = report.rows({"serving": record})
+    (row,) = report.rows({"serving_float32": record})
     assert (row.must, row.peer) == ("–", "–")
+
+
+MADE = {
+    "date": "2026-11-24",
+    "commit": "abc",
+    "machine": {"accelerator": None, "processor": "A processor", "threads": 2},
+}
+
+
+def test_the_demo_under_load_is_told_in_both_languages() -> None:
+    metrics = {
+        "recording_seconds": 10,
+        "first_text_seconds": {"median": 0.4, "worst": 0.49, "runs": 12},
+        "crowd": {"visitors": 20, "right": 19, "median_seconds": 15.0, "last_seconds": 30.6},
+        "memory_megabytes": {"requests": 500, "samples": [800.0, 830.5, 812.0], "most": 830.5},
+    }
+    groups = {"load": MADE | {"metrics": metrics}}
+    lines = report_details.detail(groups, "load", "ru").splitlines()
+    assert lines[2:7] == [
+        "| первый текст записи в 10 с, худший случай | < 1 с | 0,49 с |",
+        "| сразу 20 посетителей, верных ответов | 20 | 19 |",
+        "| больше всего памяти за 500 запросов | < 3 ГБ | 0,81 ГБ |",
+        "| последний из 20 ждёт | – | 31 с |",
+        "| память выросла от первого замера до последнего | – | 12 МБ |",
+    ]
+    assert lines[-1] == "Коммит abc, 2026-11-24; A processor, потоков: 2."
+    row = report.rows(groups)[1]
+    assert (row.title[0], row.must, row.ours) == (
+        "demo: 20 visitors at once, right answers", "20", "19",
+    )  # fmt: skip
+
+
+def test_engines_are_compared_with_transformers_one_at_a_time() -> None:
+    speed, rate = "audio_seconds_per_second", {"word_error_rate": 0.371}
+    times = {"p50": 0.5, "p90": 1.0, "p99": 2.04}
+    waits = {"first_token_seconds": times, "latency_seconds": times}
+    metrics = {
+        "server": {"concurrency": 32, speed: 60.0} | waits | rate,
+        "transformers_one_at_a_time": {speed: 20.0} | rate,
+    }
+    groups = {"serving_bfloat16": MADE | {"metrics": metrics}}
+    lines = report_details.detail(groups, "serving_bfloat16", "en").splitlines()
+    assert lines[2:4] == [
+        "| vLLM, 32 requests at once | 60.0 | 3.0× | 0.50 / 2.04 | 0.50 / 2.04 | 37.1 |",
+        "| transformers, one at a time | 20.0 | 1.0× | – | – | 37.1 |",
+    ]
+    assert report_details.detail({}, "serving_float32", "en") == "This hasn't been measured yet."
+    with pytest.raises(report.ReportError, match="no table of 'speed'"):
+        report_details.detail(groups, "speed", "en")

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from borealis.data.text import CTC_CHARACTERS, ctc_label_ids
-from borealis.inference.joint import CTCPrefixScore, _State, token_labels
+from borealis.inference.joint import CTCPrefixScore, PrefixScores, token_labels
 
 SENTENCE = "Мороз и солнце, день чудесный!"
 
@@ -32,27 +32,49 @@ def sure_log_probs(text: str) -> torch.Tensor:
 @pytest.mark.parametrize("text", ["а", "мама", "длинна", "и то и другое", "oo"])
 def test_a_whole_spelling_scores_what_ctc_loss_says(text):
     probs = random_log_probs(30)
-    state = _State.start(probs)
+    spelled = PrefixScores(probs[None], torch.tensor([30]))
     ids = ctc_label_ids(text)
     for label in ids:
-        state = state.extend(probs, label)
-    ours = torch.logaddexp(state.letter[-1], state.blank[-1])
+        spelled.extend(torch.tensor([label]))
     loss = F.ctc_loss(
         probs[:, None], torch.tensor([ids]), torch.tensor([30]), torch.tensor([len(ids)]),
         reduction="sum",
     )  # fmt: skip
-    torch.testing.assert_close(ours, -loss, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(spelled.either[0, -1], -loss, atol=1e-3, rtol=1e-4)
 
 
-def test_what_may_follow_a_prefix_adds_up_to_one(labels):
-    probs = random_log_probs(12)
-    score = CTCPrefixScore(probs[None], torch.tensor([12]), labels, eos_token_id=2, weight=0.5)
-    state = _State.start(probs)
+def test_what_may_follow_a_prefix_adds_up_to_one():
+    spelled = PrefixScores(random_log_probs(12)[None], torch.tensor([12]))
     for label in (5, 5, 1):
-        gains, ends = score._gains([state], beams=1)
+        gains, ends = spelled.gains()
         total = gains[0, 1:].exp().sum() + ends[0].exp()
         torch.testing.assert_close(total, torch.tensor(1.0), atol=1e-4, rtol=0)
-        state = state.extend(probs, label)
+        spelled.extend(torch.tensor([label]))
+
+
+def test_rows_that_come_and_go_score_as_alone():
+    """Clips of other lengths, rows that wait, rows taken out: as a server's batch changes."""
+    clips = [random_log_probs(frames, seed) for seed, frames in enumerate((9, 20, 13))]
+    alone = [PrefixScores(clip[None], torch.tensor([len(clip)])) for clip in clips]
+    batch = PrefixScores(clips[0][None], torch.tensor([9]))
+    alone[0].extend(torch.tensor([7]))
+    batch.extend(torch.tensor([7]))
+    for clip in clips[1:]:
+        batch.join(PrefixScores(clip[None], torch.tensor([len(clip)])))
+    for labels in ((7, 3, 0), (0, 1, 2), (4, 1, 9)):
+        batch.extend(torch.tensor(labels))
+        for row, label in zip(alone, labels, strict=True):
+            row.extend(torch.tensor([label]))
+        got = batch.gains()
+        for mine, theirs in zip(
+            got, zip(*(row.gains() for row in alone), strict=True), strict=True
+        ):
+            torch.testing.assert_close(mine, torch.cat(theirs), atol=1e-4, rtol=1e-5)
+    batch.select(torch.tensor([2, 0]))
+    batch.own_clips()
+    assert len(batch) == len(batch.log_probs) == 2
+    torch.testing.assert_close(batch.gains()[0][0], alone[2].gains()[0][0], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(batch.gains()[0][1], alone[0].gains()[0][0], atol=1e-4, rtol=1e-5)
 
 
 def spell(score: CTCPrefixScore, tokenizer, prefer: list[int], rows: int = 1) -> list[str]:

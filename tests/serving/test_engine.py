@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import Qwen3Config
 
+import borealis
 from tests.conftest import tiny_text_config
 from tests.serving.conftest import engine, needs_vllm
 
@@ -34,12 +35,12 @@ def greedy(llm: Any, requests: list[dict[str, Any]], **options: Any) -> list[Any
     return [out.outputs[0] for out in llm.generate(requests, params, use_tqdm=False)]
 
 
-def agree(answer: Any, expected: tuple[list[int], list[float]], within: float = 1e-4) -> None:
+def agree(answer: Any, expected: tuple[list[int], list[float]]) -> None:
     """All tokens equal, log-probabilities nearly."""
     ids, scores = expected
     assert list(answer.token_ids) == ids
     got = [step[token].logprob for step, token in zip(answer.logprobs, ids, strict=True)]
-    assert got == pytest.approx(scores, abs=within)
+    assert got == pytest.approx(scores, abs=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -65,20 +66,18 @@ def test_tokens_of_mixed_lengths_equal_those_of_transformers(
     from vllm import SamplingParams
 
     assert len(mixed) == 32
-    # Over thousands of positions a difference of 2.4e-4 was seen, in one token of 24.
-    within = [1e-4 if len(clip) < 60 * 16_000 else 5e-4 for clip in mixed]
     requests = [request(TRANSCRIBE, clip) for clip in mixed]
     params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, logprobs=1)
     outputs = nano_engine.generate(requests, params, use_tqdm=False)
     config = nano.model.config
-    for clip, out, wanted, tolerance in zip(mixed, outputs, expected, within, strict=True):
+    for clip, out, wanted in zip(mixed, outputs, expected, strict=True):
         placeholders = out.prompt_token_ids.count(config.audio_token_id)
         assert placeholders == config.num_audio_tokens(len(clip))
-        agree(out.outputs[0], wanted, tolerance)
+        agree(out.outputs[0], wanted)
     # Again, with the features and the encoded audio in vLLM's caches, in another order.
     again = greedy(nano_engine, requests[::-1])[::-1]
-    for answer, wanted, tolerance in zip(again, expected, within, strict=True):
-        agree(answer, wanted, tolerance)
+    for answer, wanted in zip(again, expected, strict=True):
+        agree(answer, wanted)
 
 
 def test_alone_or_in_a_batch(nano_engine, mixed, expected) -> None:
@@ -133,6 +132,44 @@ def test_joint_decoding_writes_what_transcribe_writes(nano_engine, recordings, n
     plain = texts.pop(2)
     assert texts == [t.text for t in nano.transcribe(list(recordings), num_beams=1)]
     assert plain == nano.transcribe(recordings[0], ctc_weight=0.0, num_beams=1).text
+
+
+def test_a_request_that_comes_late_or_comes_back_is_scored_as_any(nano_engine, nano) -> None:
+    """vLLM reads long prompts in parts, and takes requests out of a full batch for a while."""
+    from vllm import SamplingParams
+    from vllm.v1.sample.logits_processor import BatchUpdate
+
+    from borealis.serving.joint import HEARD, CTCLogitsProcessor
+
+    classes = len(nano.model.config.ctc_labels) + 1
+    vocabulary = len(nano.processor.tokenizer)
+    generator = torch.Generator().manual_seed(0)
+    clips = [torch.randn(n, classes, generator=generator).log_softmax(-1) for n in (40, 60)]
+    logits = torch.randn(2, vocabulary, generator=generator)
+
+    def joined(*outputs: list[int]) -> CTCLogitsProcessor:
+        made = CTCLogitsProcessor(nano_engine.llm_engine.vllm_config, torch.device("cpu"), False)
+        added = [
+            (row, SamplingParams(extra_args={"clip_key": 9001 + row, "ctc_weight": 0.3}), [], out)
+            for row, out in enumerate(outputs)
+        ]
+        made.update_state(BatchUpdate(batch_size=len(added), removed=[], added=added, moved=[]))
+        return made
+
+    said: list[int] = []
+    stayed = joined(said, [])
+    HEARD.put(9001, clips[0])
+    first = stayed.apply(logits.clone())
+    assert torch.equal(first[1], logits[1]) and not torch.equal(first[0], logits[0])
+    HEARD.put(9002, clips[1])
+    second = stayed.apply(logits.clone())
+    torch.testing.assert_close(second[0], first[0])
+    assert not torch.equal(second[1], logits[1])
+    for token in nano.processor.tokenizer("да нет").input_ids:
+        said.append(token)
+        last = stayed.apply(logits.clone())
+    torch.testing.assert_close(joined(said, []).apply(logits.clone()), last)
+    assert not torch.allclose(last[0], first[0])
 
 
 @pytest.mark.parametrize(
@@ -214,6 +251,48 @@ def test_lora_of_the_language_model(make_tiny, tokenizer, recordings, reference,
         params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, logprobs=1)
         asked = [request(TRANSCRIBE, recordings[0])]
         lora = LoRARequest("ours", 1, str(adapter))
+        with_lora = llm.generate(asked, params, lora_request=lora, use_tqdm=False)[0].outputs[0]
+        without = llm.generate(asked, params, use_tqdm=False)[0].outputs[0]
+    agree(with_lora, wanted)
+    agree(without, plain)
+
+
+def test_lora_of_our_trainer(clips, recordings, reference, tmp_path) -> None:
+    """Trained, exported apart and put on by vLLM, it answers as the model it is merged into."""
+    import yaml
+    from vllm import SamplingParams
+    from vllm.lora.request import LoRARequest
+
+    from borealis.cli import main
+
+    rows = [{"audio": c.audio, "text": c.text, "duration": c.duration} for c in clips[:3]]
+    (tmp_path / "speech.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    stage = {
+        "name": "instruct", "kind": "instruct", "max_steps": 3, "learning_rate": 0.05,
+        "warmup_steps": 0, "batch_seconds": 12, "precision": "float32", "sources": ["speech"],
+        "trainable": ["adapter.sound", "language_model"],
+        "lora": {"rank": 8, "target_modules": ["q_proj", "o_proj", "down_proj"]},
+    }  # fmt: skip
+    recipe = {
+        "name": "tuned", "model": {"checkpoint": "nano"}, "stages": [stage],
+        "data": {"sources": {"speech": {"manifest": "speech.jsonl"}}},
+    }  # fmt: skip
+    (tmp_path / "tuned.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    run, apart, merged = (tmp_path / name for name in ("run", "apart", "merged"))
+    train = ["train", str(tmp_path / "tuned.yaml"), "--data", str(tmp_path), "--output", str(run)]
+    assert main(train) == 0
+    export = ["export", str(run), "--checkpoint", "instruct/checkpoint-3", "--dtype", "float32"]
+    assert main([*export, "--output", str(apart), "--lora"]) == 0
+    assert main([*export, "--output", str(merged)]) == 0
+    tuned = borealis.load(merged)
+    wanted = reference(tuned.model, tuned.processor, TRANSCRIBE, [recordings[0]], NEW_TOKENS)
+    bare = borealis.load(apart)
+    plain = reference(bare.model, bare.processor, TRANSCRIBE, [recordings[0]], NEW_TOKENS)
+    assert wanted[0] != plain[0]
+    with engine(apart, enable_lora=True, max_lora_rank=8) as llm:
+        params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, logprobs=1)
+        asked = [request(TRANSCRIBE, recordings[0])]
+        lora = LoRARequest("ours", 1, str(apart / "lora"))
         with_lora = llm.generate(asked, params, lora_request=lora, use_tqdm=False)[0].outputs[0]
         without = llm.generate(asked, params, use_tqdm=False)[0].outputs[0]
     agree(with_lora, wanted)

@@ -10,6 +10,11 @@ import yaml
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from borealis.cli import main
+from borealis.data.manifest import read_manifest
+from borealis.data.phrasings import load_phrasings
+from borealis.training.batches import BatchContext
+from borealis.training.recipe import StageSection
+from borealis.training.recordings import RecordingBatches, Source
 from tests.conftest import save_tiny_whisper
 
 TALK = [
@@ -87,3 +92,25 @@ def run_train(world):
         return main(["train", recipe, "--data", str(world), "--output", str(output), "--threads", "1", *more])  # fmt: skip
 
     return run
+
+
+@pytest.fixture
+def batches_of(world, tokenizer):
+    """`batches_of(model, processor, **stage)`: recordings of the world as batches."""
+
+    def make(model, processor, seed=0, **values):
+        settings = {"name": "s", "kind": "instruct", "max_steps": 12, "learning_rate": 1e-3, "batch_seconds": 20, "batch_tokens": 1500, "trainable": ["adapter", "language_model"], "sources": ["a"], "text_sources": ["t"], "text_share": 0.25}  # fmt: skip
+        stage = StageSection(**(settings | values))
+        context = BatchContext(processor.tokenizer, model.config, load_phrasings(), None, [], seed)
+        read = [read_manifest(world / f"{name}.jsonl") for name in ("speech", "asked", "chat")]
+        sources = [Source("speech", read[0]), Source("asked", read[1], 2.0)]
+        talks = [Source("chat", read[2])] if stage.text_share else []
+        return RecordingBatches(stage, context, sources, talks, processor)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small() -> dict[str, int]:
+    """Shapes of a tiny language model of any family."""
+    return {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}  # fmt: skip

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import GemmaConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
 import borealis
 from borealis.cli import main
 from borealis.data.manifest import read_manifest
-from borealis.data.phrasings import load_phrasings
 from borealis.errors import RecipeError
-from borealis.training.batches import BatchContext
 from borealis.training.recipe import StageSection
-from borealis.training.recordings import RecordingBatches, Source
 from borealis.training.saving import best_checkpoint
 from borealis.training.trainer import run_stage
 
@@ -76,12 +74,19 @@ def test_from_recordings_to_a_published_folder(world, large, run_train, tmp_path
     assert main(["export", str(run), "--output", str(tmp_path / "ckpt"), *last]) == 0
     merged = load_file(tmp_path / "ckpt" / "model.safetensors")
     assert all(torch.allclose(merged[k], end[k].float(), atol=1e-6) for k in end)
+    # Apart, LoRA put on by peft gives the same weights.
+    assert main(["export", str(run), "--output", str(tmp_path / "apart"), "--lora", *last]) == 0
+    apart = borealis.load(tmp_path / "apart", dtype="float32").model
+    on = PeftModel.from_pretrained(apart, tmp_path / "apart" / "lora").merge_and_unload()
+    together = on.state_dict()
+    assert all(torch.allclose(merged[k], together[k], atol=1e-6) for k in merged)
     assert main(["push", str(tmp_path / "hub"), "me/model", "--dry-run"]) == 0
     assert "model.safetensors" in capsys.readouterr().out
     for arguments, words in (
         (["export", str(run), "--output", str(tmp_path / "hub")], "isn't empty"),
         (["export", str(run), "--output", "x", "--checkpoint", "instruct/checkpoint-9"], "no checkpoint"),
         (["export", str(run), "--output", "x", "--dtype", "int3"], "dtype is 'int3'"),
+        (["export", str(run), "--output", "x", "--lora"], "name a checkpoint"),
         (["push", str(run), "me/model"], "has no config.json"),
         (["push", str(tmp_path / "hub"), "model"], "isn't a hub id"),
         (["push", str(tmp_path / "hub"), "me/model"], "can't be written"),
@@ -128,35 +133,32 @@ def test_a_missing_logger_is_named(make_tiny, tmp_path):
         run_stage(make_tiny()[0], stage, [], tmp_path, seed=0, use_cpu=True)
 
 
+def test_tensorboard_gets_the_log(make_tiny, batches_of, tmp_path):
+    pytest.importorskip("tensorboard")
+    pytest.importorskip("google.protobuf")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    model, processor = make_tiny()
+    batches = batches_of(model, processor, max_steps=2, logging_steps=1, log_to=["tensorboard"])
+    run_stage(model, batches.stage, batches, tmp_path, seed=0, use_cpu=True)
+    (file,) = tmp_path.rglob("events.out.tfevents.*")
+    events = EventAccumulator(str(file.parent)).Reload()
+    losses = events.Scalars("train/loss")
+    assert [event.step for event in losses] == [1, 2]
+    assert all(event.value > 0 for event in losses)
+    assert {"train/audio_hours", "train/grad_norm"} <= set(events.Tags()["scalars"])
+
+
 # ---- families ----
-
-
-@pytest.fixture
-def batches_of(world, tokenizer):
-    """`batches_of(model, processor, **stage)`: recordings of the world as batches."""
-
-    def make(model, processor, seed=0, **values):
-        settings = {"name": "s", "kind": "instruct", "max_steps": 12, "learning_rate": 1e-3, "batch_seconds": 20, "batch_tokens": 1500, "trainable": ["adapter", "language_model"], "sources": ["a"], "text_sources": ["t"], "text_share": 0.25}  # fmt: skip
-        stage = StageSection(**(settings | values))
-        context = BatchContext(processor.tokenizer, model.config, load_phrasings(), None, [], seed)
-        read = [read_manifest(world / f"{name}.jsonl") for name in ("speech", "asked", "chat")]
-        sources = [Source("speech", read[0]), Source("asked", read[1], 2.0)]
-        talks = [Source("chat", read[2])] if stage.text_share else []
-        return RecordingBatches(stage, context, sources, talks, processor)
-
-    return make
-
-
-SMALL = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("adapter", ["mlp", "deep"])
 @pytest.mark.parametrize("family", [Qwen2Config, Qwen3Config, LlamaConfig, GemmaConfig])
 def test_every_family_trains_saves_loads_and_writes(
-    family, adapter, make_tiny, tokenizer, batches_of, tmp_path, world
+    family, adapter, make_tiny, tokenizer, batches_of, tmp_path, world, small
 ):
-    text = family(vocab_size=len(tokenizer), **SMALL)
+    text = family(vocab_size=len(tokenizer), **small)
     model, processor = make_tiny(adapter, text_config=text)
     batches = batches_of(model, processor, max_steps=2)
     run_stage(model, batches.stage, batches, tmp_path, seed=0, use_cpu=True)

@@ -107,6 +107,32 @@ def test_command_prints_the_plan(capsys) -> None:
     assert "doesn't fit" in run(capsys, "--gpu", "l4")[1]
 
 
+def test_command_compares_choices(capsys) -> None:
+    code, out, _ = run(capsys, "--compare", "--gpus", 8, "--train", "full")
+    assert code == 0
+    rows = out.partition("instead")[2]
+    for words in ("as planned", "feature_cache no", "padding all", "train lora", "sharding fsdp", "encoder_lora_rank 16"):  # fmt: skip
+        assert words in rows
+    assert "nf4" not in rows, "a model that learns can't be in 4 bits"
+
+
+def test_a_recipe_with_everything_is_planned() -> None:
+    stages = a_recipe().model_dump()["stages"]
+    own = {"features": [], "sources": ["a"], "text_share": 0.0, "packing": True}
+    changes = own | {
+        "encoder_lora": {"rank": 4},
+        "precision": "bfloat16",
+        "frozen_precision": "nf4",
+    }
+    plain, changed = (
+        plan_recipe(a_recipe(stages=[stages[1] | keys]), Options()).stages[0]
+        for keys in (own, changes)
+    )
+    assert changed.learned_parameters > plain.learned_parameters
+    assert changed.memory["frozen"] < 0.5 * plain.memory["frozen"]
+    assert changed.flops["encoder"] > 2 * plain.flops["encoder"]
+
+
 def test_command_gives_json(capsys) -> None:
     code, out, _ = run(
         capsys, "--train", "full", "--no-feature-cache", "--mfu", 0.4, "--format", "json"

@@ -1,5 +1,8 @@
 """The planner: its sizes are those of real models, its operations those that torch counts."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -11,8 +14,14 @@ from borealis.model.adapters import ADAPTERS
 from borealis.model.audio_tower import BorealisAudioTower
 from borealis.training.lora import add_lora
 from borealis.training.planner import Options, PlanError, model_config, parts, plan
-from borealis.training.planner.costs import PASSES, TRAIN
-from borealis.training.planner.shapes import ENCODERS, LANGUAGE_MODELS, language_model_part
+from borealis.training.planner.costs import _encoder
+from borealis.training.planner.operations import PASSES, TRAIN
+from borealis.training.planner.shapes import (
+    ENCODERS,
+    LANGUAGE_MODELS,
+    encoder_part,
+    language_model_part,
+)
 from borealis.training.recipe import LoraSection
 from borealis.training.trainer import set_trainable
 
@@ -291,6 +300,86 @@ def test_operations_are_those_that_torch_counts(make_tiny, train: str, kind: str
     expected = sizes["encoder"].forward(1500) + cost("adapter", tokens, adapter_state)
     expected += cost("language_model", tokens + 40, model_state) + 6 * lora * (tokens + 40)
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.05)
+
+
+def counted(run) -> float:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_operations_of_an_encoder_with_lora(checkpointing: bool) -> None:
+    # Deep enough that the first layer, whose input needs no gradient, doesn't matter.
+    config = WhisperConfig(d_model=32, encoder_layers=16, encoder_attention_heads=2, encoder_ffn_dim=128)  # fmt: skip
+    tower = BorealisAudioTower(config).train()
+    model = SimpleNamespace(model=SimpleNamespace(audio_tower=tower))
+    add_lora(model, LoraSection(rank=4, target_modules=["q_proj", "fc2"]), "audio_tower")
+    for name, parameter in tower.named_parameters():
+        parameter.requires_grad = "lora_" in name
+    if checkpointing:
+        tower.gradient_checkpointing_enable({"use_reentrant": False})
+    tower.set_attn_implementation("eager")
+    part = encoder_part(config)
+    lora = 4 * (part.lora["q_proj"] + part.lora["fc2"])
+    assert lora == sum(p.numel() for n, p in tower.named_parameters() if "lora_" in n)
+    options = Options(gradient_checkpointing=checkpointing)
+    said = _encoder(part, 1500, lora, options)
+    got = counted(lambda: tower(torch.zeros(1, 80, 3000)).last_hidden_state.sum().backward())
+    assert got == pytest.approx(said, rel=0.05)
+
+
+def test_operations_of_a_packed_row(make_tiny) -> None:
+    model, _ = make_tiny()
+    model.set_attn_implementation("eager")
+    ids = torch.arange(240)[None] % 90 + 10
+    positions = torch.arange(80).repeat(3)[None]
+    part = parts(model.config)["language_model"]
+    got = counted(lambda: model(input_ids=ids, position_ids=positions, use_cache=False))
+    assert got == pytest.approx(3 * part.forward(80, 240), rel=0.05)
+
+
+def test_an_encoder_layer_keeps_what_the_planner_says() -> None:
+    kept, said = [], []
+    for layers in (1, 3):
+        config = WhisperConfig(d_model=128, encoder_layers=layers, encoder_attention_heads=2, encoder_ffn_dim=512)  # fmt: skip
+        tower = BorealisAudioTower(config).to(torch.bfloat16).train()
+        features = torch.randn(1, 80, 120, dtype=torch.bfloat16)
+        kept.append(kept_numbers(lambda t=tower, f=features: t(f), tower))
+        said.append(60 * encoder_part(config).kept)
+    assert (kept[1] - kept[0]) == pytest.approx(said[1] - said[0], rel=0.15)
+
+
+def test_choices_for_memory() -> None:
+    base = plan().stages[0].memory
+    nf4 = plan(Options(frozen_precision="nf4")).stages[0].memory
+    matrices = parts(model_config("large-v3", "qwen3-4b", "mlp"))["language_model"].matrices
+    # 4 bits and a little of scales, instead of 16.
+    assert base["frozen"] - nf4["frozen"] == pytest.approx(matrices * (2 - 0.516), rel=1e-3)
+    full = Options(train="full", gpus=8)
+    whole, shared = (plan(replace(full, sharding=s)).stages[0].memory for s in ("none", "fsdp"))
+    assert shared["learned"] == whole["learned"] / 8 and shared["kept"] == whole["kept"]
+    assert 0 < shared["gathered"] < whole["learned"] / 8
+    assert not plan(full).fits and plan(replace(full, sharding="fsdp", batch_tokens=2048)).fits
+    listening = Options(feature_cache=False, encoder_lora_rank=8)
+    frozen, learns = (plan(o).stages[0] for o in (Options(feature_cache=False), listening))
+    assert learns.memory["kept"] > 1.3 * frozen.memory["kept"]
+    assert learns.flops["encoder"] > 2 * frozen.flops["encoder"]
+    again = plan(replace(listening, gradient_checkpointing=True)).stages[0]
+    assert again.memory["kept"] < 0.2 * learns.memory["kept"]
+    packed = plan(Options(packing=True)).stages[0]
+    assert packed.flops["language_model"] > plan().stages[0].flops["language_model"]
+
+
+@pytest.mark.parametrize(("bad", "says"), [
+    ({"encoder_lora_rank": 4}, "can't have a feature cache"),
+    ({"train": "full", "frozen_precision": "nf4"}, "nf4 goes with a frozen model"),
+    ({"frozen_precision": "int3"}, "frozen_precision is 'int3'"),
+    ({"sharding": "zero"}, "sharding is 'zero'"),
+])  # fmt: skip
+def test_choices_that_do_not_go_together(bad: dict, says: str) -> None:
+    with pytest.raises(PlanError, match=says):
+        plan(Options(**bad))
 
 
 def test_cost_grows_with_work_and_falls_with_savings() -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from borealis.training.planner.gpus import GPUS
+from borealis.training.planner.operations import TRAIN, operations
 from borealis.training.planner.shapes import (
     NANO,
     PADDINGS,
@@ -32,15 +33,6 @@ if TYPE_CHECKING:
 LETTERS_PER_SECOND = 12
 LETTERS_PER_TOKEN = {NANO: 1}
 DEFAULT_LETTERS_PER_TOKEN = 3
-# What learns: state of the adapter, state of the language model.
-TRAIN = {
-    "adapter": ("learns", "passes"),
-    "lora": ("learns", "lora"),
-    "full": ("learns", "learns"),
-    "ctc": ("learns", "unused"),
-}
-# Forward passes that a part costs: of its linear layers, of its attention.
-PASSES = {"frozen": (1, 1), "passes": (2, 3), "lora": (2, 3), "learns": (3, 3)}
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}
 # Bytes for each number that learns: float32 weight 4, gradient 4, two moments of AdamW 8, and the
 # bfloat16 copy that the computation uses 2. A frozen weight is held in bfloat16.
@@ -48,9 +40,17 @@ LEARNED_BYTES, FROZEN_BYTES = 18, 2
 # Bytes for each logit: bfloat16 2, float32 copy 4, log-softmax or gradient 4.
 LOGIT_BYTES = 10
 KEPT_BYTES = 2
+# Bytes for a frozen weight of a linear layer of the language model, by the format it is held in.
+# nf4: 4 bits, a scale of 8 bits for 64 weights, and one of 32 for 256 of those.
+FROZEN = {"bfloat16": 2.0, "nf4": (4 + 8 / 64 + 32 / (64 * 256)) / 8}
+SHARDINGS = ("none", "fsdp")
+# A layer that computes and the one that is fetched meanwhile.
+GATHERED_LAYERS = 2
 FEATURE_BYTES = 2  # float16
 _LARGEST = 1e12
+_MAY_BE_ZERO = ("price", "prompt_tokens", "text_tokens_per_second", "encoder_lora_rank")
 LORA_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj")
+ENCODER_LORA_MODULES = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,10 @@ class Options:
         language_model: name or folder.
         adapter: `mlp`, `deep` or `ctc`.
         train: what learns: `adapter`, `lora` (and the adapter), `full` (and the adapter), `ctc`
-            (a `ctc` adapter alone, without the language model). The encoder is frozen.
+            (a `ctc` adapter alone, without the language model).
         lora_rank: rank of LoRA on q, k, v and o.
+        encoder_lora_rank: rank of LoRA on the encoder's; 0: the encoder is frozen. It goes with
+            `feature_cache` false only.
         hours_of_audio: size of the data.
         epochs: how many times the data are seen.
         clip_seconds: mean length of a clip; all are reckoned as of this length.
@@ -74,7 +76,12 @@ class Options:
         text_tokens_per_second: tokens of the transcript; None: assumed from letters a second.
         prompt_tokens: tokens of question and chat format in each example.
         batch_tokens: tokens on one GPU at once, for the memory.
-        gradient_checkpointing: compute the language model's layers again in the backward pass.
+        gradient_checkpointing: compute layers again in the backward pass.
+        packing: examples stand in one row of `batch_tokens`, and attention computes all pairs of
+            the row, masked ones too (FlashAttention doesn't; it isn't reckoned with). What packing
+            saves is padding, which isn't counted here: it depends on how lengths vary.
+        frozen_precision: format of the language model's frozen layers, `bfloat16` or `nf4`.
+        sharding: `none`, every GPU holds the whole model, or `fsdp`, each holds a part.
         gpu: a name of the table.
         gpus: how many; they are taken to scale without loss.
         utilization: share of the peak that training reaches (MFU). An assumption.
@@ -95,6 +102,10 @@ class Options:
     prompt_tokens: float = 24.0
     batch_tokens: int = 4096
     gradient_checkpointing: bool = False
+    encoder_lora_rank: int = 0
+    packing: bool = False
+    frozen_precision: str = "bfloat16"
+    sharding: str = "none"
     gpu: str = "h100"
     gpus: int = 1
     utilization: float = 0.3
@@ -108,7 +119,7 @@ class Options:
                 continue
             if not math.isfinite(value):
                 raise PlanError(f"{field.name} is {value}; it must be a number.")
-            free = field.name in ("price", "prompt_tokens", "text_tokens_per_second")
+            free = field.name in _MAY_BE_ZERO
             if value < 0 or (value == 0 and not free):
                 raise PlanError(f"{field.name} is {value:g}; it must be above 0.")
             if value > _LARGEST:
@@ -121,6 +132,10 @@ class Options:
         known(self.train, TRAIN, "train")
         known(self.gpu, GPUS, "gpu")
         known(self.padding, PADDINGS, "padding")
+        known(self.frozen_precision, FROZEN, "frozen_precision")
+        known(self.sharding, SHARDINGS, "sharding")
+        if self.frozen_precision == "nf4" and (self.train == "full" or self.sharding == "fsdp"):
+            raise PlanError("frozen_precision nf4 goes with a frozen model that isn't sharded.")
 
     @property
     def text_rate(self) -> float:
@@ -143,8 +158,13 @@ class Stage:
         text_tokens: tokens learned from without audio.
         lora_rank: see `Options.lora_rank`.
         lora_modules: linear layers of the language model that get an update.
+        encoder_lora_rank: see `Options.encoder_lora_rank`.
+        encoder_lora_modules: linear layers of the encoder that get an update.
         batch_tokens: tokens on one GPU at once; None: those of the options.
         gradient_checkpointing: None: as the options say.
+        packing: the same.
+        frozen_precision: the same.
+        sharding: the same.
     """
 
     name: str
@@ -154,12 +174,18 @@ class Stage:
     text_tokens: float = 0.0
     lora_rank: int = 16
     lora_modules: tuple[str, ...] = LORA_MODULES
+    encoder_lora_rank: int = 0
+    encoder_lora_modules: tuple[str, ...] = ENCODER_LORA_MODULES
     batch_tokens: int | None = None
     gradient_checkpointing: bool | None = None
+    packing: bool | None = None
+    frozen_precision: str | None = None
+    sharding: str | None = None
 
     def own(self, options: Options) -> Options:
         """The options with what the stage says itself."""
-        said = {k: getattr(self, k) for k in ("batch_tokens", "gradient_checkpointing")}
+        names = ("batch_tokens", "gradient_checkpointing", "packing", "frozen_precision")
+        said = {name: getattr(self, name) for name in (*names, "sharding")}
         return replace(options, **{k: v for k, v in said.items() if v is not None})
 
 
@@ -223,6 +249,8 @@ def plan(options: Options | None = None) -> Plan:
     options = options or Options()
     options.check()
     config = model_config(options.encoder, options.language_model, options.adapter, options.padding)
+    if options.encoder_lora_rank and options.feature_cache:
+        raise PlanError("An encoder that learns can't have a feature cache: give one of the two.")
     heard = options.hours_of_audio * options.epochs
     once = min(options.hours_of_audio, heard)
     stage = Stage(
@@ -231,6 +259,7 @@ def plan(options: Options | None = None) -> Plan:
         audio_hours=heard,
         encoded_hours=once if options.feature_cache else heard,
         lora_rank=options.lora_rank,
+        encoder_lora_rank=options.encoder_lora_rank,
     )
     return plan_stages(config, [stage], options)
 
@@ -261,12 +290,10 @@ def plan_stages(config: BorealisConfig, stages: Sequence[Stage], options: Option
     audio = config.num_audio_tokens(samples)
     text = options.text_rate * options.clip_seconds + options.prompt_tokens
     windows = [end - start for start, end in config.window_spans(samples)]
-    encoder = sum(
-        sizes["encoder"].forward(config.encoder_samples(n) // config.frame_length) for n in windows
-    )
+    read = [config.encoder_samples(n) // config.frame_length for n in windows]
     adapter = [config.num_tokens_from_frames(config.num_encoder_frames(n)) for n in windows]
     costs = [
-        _stage_cost(stage, sizes, stage.own(options), encoder, adapter, audio, text)
+        _stage_cost(stage, sizes, stage.own(options), read, adapter, audio, text)
         for stage in stages
     ]
     total = sum(part.parameters for part in sizes.values())
@@ -298,7 +325,7 @@ def _stage_cost(
     stage: Stage,
     sizes: dict[str, Part],
     options: Options,
-    encoder: float,
+    encoder_frames: Sequence[int],
     adapter_tokens: Sequence[int],
     audio: int,
     text: float,
@@ -309,7 +336,7 @@ def _stage_cost(
         stage: the work.
         sizes: the parts.
         options: GPU, price and what else isn't of the stage.
-        encoder: operations of the encoder for one clip.
+        encoder_frames: frames that the encoder reads of each window of a clip.
         adapter_tokens: audio tokens of each window of a clip.
         audio: audio tokens of a clip in the language model.
         text: text tokens beside them.
@@ -318,14 +345,19 @@ def _stage_cost(
     adapter, model = sizes["adapter"], sizes["language_model"]
     clips = stage.audio_hours * 3600 / options.clip_seconds
     encoded = stage.encoded_hours * 3600 / options.clip_seconds
-    lora = _lora_parameters(model, stage) if model_state == "lora" else 0
-    per_adapter = sum(_operations(adapter, n, adapter_state) for n in adapter_tokens)
+    lora = _lora_parameters(model, stage.lora_modules, stage.lora_rank)
+    lora = lora if model_state == "lora" else 0
+    tower = sizes["encoder"]
+    tower_lora = _lora_parameters(tower, stage.encoder_lora_modules, stage.encoder_lora_rank)
+    encoder = sum(_encoder(tower, n, tower_lora, options) for n in encoder_frames)
+    per_adapter = sum(operations(adapter, n, adapter_state) for n in adapter_tokens)
 
     def language(tokens: float) -> float:
         if model_state == "unused":
             return 0.0
-        again = model.forward(tokens) if options.gradient_checkpointing else 0.0
-        return _operations(model, tokens, model_state) + again + 6 * lora * tokens
+        row = max(tokens, options.batch_tokens) if options.packing else tokens
+        again = model.forward(tokens, row) if options.gradient_checkpointing else 0.0
+        return operations(model, tokens, model_state, row) + again + 6 * lora * tokens
 
     per_model = language(audio + text)
     flops = {
@@ -338,8 +370,10 @@ def _stage_cost(
     share = encoded / clips if clips else 0.0
     with_audio = encoder * share + per_adapter + per_model - language(text)
     learned = adapter.parameters if stage.audio_hours else 0
-    learned += {"lora": lora, "learns": model.parameters}.get(model_state, 0)
-    memory = _memory(sizes, options, learned, lora, model_state, audio / (audio + text))
+    learned += {"lora": lora, "learns": model.parameters}.get(model_state, 0) + tower_lora
+    audio_share = audio / (audio + text) if model_state != "unused" else 1.0
+    frames = sum(encoder_frames) / audio if tower_lora else 0.0
+    memory = _memory(sizes, options, learned, lora + tower_lora, model_state, audio_share, frames)
     gpu_hours = flops["total"] / (GPUS[options.gpu].teraflops * 1e12 * options.utilization) / 3600
     return StageCost(
         name=stage.name,
@@ -357,15 +391,18 @@ def _stage_cost(
     )
 
 
-def _lora_parameters(model: Part, stage: Stage) -> int:
-    for name in stage.lora_modules:
-        known(name, model.lora, "LoRA's target module")
-    return stage.lora_rank * sum(model.lora[name] for name in stage.lora_modules)
+def _lora_parameters(part: Part, modules: Sequence[str], rank: int) -> int:
+    for name in modules:
+        known(name, part.lora, "LoRA's target module")
+    return rank * sum(part.lora[name] for name in modules)
 
 
-def _operations(part: Part, positions: float, state: str) -> float:
-    linear, attention = PASSES[state]
-    return part.linear * positions * linear + part.attention * positions**2 * attention
+def _encoder(part: Part, frames: int, lora: int, options: Options) -> float:
+    """Operations of the encoder for a window: frozen, or with LoRA and a backward pass."""
+    if not lora:
+        return part.forward(frames)
+    again = part.forward(frames) if options.gradient_checkpointing else 0.0
+    return operations(part, frames, "lora") + again + 6 * lora * frames
 
 
 def _memory(
@@ -375,17 +412,32 @@ def _memory(
     lora: int,
     model_state: str,
     audio_share: float,
+    frames: float,
 ) -> dict[str, float]:
     """Bytes of training: weights with optimizer, and what the backward pass needs.
 
     Weights: 18 bytes for each number that learns, 2 for each other. Kept numbers: 2 bytes each for
     every token on the GPU at once, and 10 for each logit. What the frozen encoder keeps for the
     moment, memory lost to fragments and the CUDA context (a gigabyte or so) aren't counted.
+
+    With fsdp a GPU has its share of the weights, and `gathered`: whole encoder, adapter, embeddings
+    and two layers of the language model while they compute, with gradients of what learns.
+
+    Args:
+        sizes: the parts.
+        options: of the stage.
+        learned: numbers that learn.
+        lora: those of them that LoRA has added.
+        model_state: see `TRAIN`.
+        audio_share: share of the tokens that are audio.
+        frames: of the encoder for each audio token, if it passes a gradient through; else 0.
     """
     model = sizes["language_model"]
     frozen = sum(part.parameters for part in sizes.values()) + lora - learned
     tokens = options.batch_tokens
-    kept = sizes["adapter"].kept * (audio_share if model_state != "unused" else 1.0)
+    tower = sizes["encoder"]
+    tower_kept = tower.kept_recomputed if options.gradient_checkpointing else tower.kept
+    kept = (sizes["adapter"].kept + tower_kept * frames) * audio_share
     logits = 0
     if model_state != "unused":
         logits = model.vocabulary
@@ -395,42 +447,16 @@ def _memory(
         "frozen": float(FROZEN_BYTES * frozen),
         "kept": float(KEPT_BYTES * kept * tokens + LOGIT_BYTES * logits * tokens),
     }
+    if model_state != "learns":
+        parts_of["frozen"] -= (FROZEN_BYTES - FROZEN[options.frozen_precision]) * model.matrices
+    if options.sharding == "fsdp" and options.gpus > 1:
+        for name in ("learned", "frozen"):
+            parts_of[name] /= options.gpus
+        layers = min(1.0, GATHERED_LAYERS / model.layers) * model.matrices
+        whole = 8 if model_state == "learns" else FROZEN_BYTES  # float32 with its gradient
+        parts_of["gathered"] = float(
+            whole * (model.parameters - model.matrices + layers)
+            + 8 * sizes["adapter"].parameters
+            + FROZEN_BYTES * tower.parameters
+        )
     return parts_of | {"total": sum(parts_of.values())}
-
-
-def batch_operations(
-    sizes: dict[str, Part],
-    *,
-    train: str,
-    encoder_frames: Sequence[int],
-    audio_tokens: tuple[int, int],
-    tokens: tuple[int, int],
-    lora: int = 0,
-    gradient_checkpointing: bool = False,
-) -> dict[str, float]:
-    """Operations of one batch whose shapes are known, padding included.
-
-    Args:
-        sizes: the parts.
-        train: see `Options.train`; the encoder is frozen.
-        encoder_frames: frames that each window given to the encoder has; empty with a cache.
-        audio_tokens: rows and columns of the adapter's output.
-        tokens: rows and columns of the language model's input.
-        lora: numbers of the LoRA updates.
-        gradient_checkpointing: count the layers that are computed again too.
-
-    Returns:
-        Operations of `encoder`, `adapter`, `language_model` and their `total`.
-    """
-    adapter_state, model_state = TRAIN[train]
-    model, (rows, columns) = sizes["language_model"], tokens
-    own = 0.0
-    if model_state != "unused":
-        own = _operations(model, columns, model_state) + 6 * lora * columns
-        own += model.forward(columns) if gradient_checkpointing else 0.0
-    counts = {
-        "encoder": float(sum(sizes["encoder"].forward(frames) for frames in encoder_frames)),
-        "adapter": audio_tokens[0] * _operations(sizes["adapter"], audio_tokens[1], adapter_state),
-        "language_model": rows * own,
-    }
-    return counts | {"total": sum(counts.values())}

@@ -62,6 +62,9 @@ def plan_recipe(
             text_tokens=_batches(section) * (1 - _audio_share(section)) * section.batch_tokens,
             batch_tokens=section.batch_tokens if section.sources else None,
             gradient_checkpointing=section.gradient_checkpointing or None,
+            packing=section.packing or None,
+            frozen_precision="nf4" if section.frozen_precision == "nf4" else None,
+            sharding="fsdp" if section.sharding == "fsdp" else None,
             **_lora(section),
         )
         for i, (section, hours) in enumerate(_pairs(recipe, heard))
@@ -125,9 +128,9 @@ def _audio_share(stage: StageSection) -> float:
 
 
 def _train(stage: StageSection) -> str:
-    if stage.encoder_lora or any(n.split(".")[0] == "audio_tower" for n in stage.trainable):
+    if any(n.split(".")[0] == "audio_tower" for n in stage.trainable):
         raise PlanError(
-            f"Stage '{stage.name}' trains the encoder; the planner counts it as frozen."
+            f"Stage '{stage.name}' trains the encoder; the planner knows it frozen or with LoRA."
         )
     if stage.kind == "align" and stage.ctc_weight:
         return "ctc"
@@ -138,6 +141,11 @@ def _train(stage: StageSection) -> str:
 
 
 def _lora(stage: StageSection) -> dict[str, Any]:
-    if stage.lora is None:
-        return {}
-    return {"lora_rank": stage.lora.rank, "lora_modules": tuple(stage.lora.target_modules)}
+    said: dict[str, Any] = {}
+    for prefix, section in (("", stage.lora), ("encoder_", stage.encoder_lora)):
+        if section is not None:
+            # Like peft, which takes the names that are there; the default ones are a decoder's.
+            names = [n for n in section.target_modules if not prefix or n != "o_proj"]
+            said[f"{prefix}lora_rank"] = section.rank
+            said[f"{prefix}lora_modules"] = tuple(names)
+    return said

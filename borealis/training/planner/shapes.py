@@ -68,6 +68,8 @@ class Part:
             each and everything of one.
         cache: numbers of keys and values of one position.
         vocabulary: size of the output layer, 0 where there is none.
+        layers: equal layers.
+        matrices: numbers in the linear layers of all of them: what 4 bits can hold.
     """
 
     parameters: int
@@ -78,10 +80,13 @@ class Part:
     kept_recomputed: int = 0
     cache: int = 0
     vocabulary: int = 0
+    layers: int = 0
+    matrices: int = 0
 
-    def forward(self, positions: float) -> float:
-        """Operations of the forward pass over a sequence of `positions`."""
-        return self.linear * positions + self.attention * positions**2
+    def forward(self, positions: float, row: float | None = None) -> float:
+        """Operations of the forward pass over a sequence of `positions`, alone or in a row."""
+        pairs = positions * (positions if row is None else row)
+        return self.linear * positions + self.attention * pairs
 
 
 def nano_config() -> dict[str, Any]:
@@ -212,6 +217,14 @@ def encoder_part(config: Any) -> Part:
         # The first convolution runs at 100 Hz, twice for each frame.
         linear=2 * (layers * matrices + 2 * 3 * config.num_mel_bins * d + 3 * d * d),
         attention=4 * layers * d,
+        lora={name: layers * 2 * d for name in ("q_proj", "k_proj", "v_proj", "out_proj")}
+        | {name: layers * (d + f) for name in ("fc1", "fc2")},
+        # Inputs of both norms and of what follows them, queries, keys, values and their sum; the
+        # feed-forward layer before and after its activation.
+        kept=layers * (8 * d + 2 * f),
+        kept_recomputed=layers * d + 8 * d + 2 * f,
+        layers=layers,
+        matrices=layers * matrices,
     )
 
 
@@ -248,6 +261,8 @@ def language_model_part(config: Any) -> Part:
         kept_recomputed=layers * h + kept,
         cache=2 * layers * kv,
         vocabulary=vocabulary,
+        layers=layers,
+        matrices=matrices,
     )
 
 
