@@ -72,7 +72,7 @@ _ENGINES = {
         "transformers, batches of {batch_size}",
         "transformers, пакетами по {batch_size}",
     ),
-    "peer": ("{name}, int8, one at a time", "{name}, int8, по одному"),
+    "peer": ("Whisper base, int8, one at a time", "Whisper base, int8, по одному"),
 }
 
 
