@@ -33,6 +33,20 @@ class BorealisAudioTower(WhisperEncoder):
         Returns:
             `last_hidden_state` of shape `[windows, mel_frames / 2, d_model]` (50 Hz).
         """
+        return BaseModelOutput(
+            last_hidden_state=self.finish(self.begin(input_features, 0, **kwargs), 0, **kwargs)
+        )
+
+    def begin(self, input_features: torch.Tensor, layers: int, **kwargs: Any) -> torch.Tensor:
+        """The convolutions and the first `layers` layers; `finish` does the rest.
+
+        Args:
+            input_features: as for `forward`.
+            layers: how many layers, from 0.
+
+        Returns:
+            `[windows, mel_frames / 2, d_model]`.
+        """
         limit = 2 * self.config.max_source_positions
         if input_features.shape[-1] > limit:
             raise ValueError(
@@ -43,6 +57,32 @@ class BorealisAudioTower(WhisperEncoder):
         hidden_states = nn.functional.gelu(self.conv2(hidden_states)).transpose(1, 2)
         hidden_states = hidden_states + self.embed_positions.weight[: hidden_states.shape[1]]
         hidden_states = nn.functional.dropout(hidden_states, self.dropout, self.training)
-        for layer in self.layers:
+        for layer in self.layers[:layers]:
             hidden_states = layer(hidden_states, None, **kwargs)
-        return BaseModelOutput(last_hidden_state=self.layer_norm(hidden_states))
+        return hidden_states
+
+    def finish(
+        self,
+        hidden_states: torch.Tensor,
+        layers: int,
+        mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """The layers after the first `layers`, and the last normalisation.
+
+        Args:
+            hidden_states: what `begin` gave, `[windows, T, d_model]`.
+            layers: how many layers it went through.
+            mask: `[windows, T]`, true where the window is; the rest fills a batch up and isn't
+                listened to.
+
+        Returns:
+            Encoder frames `[windows, T, d_model]`.
+        """
+        added = None
+        if mask is not None:
+            # Far below any score and yet inside float16.
+            added = hidden_states.new_zeros(mask.shape).masked_fill(~mask, -1e4)[:, None, None]
+        for layer in self.layers[layers:]:
+            hidden_states = layer(hidden_states, added, **kwargs)
+        return self.layer_norm(hidden_states)

@@ -33,6 +33,7 @@ class BatchContext:
         cache: encoder frames of the recorded clips, if the stage has any.
         sentences: sentences of the corpora, sorted by length.
         seed: seed of the recipe.
+        features_layer: encoder layers that the cached frames went through; None for all of them.
     """
 
     tokenizer: Any
@@ -41,6 +42,7 @@ class BatchContext:
     cache: FeatureCache | None
     sentences: Sequence[str]
     seed: int
+    features_layer: int | None = None
 
 
 def load_sentences(paths: Sequence[Path]) -> list[str]:
@@ -229,8 +231,7 @@ class StepBatches(Dataset):
             batch |= self._ctc_targets(clips)
         # A clip that is asked about its voice keeps its own.
         mixable = [all(turn.task != "voice" for turn in talk) for talk in talks]
-        batch["frames"], batch["frame_mask"] = self.frames(clips, rng, mixable)
-        return batch
+        return batch | self.frames(clips, rng, mixable)
 
     def question_batch(self, rng: np.random.Generator) -> dict[str, Any]:
         """Questions about many clips of similar length; see `QuestionClips`."""
@@ -252,10 +253,9 @@ class StepBatches(Dataset):
             longest = max(longest, tokens + _talk_length(talk))
         batch = {"mode": "audio", **self._prompts(talks, [c.frames for c in clips])}
         mixable = [all(turn.task != "voice" for turn in talk) for talk in talks]
-        batch["frames"], batch["frame_mask"] = self.frames(clips, rng, mixable)
         if self.stage.ctc_weight:
             batch |= self._ctc_targets(clips)
-        return batch
+        return batch | self.frames(clips, rng, mixable)
 
     def _ctc_targets(self, clips: Sequence[CachedClip]) -> dict[str, torch.Tensor]:
         targets = [ctc_label_ids(c.utterance.text, self.pseudo.labels) for c in clips]
@@ -295,20 +295,25 @@ class StepBatches(Dataset):
         clips: Sequence[CachedClip],
         rng: np.random.Generator,
         mixable: Sequence[bool] = (),
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encoder frames `[clips, T, d_model]` with time masks (SpecAugment), and their mask.
+    ) -> dict[str, Any]:
+        """Cached frames with time masks (SpecAugment), and where they are.
 
         Args:
             clips: what to read.
             rng: source of all randomness.
             mixable: for each clip whether `style_mix` may change it; all by default.
+
+        Returns:
+            `frames` `[clips, T, d_model]` and `frame_mask` `[clips, T]`, true where the clip is.
+            If the encoder has layers left to do: `encoded_layers`, how many it has done, and
+            `window_mask` `[clips, T]`, true where a clip's encoder window is.
         """
         cache, factor = self.context.cache, self.context.config.downsample_factor
         assert cache is not None
-        width = max(c.frames for c in clips)
+        width = max(c.kept for c in clips)
         width += -width % factor
         frames = np.zeros((len(clips), width, self.context.config.audio_config.d_model), np.float32)
-        mask = np.zeros((len(clips), width), bool)
+        mask, windows = np.zeros((2, len(clips), width), bool)
         for row, clip in enumerate(clips):
             own = cache.frames(clip).astype(np.float32)
             if rng.random() < self.stage.style_mix and (not mixable or mixable[row]):
@@ -316,14 +321,22 @@ class StepBatches(Dataset):
                 if clip.utterance.kind == other.utterance.kind == "speech":
                     style = cache.frames(other).astype(np.float32)
                     own = mix_style(own, style, rng.beta(0.3, 0.3))
-            frames[row, : clip.frames], mask[row, : clip.frames] = own, True
+            frames[row, : clip.kept] = own
+            mask[row, : clip.frames], windows[row, : clip.kept] = True, True
             left = int(clip.frames * self.stage.time_mask * rng.uniform(0, 2))
             while left > 0:
                 span = min(left, int(rng.integers(2, 16)))
                 start = int(rng.integers(0, max(1, clip.frames - span)))
                 frames[row, start : start + span] = 0.0
                 left -= span
-        return torch.from_numpy(frames), torch.from_numpy(mask)
+        batch: dict[str, Any] = {
+            "frames": torch.from_numpy(frames),
+            "frame_mask": torch.from_numpy(mask),
+        }
+        if self.context.features_layer is not None:
+            batch["encoded_layers"] = self.context.features_layer
+            batch["window_mask"] = torch.from_numpy(windows)
+        return batch
 
     # ---- prompts ----
 

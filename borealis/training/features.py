@@ -1,8 +1,12 @@
-"""Feature cache: a frozen audio tower is run once over every clip, and its frames are kept.
+"""Feature cache: what of the audio tower is frozen is run once over every clip and kept.
 
 A cache is a folder with `frames.npy` (float16 `[total_frames, d_model]`, read as a memory map)
 and `index.jsonl` (one clip a line: the utterance, `offset` and `frames` into the array). `key.json`
 says what it was made from.
+
+If only the lower layers are frozen, the cache holds what comes out of them (`layers`), with the
+silence at the end of each encoder window, which the upper layers listen to: a line then has
+`window` too, the frames that are kept, of which the first `frames` are the clip.
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ class FeatureSource:
         join_probability: chance that an utterance is followed by others of the same voice, so
             that the model meets long clips too.
         max_joined_seconds: longest joined clip.
+        voices: only utterances of these voices; all by default.
     """
 
     manifest: str
@@ -47,6 +52,7 @@ class FeatureSource:
     fraction: float = 1.0
     join_probability: float = 0.0
     max_joined_seconds: float = 20.0
+    voices: Sequence[str] = ()
 
 
 AUGMENTATIONS: dict[str, AugmentConfig | None] = {
@@ -96,6 +102,12 @@ def plan_clips(sources: Sequence[FeatureSource], folder: Path, *, seed: int) -> 
             )
         rng = np.random.default_rng([seed, number])
         items = read_manifest(folder / source.manifest)
+        if source.voices:
+            items = [item for item in items if item.voice in source.voices]
+            if not items:
+                raise RecipeError(
+                    f"'{source.manifest}' has no utterance of {', '.join(source.voices)}."
+                )
         kept = rng.permutation(len(items))[: max(1, round(len(items) * source.fraction))]
         by_voice: dict[str, list[Utterance]] = {}
         for item in items:
@@ -138,6 +150,7 @@ def build_features(
     feature_extractor: Any,
     config: BorealisConfig,
     batch_seconds: float = 64.0,
+    layers: int | None = None,
 ) -> dict[str, float]:
     """Encode `clips` into a cache folder.
 
@@ -149,6 +162,7 @@ def build_features(
         feature_extractor: Whisper's feature extractor.
         config: gives the window arithmetic.
         batch_seconds: audio given to the encoder at once.
+        layers: keep what comes out of so many layers of the encoder, by default out of all.
 
     Returns:
         `clips`, `hours`, `too_long` and `unreadable`.
@@ -156,10 +170,11 @@ def build_features(
     output.mkdir(parents=True, exist_ok=True)
     order = sorted(range(len(clips)), key=lambda i: clips[i].duration)
     counts = {"clips": 0, "hours": 0.0, "too_long": 0, "unreadable": 0}
-    capacity = sum(
-        config.num_encoder_frames(int(min(c.duration * 1.35 + 4, 30) * SAMPLING_RATE))
-        for c in clips
-    )
+    longest = [int(min(c.duration * 1.35 + 4, 30) * SAMPLING_RATE) for c in clips]
+    if layers is None:
+        capacity = sum(map(config.num_encoder_frames, longest))
+    else:
+        capacity = sum(config.encoder_samples(n) // config.frame_length for n in longest)
     width = config.audio_config.d_model
     scratch = output / "frames.partial"
     index_file = output / "index.jsonl"
@@ -177,7 +192,7 @@ def build_features(
             done = int(counts["clips"])
             if done + len(batch) <= len(kept):
                 for row, length in kept[done : done + len(batch)]:
-                    offset, place = row["offset"] + row["frames"], place + length
+                    offset, place = row["offset"] + _kept_frames(row), place + length
                     counts["hours"] += row["duration"] / 3600
                 counts["clips"] += len(batch)
                 continue
@@ -187,7 +202,7 @@ def build_features(
                 index.truncate()
                 kept = []
             encoded = encode_windows(
-                [audio for _, audio in batch], audio_tower, feature_extractor, config
+                [audio for _, audio in batch], audio_tower, feature_extractor, config, layers
             )
             lines = []
             for (clip, audio), hidden in zip(batch, encoded, strict=True):
@@ -196,8 +211,10 @@ def build_features(
                     "text": " ".join(p.text for p in clip.parts),
                     "duration": round(len(audio) / SAMPLING_RATE, 2),
                     "offset": offset,
-                    "frames": len(hidden),
+                    "frames": config.num_encoder_frames(len(audio)),
                 }
+                if layers is not None:
+                    row["window"] = len(hidden)
                 lines.append(json.dumps(row, ensure_ascii=False) + "\n")
                 offset += len(hidden)
                 counts["clips"] += 1
@@ -225,6 +242,7 @@ def cache_key(
     config: BorealisConfig,
     *,
     seed: int,
+    layers: int | None = None,
 ) -> str:
     """What a cache depends on, as a digest: encoder, window arithmetic, passes, manifests, seed.
 
@@ -234,6 +252,7 @@ def cache_key(
         audio_tower: the encoder; sums of its weights stand for them.
         config: gives the window arithmetic.
         seed: of the distortions.
+        layers: see `build_features`; the layers above may change.
     """
     from borealis.model.processing import arithmetic_of
 
@@ -244,9 +263,23 @@ def cache_key(
     weights = {
         name: [list(p.shape), float(p.detach().double().sum()), float(p.detach().double().norm())]
         for name, p in audio_tower.named_parameters()
+        if layers is None or _is_below(name, layers)
     }
-    said = [[asdict(s) for s in sources], manifests, weights, arithmetic_of(config), seed]
+    # A key that isn't given is left out: caches of before it existed stay good.
+    passes = [{k: v for k, v in asdict(s).items() if k != "voices" or v} for s in sources]
+    said = [passes, manifests, weights, arithmetic_of(config), seed]
+    said += [] if layers is None else [layers]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _is_below(name: str, layers: int) -> bool:
+    """Whether a parameter of the audio tower belongs to the first `layers` layers."""
+    head, _, rest = name.partition(".")
+    return head != "layer_norm" and (head != "layers" or int(rest.split(".")[0]) < layers)
+
+
+def _kept_frames(row: dict[str, Any]) -> int:
+    return row.get("window", row["frames"])
 
 
 def _size(path: Path) -> int:
@@ -290,10 +323,12 @@ def encode_windows(
     audio_tower: BorealisAudioTower,
     feature_extractor: Any,
     config: BorealisConfig,
+    layers: int | None = None,
 ) -> list[np.ndarray]:
     """Encode clips of at most one window each; frames of the padding are dropped.
 
-    All clips must have the same `config.encoder_samples`. Returns float16 `[frames, d_model]` each.
+    All clips must have the same `config.encoder_samples`. Returns float16 `[frames, d_model]` each;
+    with `layers`, what comes out of so many layers, and whole windows.
     """
     import torch
 
@@ -312,8 +347,14 @@ def encode_windows(
     # Frames are kept in float16 anyway, so the encoder may compute in bfloat16 where it is fast.
     fast = use_bfloat16("auto", use_cpu=device == "cpu")
     with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=fast):
-        hidden = audio_tower(features.to(weight.device, weight.dtype)).last_hidden_state
+        features = features.to(weight.device, weight.dtype)
+        if layers is None:
+            hidden = audio_tower(features).last_hidden_state
+        else:
+            hidden = audio_tower.begin(features, layers)
     hidden = hidden.to(torch.float16).cpu().numpy()
+    if layers is not None:
+        return list(hidden)
     return [
         h[: config.num_encoder_frames(len(audio))] for h, audio in zip(hidden, audios, strict=True)
     ]
@@ -327,6 +368,11 @@ class CachedClip:
     offset: int
     frames: int
     shard: int
+    window: int = 0  # frames kept, if more than the clip's own
+
+    @property
+    def kept(self) -> int:
+        return self.window or self.frames
 
 
 class FeatureCache:
@@ -346,11 +392,13 @@ class FeatureCache:
             for line in (folder / "index.jsonl").read_text(encoding="utf-8").splitlines():
                 row = json.loads(line)
                 utterance = Utterance(**{k: v for k, v in row.items() if k in names})
-                self.clips.append(CachedClip(utterance, row["offset"], row["frames"], shard))
+                self.clips.append(
+                    CachedClip(utterance, row["offset"], row["frames"], shard, row.get("window", 0))
+                )
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def frames(self, clip: CachedClip) -> np.ndarray:
-        """Encoder frames of a clip, float16 `[frames, d_model]`."""
-        return self.arrays[clip.shard][clip.offset : clip.offset + clip.frames]
+        """What is kept of a clip, float16 `[frames, d_model]`, or `[window, d_model]`."""
+        return self.arrays[clip.shard][clip.offset : clip.offset + clip.kept]

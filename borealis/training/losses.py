@@ -31,6 +31,8 @@ def stage_losses(
         return losses
     if "input_features" in batch:
         batch = batch | encode(inner, batch["input_features"], batch["num_samples"])
+    if "encoded_layers" in batch:
+        batch = batch | finish_encoding(inner, batch)
     mask = batch["frame_mask"]
     if batch["mode"] == "pseudo":
         tokens = inner.adapter.embed_posteriors(batch["posteriors"])
@@ -69,6 +71,20 @@ def encode(
     with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
         frames, mask = inner.encode_audio(input_features, num_samples)
     return {"frames": frames, "frame_mask": mask}
+
+
+def finish_encoding(inner: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Encoder frames of clips that a cache keeps from the middle of the encoder."""
+    learns = any(p.requires_grad for p in inner.audio_tower.parameters())
+    inner.audio_tower.train(learns and inner.training)
+    with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+        frames = inner.audio_tower.finish(
+            batch["frames"], batch["encoded_layers"], batch["window_mask"]
+        )
+    # What the window has after the clip has served its purpose.
+    width = int(batch["frame_mask"].sum(1).max())
+    width += -width % inner.config.downsample_factor
+    return {"frames": frames[:, :width], "frame_mask": batch["frame_mask"][:, :width]}
 
 
 class StepLosses(torch.nn.Module):

@@ -30,6 +30,7 @@ from borealis.training.features import (
     plan_clips,
 )
 from borealis.training.initial import start_from_letters
+from borealis.training.pieces import collect_pieces
 from borealis.training.recipe import ModelSection, Recipe, StageSection
 from borealis.training.recordings import RecordingBatches, Source
 from borealis.training.saving import is_whole, publish, save_whole
@@ -102,8 +103,11 @@ def run_recipe(
             FeatureCache([features[name] for name in stage.features]) if stage.features else None,
             sentences,
             seed,
+            recipe.data.features_layer if stage.features else None,
         )
         batches: StepBatches = StepBatches(stage, context)
+        if stage.pseudo_share and stage.pseudo_source == "clips":
+            batches.pseudo.pieces = collect_pieces(model, batches, stage.pseudo_clips)
         if stage.sources:
             longest = model.config.max_audio_seconds
             if stage.ctc_weight:  # CTC reads one encoder window
@@ -285,12 +289,15 @@ def _features(
     model: BorealisForConditionalGeneration,
     processor: BorealisProcessor,
 ) -> dict[str, Path]:
-    """Encode what the stages listen to, once; the encoder is frozen."""
+    """Encode what the stages listen to, once, as far as the encoder is frozen."""
     wanted = dict.fromkeys(name for stage in stages for name in stage.features)
+    layers, deep = recipe.data.features_layer, len(model.model.audio_tower.layers)
+    if layers is not None and layers > deep:
+        raise RecipeError(f"data.features_layer is {layers}; the audio tower has {deep} layers.")
     for name in wanted:
         sources = [FeatureSource(**part.model_dump()) for part in recipe.data.features[name]]
         tower = model.model.audio_tower
-        key = cache_key(sources, data, tower, model.config, seed=recipe.seed)
+        key = cache_key(sources, data, tower, model.config, seed=recipe.seed, layers=layers)
         note = folder / name / "key.json"
         # Caches of before keys existed are taken as they are.
         known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else key
@@ -307,6 +314,7 @@ def _features(
             audio_tower=model.model.audio_tower.eval(),
             feature_extractor=processor.feature_extractor,
             config=model.config,
+            layers=layers,
         )
         logger.info("features %s: %s", name, counts)
     return {name: folder / name for name in wanted}

@@ -85,6 +85,11 @@ class FeatureSourceSection(_Section):
         0.0, ge=0, lt=1, description="Chance to append another utterance of the same voice."
     )
     max_joined_seconds: float = Field(20.0, description="Longest joined clip, seconds.")
+    voices: list[str] = Field(
+        default_factory=list,
+        description="Only these voices of the manifest; all if empty. Leave one out to see how "
+        "strangers fare.",
+    )
 
 
 class SourceSection(_Section):
@@ -151,6 +156,11 @@ class StageSection(_Section):
     max_steps: int = Field(description="Optimizer steps.", gt=0)
     seed: int | None = Field(None, description="Seed of the stage's batches; the recipe's if None.")
     learning_rate: float = Field(description="Peak learning rate.", gt=0)
+    learning_rate_scale: dict[str, float] = Field(
+        default_factory=dict,
+        description="Factor of the learning rate for parameters under a prefix, such as "
+        "`audio_tower: 0.1`: what is trained already moves in smaller steps.",
+    )
     warmup_steps: int = Field(100, ge=0, description="Linear warm-up, steps.")
     scheduler: str = Field("cosine", description="Schedule after warm-up (transformers name).")
     min_learning_rate_ratio: float = Field(
@@ -202,6 +212,14 @@ class StageSection(_Section):
     )
     pseudo_share: float = Field(
         0.0, ge=0, le=1, description="Share of steps on pseudo-audio made from text."
+    )
+    pseudo_source: Literal["rules", "clips"] = Field(
+        "rules",
+        description="What pseudo-audio is made of: rules make errors up (error_rate); clips glues "
+        "sentences from pieces of what the adapter hears in the stage's features as it begins.",
+    )
+    pseudo_clips: int = Field(
+        3000, gt=0, description="Clips that are cut into pieces, with pseudo_source clips."
     )
     text_share: float = Field(0.0, ge=0, le=1, description="Share of steps on plain text.")
     error_rate: tuple[float, float] = Field(
@@ -286,6 +304,8 @@ class StageSection(_Section):
             raise ValueError("text_sources needs sources; elsewhere data.corpora is the text")
         if self.sources and (self.pseudo_share or self.style_mix or self.ask_share):
             raise ValueError("pseudo_share, style_mix and ask_share go with features, not sources")
+        if self.pseudo_source == "clips" and not self.features:
+            raise ValueError("pseudo_source clips needs features to cut the pieces from")
         if self.encoder_lora and not self.sources:
             raise ValueError("encoder_lora needs sources: cached features don't change")
         if self.sources and self.text_share and not self.text_sources:
@@ -312,6 +332,13 @@ class DataSection(_Section):
     features: dict[str, list[FeatureSourceSection]] = Field(
         default_factory=dict, description="Feature caches by name, each a list of passes."
     )
+    features_layer: int | None = Field(
+        None,
+        ge=0,
+        description="Keep what comes out of so many encoder layers; stages compute the rest at "
+        "every step and may train it (trainable: audio_tower.layers.N). Empty: the whole "
+        "encoder is computed beforehand, and none of it learns.",
+    )
     sources: dict[str, SourceSection] = Field(
         default_factory=dict, description="Examples by name, for stages without a feature cache."
     )
@@ -327,6 +354,19 @@ class Recipe(_Section):
     stages: list[StageSection]
     notes: str = Field("", description="How the published checkpoint was made.")
 
+    @model_validator(mode="after")
+    def _cache_stays_true(self) -> Recipe:
+        """What a stage trains of the audio tower must lie above what its cache was made by."""
+        for stage in self.stages:
+            below = [p for p in stage.trainable if _is_cached(p, self.data.features_layer)]
+            if stage.features and below:
+                raise ValueError(
+                    f"stage '{stage.name}' trains {below[0]} and learns from features that were "
+                    "computed through it; set data.features_layer and train only layers above, "
+                    "such as audio_tower.layers.N and audio_tower.layer_norm"
+                )
+        return self
+
     def stage(self, name: str) -> StageSection:
         """The stage called `name`; RecipeError names the ones there are."""
         for stage in self.stages:
@@ -334,6 +374,19 @@ class Recipe(_Section):
                 return stage
         known = ", ".join(s.name for s in self.stages)
         raise RecipeError(f"The recipe '{self.name}' has no stage '{name}'; it has {known}.")
+
+
+def _is_cached(prefix: str, layers: int | None) -> bool:
+    """Whether cached features went through a parameter under `prefix`."""
+    parts = prefix.split(".")
+    if parts[0] != "audio_tower":
+        return False
+    if layers is None or len(parts) == 1:
+        return True
+    if parts[1] == "layer_norm":
+        return False
+    above = parts[1] == "layers" and len(parts) > 2 and parts[2].isdigit()
+    return not above or int(parts[2]) < layers
 
 
 def bundled_recipes() -> dict[str, Path]:

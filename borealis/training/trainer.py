@@ -71,6 +71,14 @@ class StageTrainer(Trainer):
         lora = stage.lora is not None or stage.encoder_lora is not None
         self.learned_only = lora or size >= _WHOLE_BELOW
 
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """AdamW, with a learning rate of their own for prefixes of `learning_rate_scale`."""
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if self.stage.learning_rate_scale:
+            model = cast(torch.nn.Module, self.model)
+            scale_learning_rates(optimizer, model, self.stage.learning_rate_scale)
+        return optimizer
+
     # ---- data and losses ----
 
     def get_train_dataloader(self) -> DataLoader:
@@ -109,7 +117,7 @@ class StageTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Loss of one batch; the parts are remembered for the log."""
-        with self.all_in_bfloat16():
+        with self.all_in_bfloat16(encodes="encoded_layers" in inputs):
             if isinstance(model, DistributedDataParallel):
                 parts = model(inputs)
             else:
@@ -126,13 +134,13 @@ class StageTrainer(Trainer):
         self.meter.heard(inputs)
         return (loss, {}) if return_outputs else loss
 
-    def all_in_bfloat16(self) -> AbstractContextManager:
-        """Autocast for encoder, adapter and language model, of a stage on recordings.
+    def all_in_bfloat16(self, *, encodes: bool = False) -> AbstractContextManager:
+        """Autocast for encoder, adapter and language model, where layers of the encoder run.
 
-        Accelerate does it for the model's own forward pass only; stages on cached features train
-        the adapter in float32, which is how nano was made.
+        Accelerate does it for the model's own forward pass only; stages on features of the whole
+        encoder train the adapter in float32, which is how nano was made.
         """
-        enabled = bool(self.args.bf16 and self.stage.sources)
+        enabled = bool(self.args.bf16 and (self.stage.sources or encodes))
         return torch.autocast(self.args.device.type, torch.bfloat16, enabled=enabled)
 
     def _share_of_step(
@@ -242,6 +250,40 @@ def set_trainable(
     if not count:
         raise ValueError(f"No parameter begins with any of {prefixes}; nothing would be trained.")
     return count
+
+
+def scale_learning_rates(
+    optimizer: torch.optim.Optimizer, model: torch.nn.Module, scales: dict[str, float]
+) -> None:
+    """Split an optimizer's groups so that parameters under a prefix have their own learning rate.
+
+    Args:
+        optimizer: that has made no step yet; changed in place.
+        model: whose parameters it holds.
+        scales: factor by prefix; the longest that fits counts.
+
+    Raises:
+        RecipeError: no parameter that learns begins with a prefix.
+    """
+    factors: dict[int, float] = {}
+    used: set[str] = set()
+    for name, parameter in model.named_parameters():
+        short = name.removeprefix("model.")
+        fits = [p for p in scales if short == p or short.startswith(p + ".")]
+        if fits and parameter.requires_grad:
+            prefix = max(fits, key=len)
+            factors[id(parameter)] = scales[prefix]
+            used.add(prefix)
+    if unused := sorted(set(scales) - used):
+        raise RecipeError(f"learning_rate_scale: nothing that learns begins with '{unused[0]}'.")
+    groups = list(optimizer.param_groups)
+    optimizer.param_groups.clear()
+    for group in groups:
+        by_factor: dict[float, list[torch.nn.Parameter]] = {}
+        for parameter in group["params"]:
+            by_factor.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
+        for factor, parameters in by_factor.items():
+            optimizer.add_param_group(group | {"params": parameters, "lr": group["lr"] * factor})
 
 
 def prepare_weights(model: BorealisForConditionalGeneration, stage: StageSection) -> int:

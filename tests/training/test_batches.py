@@ -144,10 +144,11 @@ def test_mixed_style_moves_channel_statistics_only():
 def test_styles_are_mixed_where_the_stage_asks(batches, cache):
     plain, mixed = batches(style_mix=0.0, time_mask=0.0), batches(style_mix=1.0, time_mask=0.0)
     clips = cache.clips[:2]
-    before, mask = plain.frames(clips, np.random.default_rng(0))
-    after, same = mixed.frames(clips, np.random.default_rng(0))
-    assert torch.equal(mask, same) and before.shape == after.shape
-    assert not torch.equal(before, after)
+    before = plain.frames(clips, np.random.default_rng(0))
+    after = mixed.frames(clips, np.random.default_rng(0))
+    assert torch.equal(before["frame_mask"], after["frame_mask"])
+    assert before["frames"].shape == after["frames"].shape
+    assert not torch.equal(before["frames"], after["frames"])
 
 
 def test_buckets_hold_everything_and_stay_in_budget():
