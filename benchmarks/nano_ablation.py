@@ -121,7 +121,7 @@ def difference(new: dict[str, Any], old: dict[str, Any], kind: str) -> tuple[flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path, help="folder of a checkpoint, or of a stage's")
+    parser.add_argument("checkpoint", help="bundled name, or folder of a checkpoint or a stage")
     parser.add_argument("--name", required=True, help="name of the row")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (data)")
     parser.add_argument("--output", type=Path, default=Path("results/nano-ablation.json"))
@@ -140,6 +140,10 @@ def main() -> None:
     )
     args = parser.parse_args()
 
+    record = _read(args.output)
+    others = {r["name"]: r for r in record["rows"] if r["name"] != args.name}
+    if args.against and args.against not in others:
+        raise SystemExit(f"There is no row '{args.against}' in {args.output}.")
     model = _load(args.checkpoint, args.processor)
     decoding = None
     if not args.ctc_only:
@@ -160,10 +164,6 @@ def main() -> None:
             for name, items in sets(args.data, args.clips, args.held_out).items()
         },
     }
-    record = _read(args.output)
-    others = {r["name"]: r for r in record["rows"] if r["name"] != args.name}
-    if args.against and args.against not in others:
-        raise SystemExit(f"There is no row '{args.against}' in {args.output}.")
     for name, result in row["sets"].items():
         for kind in ("ctc", "model"):
             if kind not in result:
@@ -181,12 +181,12 @@ def main() -> None:
     results.write(args.output, record)
 
 
-def _load(checkpoint: Path, processor: Path | None) -> borealis.Borealis:
+def _load(checkpoint: str, processor: Path | None) -> borealis.Borealis:
     """A model; a stage's folder has no processor, so it borrows another folder's."""
     if processor is None:
         return borealis.load(checkpoint)
     with tempfile.TemporaryDirectory() as folder:
-        for source in (processor, checkpoint):  # the checkpoint's own files win
+        for source in (processor, Path(checkpoint)):  # the checkpoint's own files win
             for file in source.iterdir():
                 if file.suffix in (".json", ".jinja", ".safetensors"):
                     target = Path(folder) / file.name
