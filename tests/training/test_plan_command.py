@@ -9,7 +9,7 @@ import pytest
 from borealis import cli
 from borealis.training.planner import Options, PlanError, parts, plan, plan_recipe
 from borealis.training.planner.recipes import recipe_config
-from borealis.training.planner.shapes import language_model_part
+from borealis.training.planner.shapes import encoder_layer, language_model_part
 from borealis.training.recipe import Recipe, load_recipe
 
 # ---- recipes ----
@@ -75,10 +75,37 @@ def test_recipe_that_goes_on_from_a_checkpoint(nano) -> None:
         plan_recipe(a_recipe(model={"checkpoint": "someone/model"}), Options())
 
 
+def test_layers_above_a_cache_are_paid_at_every_step() -> None:
+    """Whisper large has 32 layers; a cache from the 30th leaves two to each step."""
+    stages = a_recipe().model_dump()["stages"]
+    ears = stages[0] | {"trainable": ["adapter", "audio_tower.layers.31"]}
+    upper = {"features": {"all": [{"manifest": "m.jsonl"}]}, "features_layer": 30}
+    options = Options()
+    whole = plan_recipe(a_recipe(), options, hours_of_audio=10, epochs=4)
+    result = plan_recipe(
+        a_recipe(data=upper, stages=[ears, stages[1]]), options, hours_of_audio=10, epochs=4
+    )
+    config = recipe_config(a_recipe().model)
+    layer = encoder_layer(config.audio_config)
+    clips = 10 * 3600 / options.clip_seconds
+    seconds = round(options.clip_seconds * config.sampling_rate)
+    one = layer.forward(config.encoder_samples(seconds) // config.frame_length)
+    before = [stage.flops["encoder"] for stage in whole.stages]
+    after = [stage.flops["encoder"] for stage in result.stages]
+    # The cache saves two layers once; each of 4 epochs computes one frozen and trains the other.
+    assert after[0] == pytest.approx(before[0] + clips * one * (4 * (1 + 3) - 2))
+    assert before[1] == 0 and after[1] == pytest.approx(clips * 4 * one * 2)
+    learned = [plan.stages[0].learned_parameters for plan in (whole, result)]
+    assert learned[1] - learned[0] == layer.parameters
+    assert result.stages[0].memory["kept"] > whole.stages[0].memory["kept"]
+    assert result.feature_cache >= whole.feature_cache
+
+
 def test_recipe_mistakes_are_told() -> None:
     stages = a_recipe().model_dump()["stages"]
     with pytest.raises(PlanError, match="trains the encoder"):
-        plan_recipe(a_recipe(stages=[stages[0] | {"trainable": ["audio_tower"]}]), Options())
+        learns = stages[0] | {"trainable": ["audio_tower"], "features": [], "sources": ["s"]}
+        plan_recipe(a_recipe(stages=[learns]), Options())
     wrong = stages[1] | {"lora": {"target_modules": ["fc1"]}}
     with pytest.raises(PlanError, match="target module is 'fc1'"):
         plan_recipe(a_recipe(stages=[wrong]), Options())

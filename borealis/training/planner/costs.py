@@ -19,6 +19,8 @@ from borealis.training.planner.shapes import (
     PADDINGS,
     Part,
     PlanError,
+    encoder_layer,
+    encoder_part,
     known,
     model_config,
     parts,
@@ -145,6 +147,8 @@ class Stage:
         lora_modules: linear layers of the language model that get an update.
         batch_tokens: tokens on one GPU at once; None: those of the options.
         gradient_checkpointing: None: as the options say.
+        upper_layers: encoder layers that a cache leaves out and every step computes.
+        upper_learning: how many of them, from the top, learn.
     """
 
     name: str
@@ -156,6 +160,8 @@ class Stage:
     lora_modules: tuple[str, ...] = LORA_MODULES
     batch_tokens: int | None = None
     gradient_checkpointing: bool | None = None
+    upper_layers: int = 0
+    upper_learning: int = 0
 
     def own(self, options: Options) -> Options:
         """The options with what the stage says itself."""
@@ -261,17 +267,19 @@ def plan_stages(config: BorealisConfig, stages: Sequence[Stage], options: Option
     audio = config.num_audio_tokens(samples)
     text = options.text_rate * options.clip_seconds + options.prompt_tokens
     windows = [end - start for start, end in config.window_spans(samples)]
-    encoder = sum(
-        sizes["encoder"].forward(config.encoder_samples(n) // config.frame_length) for n in windows
-    )
+    encoded = [config.encoder_samples(n) // config.frame_length for n in windows]
+    clip = _Clip(config, encoded)
     adapter = [config.num_tokens_from_frames(config.num_encoder_frames(n)) for n in windows]
     costs = [
-        _stage_cost(stage, sizes, stage.own(options), encoder, adapter, audio, text)
+        _stage_cost(stage, sizes, stage.own(options), clip, adapter, audio, text)
         for stage in stages
     ]
     total = sum(part.parameters for part in sizes.values())
     # A clip has frames for all its tokens; the array on disk holds them in float16.
-    frames = sum(config.num_encoder_frames(n) for n in windows) / options.clip_seconds
+    whole = [config.num_encoder_frames(n) for n in windows]
+    # From the middle of the encoder the whole window is kept.
+    kept = encoded if any(stage.upper_layers for stage in stages) else whole
+    frames = sum(kept) / options.clip_seconds
     cached = options.hours_of_audio if options.feature_cache else 0.0
     half_minute = config.num_audio_tokens(30 * rate)
     gpu_hours = sum(cost.gpu_hours for cost in costs)
@@ -294,11 +302,36 @@ def plan_stages(config: BorealisConfig, stages: Sequence[Stage], options: Option
     )
 
 
+class _Clip:
+    """What the encoder costs for one clip.
+
+    Args:
+        config: the model.
+        frames: frames of each window.
+    """
+
+    def __init__(self, config: BorealisConfig, frames: Sequence[int]) -> None:
+        self.layer = encoder_layer(config.audio_config)
+        self.frames_per_token = config.downsample_factor
+        self.whole = sum(encoder_part(config.audio_config).forward(n) for n in frames)
+        self._one = sum(self.layer.forward(n) for n in frames)
+        self._learning = sum(_operations(self.layer, n, "learns") for n in frames)
+
+    def once(self, stage: Stage) -> float:
+        """Operations for the cache, or for a clip that is encoded anew."""
+        return self.whole - stage.upper_layers * self._one
+
+    def every_step(self, stage: Stage) -> float:
+        """Operations of the layers above the cache, with the backward pass of those that learn."""
+        frozen = stage.upper_layers - stage.upper_learning
+        return frozen * self._one + stage.upper_learning * self._learning
+
+
 def _stage_cost(
     stage: Stage,
     sizes: dict[str, Part],
     options: Options,
-    encoder: float,
+    clip: _Clip,
     adapter_tokens: Sequence[int],
     audio: int,
     text: float,
@@ -309,7 +342,7 @@ def _stage_cost(
         stage: the work.
         sizes: the parts.
         options: GPU, price and what else isn't of the stage.
-        encoder: operations of the encoder for one clip.
+        clip: what the encoder costs for one clip.
         adapter_tokens: audio tokens of each window of a clip.
         audio: audio tokens of a clip in the language model.
         text: text tokens beside them.
@@ -329,17 +362,20 @@ def _stage_cost(
 
     per_model = language(audio + text)
     flops = {
-        "encoder": encoder * encoded,
+        "encoder": clip.once(stage) * encoded + clip.every_step(stage) * clips,
         "adapter": per_adapter * clips,
         # Plain text is reckoned in rows as long as an example's.
         "language_model": per_model * (clips + stage.text_tokens / (audio + text)),
     }
     flops["total"] = sum(flops.values())
     share = encoded / clips if clips else 0.0
-    with_audio = encoder * share + per_adapter + per_model - language(text)
+    with_audio = clip.once(stage) * share + clip.every_step(stage)
+    with_audio += per_adapter + per_model - language(text)
     learned = adapter.parameters if stage.audio_hours else 0
+    learned += stage.upper_learning * clip.layer.parameters
     learned += {"lora": lora, "learns": model.parameters}.get(model_state, 0)
-    memory = _memory(sizes, options, learned, lora, model_state, audio / (audio + text))
+    upper = stage.upper_learning * clip.layer.kept * clip.frames_per_token
+    memory = _memory(sizes, options, learned, lora, model_state, audio / (audio + text), upper)
     gpu_hours = flops["total"] / (GPUS[options.gpu].teraflops * 1e12 * options.utilization) / 3600
     return StageCost(
         name=stage.name,
@@ -375,17 +411,19 @@ def _memory(
     lora: int,
     model_state: str,
     audio_share: float,
+    upper: int = 0,
 ) -> dict[str, float]:
     """Bytes of training: weights with optimizer, and what the backward pass needs.
 
     Weights: 18 bytes for each number that learns, 2 for each other. Kept numbers: 2 bytes each for
     every token on the GPU at once, and 10 for each logit. What the frozen encoder keeps for the
     moment, memory lost to fragments and the CUDA context (a gigabyte or so) aren't counted.
+    `upper` is what an audio token keeps in encoder layers that learn.
     """
     model = sizes["language_model"]
     frozen = sum(part.parameters for part in sizes.values()) + lora - learned
     tokens = options.batch_tokens
-    kept = sizes["adapter"].kept * (audio_share if model_state != "unused" else 1.0)
+    kept = (sizes["adapter"].kept + upper) * (audio_share if model_state != "unused" else 1.0)
     logits = 0
     if model_state != "unused":
         logits = model.vocabulary

@@ -56,12 +56,13 @@ def plan_recipe(
     stages = [
         Stage(
             section.name,
-            _train(section),
+            _train(section, cached=recipe.data.features_layer is not None),
             audio_hours=hours,
             encoded_hours=(data if i == first else 0.0) if cached[i] else hours,
             text_tokens=_batches(section) * (1 - _audio_share(section)) * section.batch_tokens,
             batch_tokens=section.batch_tokens if section.sources else None,
             gradient_checkpointing=section.gradient_checkpointing or None,
+            **_upper(recipe, section, config),
             **_lora(section),
         )
         for i, (section, hours) in enumerate(_pairs(recipe, heard))
@@ -124,10 +125,23 @@ def _audio_share(stage: StageSection) -> float:
     return max(0.0, 1 - stage.text_share - stage.pseudo_share)
 
 
-def _train(stage: StageSection) -> str:
-    if stage.encoder_lora or any(n.split(".")[0] == "audio_tower" for n in stage.trainable):
+def _upper(recipe: Recipe, stage: StageSection, config: Any) -> dict[str, int]:
+    """Layers above a cache from the middle of the encoder, and how many of them learn."""
+    below, deep = recipe.data.features_layer, config.audio_config.encoder_layers
+    if below is None or not stage.features or not _audio_share(stage):
+        return {}
+    parts = [name.split(".") for name in stage.trainable]
+    numbers = [int(p[2]) for p in parts if p[:2] == ["audio_tower", "layers"]]
+    learning = deep - min(numbers, default=deep)
+    return {"upper_layers": deep - below, "upper_learning": learning}
+
+
+def _train(stage: StageSection, *, cached: bool) -> str:
+    trains = any(n.split(".")[0] == "audio_tower" for n in stage.trainable)
+    if stage.encoder_lora or (trains and not (cached and stage.features)):
         raise PlanError(
-            f"Stage '{stage.name}' trains the encoder; the planner counts it as frozen."
+            f"Stage '{stage.name}' trains the encoder; the planner counts it as frozen unless "
+            "its features come from a layer (data.features_layer)."
         )
     if stage.kind == "align" and stage.ctc_weight:
         return "ctc"

@@ -202,16 +202,29 @@ def encoder_part(config: Any) -> Part:
     A layer of width d and feed-forward width f has 4d² + 2df weights, 7d + f biases less d (keys
     have none) and two norms of 2d.
     """
-    d, f, layers = config.d_model, config.encoder_ffn_dim, config.encoder_layers
-    matrices = 4 * d * d + 2 * d * f
-    small = 3 * d + (f + d) + 4 * d  # biases of q, v, o; of the feed-forward; two norms
+    d, layers, layer = config.d_model, config.encoder_layers, encoder_layer(config)
     convolutions = 3 * config.num_mel_bins * d + 3 * d * d
     table = config.max_source_positions * d
     return Part(
-        parameters=layers * (matrices + small) + convolutions + 2 * d + table + 2 * d,
+        parameters=layers * layer.parameters + convolutions + 2 * d + table + 2 * d,
         # The first convolution runs at 100 Hz, twice for each frame.
-        linear=2 * (layers * matrices + 2 * 3 * config.num_mel_bins * d + 3 * d * d),
-        attention=4 * layers * d,
+        linear=layers * layer.linear + 2 * (2 * 3 * config.num_mel_bins * d + 3 * d * d),
+        attention=layers * layer.attention,
+    )
+
+
+def encoder_layer(config: Any) -> Part:
+    """One layer of Whisper's encoder; positions are 50 Hz frames."""
+    d, f = config.d_model, config.encoder_ffn_dim
+    matrices = 4 * d * d + 2 * d * f
+    small = 3 * d + (f + d) + 4 * d  # biases of q, v, o; of the feed-forward; two norms
+    return Part(
+        parameters=matrices + small,
+        linear=2 * matrices,
+        attention=4 * d,
+        # Inputs of two norms in float32 and their results, q, k, v, what attention gives, the
+        # feed-forward layer before and after its activation.
+        kept=4 * d + 2 * d + 4 * d + 2 * f,
     )
 
 
