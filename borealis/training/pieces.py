@@ -184,11 +184,15 @@ def collect_pieces(
         size = max(1, _FRAMES_AT_ONCE // chosen[at].frames)
         group = chosen[at : at + size]
         at += size
-        batch: dict[str, Any] = batches.frames(group, rng)
+        batch: dict[str, Any] = {
+            # A stage before may have left the model on a GPU.
+            key: value.to(model.device) if isinstance(value, torch.Tensor) else value
+            for key, value in batches.frames(group, rng).items()
+        }
         if "encoded_layers" in batch:
             batch |= finish_encoding(inner, batch)
         logits = inner.adapter.encode(batch["frames"], batch["frame_mask"])
-        posteriors = logits.float().softmax(-1).numpy()
+        posteriors = logits.float().softmax(-1).cpu().numpy()
         for clip, heard in zip(group, posteriors, strict=True):
             skipped += not pieces.add(heard[: clip.frames], clip.utterance.text)
     model.train(training)
