@@ -160,8 +160,8 @@ def _start_and_use(
     home.mkdir()
     if who:
         os.chown(home, NOBODY, NOBODY)
-        for parent in [home, *home.parents][:4] + [folder, *folder.parents][:4]:
-            if str(parent).startswith("/tmp/"):
+        for parent in {home, *home.parents, folder, *folder.parents}:
+            if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
                 parent.chmod(parent.stat().st_mode | 0o055)
     clean = {
         "PATH": os.environ["PATH"], "HOME": str(home), "TMPDIR": str(home), "no_proxy": "127.0.0.1",
