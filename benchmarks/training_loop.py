@@ -19,12 +19,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
-from training_world import MANIFESTS, Run, World, epoch_steps, random_plan, watch
+from training_world import (
+    Run,
+    World,
+    add_world_arguments,
+    epoch_steps,
+    make_world,
+    random_plan,
+    watch,
+)
 
-from borealis.data.manifest import read_manifest
-from borealis.evaluation.results import describe, describe_manifest, write
+from borealis.evaluation.results import describe, write
 from borealis.training.features import FeatureCache
 from borealis.training.planner import model_config, parts
 from borealis.training.planner.costs import Options
@@ -269,40 +275,22 @@ def _largest(a: list[float], b: list[float]) -> float:
 def main() -> None:
     """Measure, and write the result file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("data"), help="of 'borealis data nano'")
+    add_world_arguments(parser, clips=200)
     parser.add_argument("--output", type=Path, default=Path("results/training-speed.json"))
-    parser.add_argument("--clips", type=int, default=200)
-    parser.add_argument("--mean-seconds", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20, help="for the comparison of losses")
     parser.add_argument("--loss-clips", type=int, default=2, help="in each of those steps")
     parser.add_argument("--precision", default="auto", help="of the speed: as in a recipe")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--audio-tower", default="nano", help="a Whisper, or nano's encoder")
-    parser.add_argument("--hidden-size", type=int, help="of the language model, for a trial")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    text = {} if args.hidden_size is None else {"hidden_size": args.hidden_size}
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        world = World.make(
-            args.data,
-            Path(folder),
-            clips=args.clips,
-            mean_seconds=args.mean_seconds,
-            audio_tower=args.audio_tower,
-            **text,
-        )
+        world, data = make_world(args, Path(folder))
         model, processor = world.model()
         sizes = {name: part.parameters for name, part in parts(model.config).items()}
         texts = [u.text for u in world.utterances]
         pieces = sum(len(processor.tokenizer(t).input_ids) for t in texts)
-        data = {
-            name: describe_manifest(args.data / name, read_manifest(args.data / name))
-            for name in MANIFESTS
-        }
         record = describe("training-speed", data=data, batch_size=BATCH)
         seconds = sum(u.duration for u in world.utterances)
         record["metrics"] = {

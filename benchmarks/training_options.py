@@ -19,7 +19,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from borealis.evaluation.results import describe, describe_manifest, write
+import torch
+import transformers
+from training_world import (
+    World,
+    add_world_arguments,
+    epoch_steps,
+    make_world,
+    random_plan,
+    watch,
+)
+
+from borealis.evaluation.results import describe, write
+from borealis.training.features import FeatureCache
+from borealis.training.recipe import StageSection
 
 LORA = {"rank": 16, "alpha": 32}
 FULL = ["adapter", "language_model"]
@@ -71,10 +84,8 @@ OPTIONS: list[dict[str, Any]] = [
 CACHE = "cache"
 
 
-def stage(option: dict[str, Any]) -> Any:
+def stage(option: dict[str, Any]) -> StageSection:
     """The stage that an option runs: align through the language model, or more where it says so."""
-    from borealis.training.recipe import StageSection
-
     settings = {
         "name": "options",
         "kind": "align",
@@ -101,12 +112,6 @@ def measure(option: dict[str, Any], folder: Path, threads: int, use_cpu: bool) -
         threads: of the CPU.
         use_cpu: stay on the CPU even if there is an accelerator.
     """
-    import torch
-    import transformers
-    from training_world import World, epoch_steps, random_plan, watch
-
-    from borealis.training.features import FeatureCache
-
     torch.set_num_threads(threads)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -148,15 +153,10 @@ def _peak_mib() -> float:
 def main() -> None:
     """Measure every option in its own process, and write the result file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("data"), help="of 'borealis data nano'")
+    add_world_arguments(parser, clips=64)
     parser.add_argument("--output", type=Path, default=Path("results/training-options.json"))
-    parser.add_argument("--clips", type=int, default=64)
-    parser.add_argument("--mean-seconds", type=float, default=5.0)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", help="names of options, with commas between")
     parser.add_argument("--gpu", action="store_true", help="train on the accelerator")
-    parser.add_argument("--audio-tower", default="nano", help="a Whisper, or nano's encoder")
-    parser.add_argument("--hidden-size", type=int, help="of the language model, for a trial")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--world", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -168,28 +168,10 @@ def main() -> None:
     if unknown := set(names) - {o["name"] for o in OPTIONS}:
         parser.error(f"there is no option '{min(unknown)}'")
 
-    import torch
-    from training_world import MANIFESTS, World
-
-    from borealis.data.manifest import read_manifest
-
-    torch.set_num_threads(args.threads)
-    text = {} if args.hidden_size is None else {"hidden_size": args.hidden_size}
     load, measured = os.getloadavg()[0], []
     with tempfile.TemporaryDirectory() as folder:
-        world = World.make(
-            args.data,
-            Path(folder),
-            clips=args.clips,
-            mean_seconds=args.mean_seconds,
-            audio_tower=args.audio_tower,
-            **text,
-        )
+        world, data = make_world(args, Path(folder))
         world.cache(CACHE)
-        data = {
-            name: describe_manifest(args.data / name, read_manifest(args.data / name))
-            for name in MANIFESTS
-        }
         record = describe("training-options", data=data)
         for option in [o for o in OPTIONS if o["name"] in names]:
             command = [sys.executable, __file__, "--one", option["name"], "--world", folder]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from transformers.trainer_utils import SaveStrategy
 
 from borealis.data.manifest import Utterance, read_manifest, write_manifest
 from borealis.data.phrasings import load_phrasings
+from borealis.evaluation.results import describe_manifest
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.training.batches import BatchContext, StepBatches
 from borealis.training.features import FeatureCache, FeatureSource, build_features, plan_clips
@@ -230,6 +232,31 @@ class _Recorded(RecordingBatches):
         fill = {"input_ids": self.context.tokenizer.pad_token_id, "labels": -100}
         pad = torch.nn.functional.pad
         return {name: pad(batch[name], (0, missing), value=fill[name]) for name in batch}
+
+
+def add_world_arguments(parser: argparse.ArgumentParser, *, clips: int) -> None:
+    """Options of a benchmark that say what its world is."""
+    parser.add_argument("--data", type=Path, default=Path("data"), help="of 'borealis data nano'")
+    parser.add_argument("--clips", type=int, default=clips)
+    parser.add_argument("--mean-seconds", type=float, default=5.0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--audio-tower", default="nano", help="a Whisper, or nano's encoder")
+    parser.add_argument("--hidden-size", type=int, help="of the language model, for a trial")
+
+
+def make_world(args: argparse.Namespace, folder: Path) -> tuple[World, dict[str, Any]]:
+    """The world that the options name, and what its manifests are, for the result file."""
+    torch.set_num_threads(args.threads)
+    world = World.make(
+        args.data,
+        folder,
+        clips=args.clips,
+        mean_seconds=args.mean_seconds,
+        audio_tower=args.audio_tower,
+        **({} if args.hidden_size is None else {"hidden_size": args.hidden_size}),
+    )
+    paths = {name: args.data / name for name in MANIFESTS}
+    return world, {n: describe_manifest(path, read_manifest(path)) for n, path in paths.items()}
 
 
 def random_plan(count: int, size: int, seed: int = 0) -> list[list[int]]:

@@ -225,6 +225,15 @@ _FILES = {
 }
 
 
+NOT_MEASURED = {"en": "This hasn't been measured yet.", "ru": "Это пока не измерено."}
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of rows of cells, the first of which is the head."""
+    head, *body = ("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join([head, "|" + "---|" * len(lines[0]), *body])
+
+
 def machine_note(record: dict[str, Any], language: str) -> str:
     """Where the numbers of a result file come from, in a sentence."""
     machine = record["machine"]
@@ -254,13 +263,12 @@ def table(groups: dict[str, dict[str, Any]], language: str) -> str:
                 value = value.removesuffix(english) + russian
         return value.replace(".", ",") if language == "ru" else value
 
-    out = ["| " + " | ".join(_HEADERS[language]) + " |", "|---|---|---|---|"]
+    out: list[tuple[str, ...]] = [_HEADERS[language]]
     for row in lines:
         english, russian = row.title
         both = english if english == russian else f"{russian} · {english.removeprefix('· ')}"
         title = {"en": english, "ru": russian, "both": both}[language]
-        cells = (title, local(row.ours), local(row.peer), local(row.must))
-        out.append("| " + " | ".join(cells) + " |")
+        out.append((title, local(row.ours), local(row.peer), local(row.must)))
     # Of groups measured on one day the error rates are what the note is about.
     last = max(groups.items(), key=lambda g: (g[1]["date"], g[0] == "transcription"))[1]
     machine = groups.get("speed", last)["machine"]  # it matters for speed alone
@@ -269,7 +277,7 @@ def table(groups: dict[str, dict[str, Any]], language: str) -> str:
         f"{_INTERVAL[key]} {machine_note(last | {'machine': machine}, key)} {_FILES[key]}"
         for key in notes
     )
-    return "\n".join(out) + "\n\n" + text
+    return f"{markdown(out)}\n\n{text}"
 
 
 def language_of(page: Path) -> str:

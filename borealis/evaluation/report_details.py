@@ -6,7 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from borealis.evaluation.report import ReportError, demo_lines, machine_note
+from borealis.evaluation.report import (
+    NOT_MEASURED,
+    ReportError,
+    demo_lines,
+    machine_note,
+    markdown,
+)
 
 _NONE = "–"
 Lines = list[tuple[str, ...]]
@@ -27,11 +33,9 @@ def detail(groups: dict[str, dict[str, Any]], group: str, language: str) -> str:
     if kind not in _TABLES:
         raise ReportError(f"There is no table of '{group}'; there are {', '.join(_TABLES)}.")
     if group not in groups:
-        return {"en": "This hasn't been measured yet.", "ru": "Это пока не измерено."}[language]
+        return NOT_MEASURED[language]
     record = groups[group]
-    header, *body = _TABLES[kind](record["metrics"], language)
-    lines = [header, ("---",) * len(header), *body]
-    out = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    out = markdown(_TABLES[kind](record["metrics"], language))
     if language == "ru":
         out = re.sub(r"(?<=\d)\.(?=\d)", ",", out)
     return f"{out}\n\n{machine_note(record, language)}"

@@ -7,14 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from borealis.evaluation.report import ReportError
+from borealis.evaluation.report import NOT_MEASURED, ReportError, machine_note, markdown
 
 PREFIX = "training-"
-_EMPTY = {"en": "Not measured yet.", "ru": "Пока не измерено."}
-_NOTES = {
-    "en": "{file}: commit {commit}, {date}; {machine}, threads: {threads}.",
-    "ru": "{file}: коммит {commit}, {date}; {machine}, потоков: {threads}.",
-}
 _LOOPS = {
     "original": ("the original's way", "как в оригинале"),
     "first": ("ours, first epoch", "наш, первая эпоха"),
@@ -94,22 +89,14 @@ def table(which: str, folder: Path, language: str) -> str:
     name, rows = _TABLES[which]
     path = folder / f"{PREFIX}{name}.json"
     if not path.is_file():
-        return _EMPTY[language]
+        return NOT_MEASURED[language]
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         cells = rows(record["metrics"], language == "ru")
-        note = _NOTES[language].format(
-            file=f"`results/{path.name}`",
-            commit=record["commit"],
-            date=record["date"],
-            machine=record["machine"]["accelerator"] or record["machine"]["processor"],
-            threads=record["machine"]["threads"],
-        )
+        note = f"`results/{path.name}`. {machine_note(record, language)}"
     except (ValueError, KeyError, TypeError):
         raise ReportError(f"'{path.name}' isn't a file of the training benchmarks.") from None
-    lines = ["| " + " | ".join(row) + " |" for row in cells]
-    lines.insert(1, "|" + "---|" * len(cells[0]))
-    return "\n".join(lines) + "\n\n" + note
+    return f"{markdown(cells)}\n\n{note}"
 
 
 def _speed(metrics: dict[str, Any], russian: bool) -> list[list[str]]:

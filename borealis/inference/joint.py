@@ -135,19 +135,18 @@ class PrefixScores:
         return torch.cat([first[:, None], arrived[:, :-1]], 1)
 
     def gains(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log probability that each class comes next `[rows, num_classes]`, and that none does."""
+        """Log probability that each class comes next `[rows, num_classes]`, and that none does.
+
+        Rows lie clip after clip, as many for each: beams do, and so do rows after `own_clips`.
+        """
         either = self.either
         before = self._before(either)
         # log-sum-exp over frames of before + log_probs as a product of matrices. What the shift by
         # the largest term loses lies far below the floor of a gain.
         largest = before.amax(1, keepdim=True)
         arrived = (before - largest).exp()
-        clips = len(self.probs)
-        if len(self) % clips == 0 and self._regular(len(self) // clips):
-            beams = arrived.view(clips, -1, arrived.shape[1]).transpose(1, 2)
-            reached = (self.probs @ beams).transpose(1, 2).reshape(len(self), -1)
-        else:
-            reached = (self.probs[self.clip] @ arrived[..., None])[..., 0]
+        beams = arrived.view(len(self.probs), -1, arrived.shape[1]).transpose(1, 2)
+        reached = (self.probs @ beams).transpose(1, 2).reshape(len(self), -1)
         psi = reached.log() + largest
         # The same letter again needs a blank between.
         row = torch.arange(len(self), device=psi.device)
@@ -156,11 +155,6 @@ class PrefixScores:
         gains = (psi - self.score[:, None]).clamp(min=_LOW, max=0.0)
         ends = (either[:, -1] - self.score).clamp(min=_LOW, max=0.0)
         return gains, ends
-
-    def _regular(self, beams: int) -> bool:
-        """Whether the rows are so many beams of each clip, clip after clip."""
-        clips = torch.arange(len(self.probs), device=self.clip.device)
-        return bool((self.clip == clips.repeat_interleave(beams)).all())
 
 
 def _scan(enter: torch.Tensor, stay: torch.Tensor) -> torch.Tensor:

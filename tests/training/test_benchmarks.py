@@ -71,14 +71,14 @@ def test_the_loop_and_the_options_are_measured(data, world, run_benchmark, tmp_p
     # The site's tables are made of them; the table of the README leaves them out.
     for which, words in (("speed", "из кэша"), ("counted", "`5b`"), ("losses", "шаг 2"), ("options", "кэша признаков")):  # fmt: skip
         text = table(which, tmp_path, "ru")
-        assert words in text and "коммит" in text
+        assert words in text and "Коммит" in text
         rows = [line.count("|") for line in text.splitlines() if line.startswith("|")]
         assert len(set(rows)) == 1
     assert load_results(tmp_path) == {}
 
 
 def test_tables_of_nothing_and_of_nonsense(tmp_path):
-    assert table("speed", tmp_path, "en") == "Not measured yet."
+    assert table("speed", tmp_path, "en") == "This hasn't been measured yet."
     with pytest.raises(ReportError, match="speed, counted, losses, options"):
         table("magic", tmp_path, "en")
     (tmp_path / "training-options.json").write_text('{"metrics": {}}')
