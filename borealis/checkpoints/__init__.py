@@ -1,7 +1,8 @@
 """The bundled checkpoint: packed small in the package, unpacked once into the user's cache.
 
 `bundle.safetensors` holds large matrices as int8 with one float16 scale a row and the rest as
-float16; the other files are those of any transformers checkpoint.
+float16; `ngram.safetensors`, where there is one, is small as it is; the other files are those of
+any transformers checkpoint.
 """
 
 from __future__ import annotations
@@ -104,8 +105,8 @@ def pack(source: Path, target: Path, *, int8_min_numel: int = 1 << 14) -> int:
     Args:
         source: folder with `model.safetensors` and its configs.
         target: folder of the bundle.
-        int8_min_numel: smallest matrix stored as int8. The matrices of the language model stay
-            float16: they are small and the most sensitive.
+        int8_min_numel: smallest matrix stored as int8. Embeddings stay float16: they are small and
+            the most sensitive.
     """
     import torch
     from safetensors.torch import load_file, save_file
@@ -113,7 +114,7 @@ def pack(source: Path, target: Path, *, int8_min_numel: int = 1 << 14) -> int:
     out: dict[str, torch.Tensor] = {}
     for name, value in load_file(source / "model.safetensors").items():
         matrix = value.ndim == 2 and value.numel() >= int8_min_numel
-        if matrix and "language_model" not in name and "embed" not in name:
+        if matrix and "embed" not in name:
             value = value.float()
             scale = (value.abs().amax(1).clamp(min=1e-8) / 127).to(torch.float16).float()
             scale = scale.clamp(min=6e-8)  # the smallest float16
@@ -124,9 +125,9 @@ def pack(source: Path, target: Path, *, int8_min_numel: int = 1 << 14) -> int:
     target.mkdir(parents=True, exist_ok=True)
     save_file(out, target / BUNDLE, metadata={"format": "pt"})
     for file in source.iterdir():
-        if file.suffix in (".json", ".jinja") and "index" not in file.name:
+        if _is_small(file) and "index" not in file.name:
             shutil.copy(file, target / file.name)
-    return (target / BUNDLE).stat().st_size
+    return sum(file.stat().st_size for file in target.glob("*.safetensors"))
 
 
 def unpack(source: Path, target: Path) -> None:
@@ -148,5 +149,10 @@ def unpack(source: Path, target: Path) -> None:
         out[name] = value
     save_file(out, target / "model.safetensors", metadata={"format": "pt"})
     for file in source.iterdir():
-        if file.suffix in (".json", ".jinja"):
+        if _is_small(file):
             shutil.copy(file, target / file.name)
+
+
+def _is_small(file: Path) -> bool:
+    """A file that a bundle and a checkpoint have alike."""
+    return file.suffix in (".json", ".jinja") or file.name == "ngram.safetensors"

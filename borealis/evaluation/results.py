@@ -78,6 +78,7 @@ def describe_decoding(model: Any) -> dict[str, Any]:
         "strategy": "beam search" if beams > 1 else "greedy",
         "num_beams": beams,
         "ctc_weight": getattr(config, "ctc_decoding_weight", 0.0),
+        "ngram_weight": getattr(config, "ngram_decoding_weight", 0.0),
         "max_segment_seconds": getattr(config, "max_segment_seconds", 30.0),
         "encoder_window": getattr(config, "encoder_window", ""),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from threading import Thread
 from typing import Any, Literal, overload
@@ -16,8 +16,10 @@ from transformers import LogitsProcessorList, TextIteratorStreamer
 from borealis.audio import SAMPLING_RATE, AudioSource, level_db, load_audio, split_at_silence
 from borealis.checkpoints import resolve_checkpoint
 from borealis.errors import CheckpointError, PromptError
+from borealis.inference.decoding import Agreement, Decoding
 from borealis.inference.joint import CTCPrefixScore, token_labels
 from borealis.inference.messages import audio_sources, user_message
+from borealis.inference.ngram import Ngram
 from borealis.inference.stopping import StopOnDemand
 from borealis.inference.transcript import Segment, Transcript
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
@@ -25,6 +27,7 @@ from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 # Quieter than this (RMS of the loudest 100 ms) nobody speaks; the model isn't asked.
 SILENCE_DB = -60.0
 TRANSCRIBE_PROMPTS = {"ru": "Запиши речь.", "en": "Transcribe the speech."}
+_GREEDY = Decoding()
 # Fast speech has about 20 letters a second, and a token is a letter at least; a bound keeps loops
 # short.
 _TOKENS_PER_SECOND = 25
@@ -111,6 +114,7 @@ class Borealis:
         stream: Literal[False] = False,
         max_segment_seconds: float | None = None,
         ctc_weight: float | None = None,
+        ngram_weight: float | None = None,
         num_beams: int | None = None,
     ) -> list[Transcript]: ...
     @overload
@@ -123,6 +127,7 @@ class Borealis:
         stream: Literal[False] = False,
         max_segment_seconds: float | None = None,
         ctc_weight: float | None = None,
+        ngram_weight: float | None = None,
         num_beams: int | None = None,
     ) -> Transcript: ...
     @overload
@@ -135,6 +140,7 @@ class Borealis:
         stream: Literal[True],
         max_segment_seconds: float | None = None,
         ctc_weight: float | None = None,
+        ngram_weight: float | None = None,
         num_beams: int | None = None,
     ) -> Iterator[str]: ...
 
@@ -147,6 +153,7 @@ class Borealis:
         stream: bool = False,
         max_segment_seconds: float | None = None,
         ctc_weight: float | None = None,
+        ngram_weight: float | None = None,
         num_beams: int | None = None,
     ) -> Transcript | list[Transcript] | Iterator[str]:
         """Write down what is said, in a recording of any length.
@@ -162,8 +169,10 @@ class Borealis:
             ctc_weight: share of the CTC prefix score in decoding, 0 to 1 (see
                 `borealis.inference.joint`); by default the checkpoint's own. 0 is plain greedy
                 decoding, the only kind for adapters without CTC.
+            ngram_weight: weight of the checkpoint's letter n-gram, 0 to 1, if it has one (see
+                `borealis.inference.ngram`); by default the checkpoint's own.
             num_beams: spellings followed at once (beam search); by default the checkpoint's own.
-                A stream comes part by part then, not letter by letter.
+                A stream tells words as soon as all of them agree.
 
         Returns:
             A `Transcript`; for a list a list; with `stream` an iterator of pieces of text.
@@ -176,14 +185,9 @@ class Borealis:
             raise PromptError(f"language is {language!r}; give 'ru', 'en' or nothing.")
         if batch_size < 1:
             raise PromptError(f"batch_size is {batch_size}; it must be 1 or more.")
-        if ctc_weight is None:
-            ctc_weight = getattr(self.model.config, "ctc_decoding_weight", 0.0)
-        if not 0 <= ctc_weight <= 1:
-            raise PromptError(f"ctc_weight is {ctc_weight}; it must be between 0 and 1.")
-        if num_beams is None:
-            num_beams = int(getattr(self.model.config, "decoding_num_beams", 1))
-        if num_beams < 1:
-            raise PromptError(f"num_beams is {num_beams}; it must be 1 or more.")
+        decoding = Decoding.choose(self.model.config, ctc_weight, ngram_weight, num_beams)
+        if decoding.ngram_weight and self._ngram is None:
+            raise PromptError("ngram_weight needs a checkpoint with a letter n-gram.")
         if max_segment_seconds is not None and max_segment_seconds < 1:
             raise PromptError(
                 f"max_segment_seconds is {max_segment_seconds}; it must be 1 or more."
@@ -196,7 +200,7 @@ class Borealis:
         if stream:
             if many:
                 raise PromptError("stream=True takes one recording, not a list.")
-            return self._stream_parts(clips[0], parts[0], prompt, ctc_weight, num_beams)
+            return self._stream_parts(clips[0], parts[0], prompt, decoding)
         jobs = [(i, a, b) for i, spans in enumerate(parts) for a, b in spans]
         texts = dict.fromkeys(jobs, "")
         loud = [job for job in jobs if level_db(clips[job[0]][job[1] : job[2]]) > SILENCE_DB]
@@ -207,8 +211,7 @@ class Borealis:
             answers = self._generate(
                 [user_message(prompt, 1)] * len(batch),
                 [[clips[i][a:b]] for i, a, b in batch],
-                ctc_weight=ctc_weight,
-                num_beams=num_beams,
+                decoding=decoding,
             )
             texts |= dict(zip(batch, answers, strict=True))
         results = []
@@ -227,8 +230,7 @@ class Borealis:
         clip: np.ndarray,
         spans: Sequence[tuple[int, int]],
         prompt: str,
-        ctc_weight: float,
-        num_beams: int,
+        decoding: Decoding,
     ) -> Iterator[str]:
         begun = False
         for start, end in spans:
@@ -236,13 +238,7 @@ class Borealis:
             if level_db(part) <= SILENCE_DB:
                 continue
             fresh = True
-            pieces: Iterable[str]
-            if num_beams > 1:  # a beam is known only when its part ends
-                options = {"ctc_weight": ctc_weight, "num_beams": num_beams}
-                pieces = self._generate([user_message(prompt, 1)], [[part]], **options)
-            else:
-                pieces = self._stream(user_message(prompt, 1), [part], ctc_weight=ctc_weight)
-            for piece in pieces:
+            for piece in self._stream(user_message(prompt, 1), [part], decoding=decoding):
                 if fresh and begun and piece:
                     piece = " " + piece.lstrip()
                 fresh, begun = fresh and not piece, begun or bool(piece)
@@ -358,17 +354,19 @@ class Borealis:
         conversations: Sequence[Sequence[dict[str, Any]]],
         clips: Sequence[Sequence[np.ndarray]],
         max_new_tokens: int | None = None,
-        ctc_weight: float = 0.0,
-        num_beams: int = 1,
+        decoding: Decoding = _GREEDY,
     ) -> list[str]:
         inputs = self._inputs(conversations, clips)
         prompt_length = inputs["input_ids"].shape[1]
-        if ctc_weight:
-            inputs |= self._joint(inputs, ctc_weight)
+        if decoding.ctc_weight:
+            inputs |= self._joint(inputs, decoding)
             prompt_length = 0  # generate() returns only what is new after inputs_embeds
         budgets = self._budgets(clips, max_new_tokens)
         output = self.model.generate(
-            **inputs, max_new_tokens=max(budgets), do_sample=False, num_beams=num_beams
+            **inputs,
+            max_new_tokens=max(budgets),
+            do_sample=False,
+            num_beams=decoding.num_beams,
         )
         # Each row ends at its own budget, not at that of the longest clip it shares a batch with.
         fresh = [
@@ -378,7 +376,12 @@ class Borealis:
         texts = self.processor.tokenizer.batch_decode(fresh, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
-    def _joint(self, inputs: dict[str, torch.Tensor], weight: float) -> dict[str, Any]:
+    def _joint(
+        self,
+        inputs: dict[str, torch.Tensor],
+        decoding: Decoding,
+        agreement: Agreement | None = None,
+    ) -> dict[str, Any]:
         """Turn processor output (emptied) into arguments of `generate` that use CTC as well."""
         inner = self.model.model
         if self.model.config.adapter_type != "ctc":
@@ -395,12 +398,19 @@ class Borealis:
             mask.sum(1),
             self._token_labels,
             self.processor.tokenizer.eos_token_id,
-            weight,
+            decoding.ctc_weight,
+            self._ngram if decoding.ngram_weight else None,
+            decoding.ngram_weight,
+            agreement,
         )
         return {
             "inputs_embeds": inner.embed_prompt(ids, flat),
             "logits_processor": LogitsProcessorList([score]),
         }
+
+    @cached_property
+    def _ngram(self) -> Ngram | None:
+        return Ngram.of_checkpoint(self.model.name_or_path)
 
     @cached_property
     def _token_labels(self) -> torch.Tensor:
@@ -414,16 +424,21 @@ class Borealis:
         conversation: Sequence[dict[str, Any]],
         clips: Sequence[np.ndarray],
         max_new_tokens: int | None = None,
-        ctc_weight: float = 0.0,
+        decoding: Decoding = _GREEDY,
     ) -> Iterator[str]:
-        with torch.inference_mode():
-            inputs = self._inputs([conversation], [clips])
-            if ctc_weight:
-                inputs |= self._joint(inputs, ctc_weight)
         # Without ids in the call there is no prompt in the stream to skip.
         streamer = TextIteratorStreamer(
-            self.processor.tokenizer, skip_prompt=not ctc_weight, skip_special_tokens=True
+            self.processor.tokenizer,
+            skip_prompt=not decoding.ctc_weight and decoding.num_beams == 1,
+            skip_special_tokens=True,
         )
+        agreement = None
+        if decoding.num_beams > 1:  # what transformers doesn't stream
+            agreement = Agreement(streamer.put, self.processor.tokenizer.eos_token_id)
+        with torch.inference_mode():
+            inputs = self._inputs([conversation], [clips])
+            if decoding.ctc_weight:
+                inputs |= self._joint(inputs, decoding, agreement)
         budget = self._budgets([clips], max_new_tokens)[0]
         failures: list[BaseException] = []
         stop = StopOnDemand()
@@ -432,7 +447,14 @@ class Borealis:
         def work() -> None:
             try:
                 with torch.inference_mode():
-                    self.model.generate(**inputs, streamer=streamer, **settings)
+                    if agreement is None:
+                        self.model.generate(**inputs, streamer=streamer, **settings)
+                        return
+                    begin = 0 if decoding.ctc_weight else inputs["input_ids"].shape[1]
+                    beams = {"num_beams": decoding.num_beams}
+                    best = self.model.generate(**inputs, **beams, **settings)[0, begin:]
+                    agreement.finish(best.tolist())
+                    streamer.end()
             except Exception as error:  # handed to the reader's thread below
                 failures.append(error)
                 streamer.end()

@@ -1,9 +1,10 @@
-"""Joint decoding: the language model's next-token scores together with the CTC prefix score.
+"""Joint decoding: the language model's next-token scores with those of CTC and a letter n-gram.
 
 A `ctc` adapter knows which letters were heard and when; the language model knows how words are
 spelled but may skip or repeat. Adding both at each step is the hybrid decoding of Watanabe et al.,
 2017 ("Hybrid CTC/Attention Architecture for End-to-End Speech Recognition"); the prefix score is
-that of Graves, 2008, computed here for all next letters at once with cumulative log-sums.
+that of Graves, 2008, computed here for all next letters at once with cumulative log-sums. Where a
+checkpoint has a letter n-gram (`borealis.inference.ngram`), its log probability is added too.
 """
 
 from __future__ import annotations
@@ -15,10 +16,17 @@ from torch.nn.functional import pad
 from transformers import LogitsProcessor
 
 from borealis.data.text import ctc_text
+from borealis.inference.decoding import Agreement
+from borealis.inference.ngram import Ngram
 
 _LOW = -30.0  # floor of a log probability: sums over a clip stay finite in float32
 _NEVER = -1e9
 _SILENT, _FOREIGN = -1, -2
+# What the n-gram gives, in nats before its weight. A letter costs about 1.5 on average: without
+# that given back, a spelling that says less, or puts a comma off and on, would win over a full one.
+_LETTER_BONUS = 1.5
+_SILENT_SCORE = -2.0
+_FOREIGN_SCORE = -10.0
 
 
 def token_labels(tokenizer: Any, labels: str, vocab_size: int) -> torch.Tensor:
@@ -50,9 +58,12 @@ class PrefixScores:
     Args:
         log_probs: CTC log probabilities `[rows, T, num_classes]`, class 0 is the blank.
         lengths: frames of each row `[rows]`.
+        ngram: follows what the rows spell, if given.
     """
 
-    def __init__(self, log_probs: torch.Tensor, lengths: torch.Tensor) -> None:
+    def __init__(
+        self, log_probs: torch.Tensor, lengths: torch.Tensor, ngram: Ngram | None = None
+    ) -> None:
         probs = log_probs.float().clamp(min=_LOW)
         # Beyond its end a clip goes on with sure blanks, which change nothing.
         over = torch.arange(probs.shape[1], device=probs.device)[None] >= lengths[:, None]
@@ -70,6 +81,9 @@ class PrefixScores:
         # Log probability that what is said begins with the row, and the row's last class.
         self.score = self.blank.new_zeros(len(probs))
         self.last = torch.zeros_like(self.clip)
+        self.ngram = ngram
+        # The n-gram's states: a text begins as after a space, the first class.
+        self.context = self.clip.new_full((len(probs),), ngram.step(0, 1) if ngram else 0)
 
     def __len__(self) -> int:
         return len(self.clip)
@@ -81,7 +95,7 @@ class PrefixScores:
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep these rows, in this order; a row may come several times."""
-        for name in ("clip", "letter", "blank", "score", "last"):
+        for name in ("clip", "letter", "blank", "score", "last", "context"):
             setattr(self, name, getattr(self, name)[rows])
 
     def own_clips(self) -> None:
@@ -95,7 +109,7 @@ class PrefixScores:
         frames = max(self.log_probs.shape[2], other.log_probs.shape[2])
         for mine in (self, other):
             mine._lengthen(frames)
-        for name in ("log_probs", "probs", "letter", "blank", "score", "last"):
+        for name in ("log_probs", "probs", "letter", "blank", "score", "last", "context"):
             setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)]))
 
     def _lengthen(self, frames: int) -> None:
@@ -128,6 +142,8 @@ class PrefixScores:
         self.blank = torch.where(grown[:, None], blank, self.blank)
         self.score = torch.where(grown, entering.logsumexp(1), self.score)
         self.last = torch.where(grown, labels, self.last)
+        if self.ngram is not None:
+            self.context = self.ngram.advance(self.context, labels)
 
     def _before(self, arrived: torch.Tensor) -> torch.Tensor:
         """`arrived` up to the frame before; a row of no letters begins before all frames."""
@@ -182,14 +198,19 @@ class JointScores:
         return labels.masked_fill((labels == self.space) & (last == self.space), 0)
 
     def mix(
-        self, scores: torch.Tensor, spelled: PrefixScores, weight: float | torch.Tensor
+        self,
+        scores: torch.Tensor,
+        spelled: PrefixScores,
+        weight: float | torch.Tensor,
+        ngram_weight: float | torch.Tensor = 0.0,
     ) -> torch.Tensor:
-        """Next-token scores of both.
+        """Next-token scores of all.
 
         Args:
             scores: the language model's `[rows, vocab_size]`.
             spelled: what the rows have said so far.
             weight: share of CTC in the sum, 0 to 1; a number or `[rows, 1]`.
+            ngram_weight: of the n-gram's scores, which come on top; a number or `[rows, 1]`.
         """
         gains, ends = spelled.gains()
         # Punctuation says nothing: it comes where a word ends, before the space or the end, or,
@@ -204,7 +225,23 @@ class JointScores:
         ctc = ctc.masked_fill(self.labels == _FOREIGN, _LOW)
         ctc[:, self.eos_token_id] = ends
         mixed = (1 - weight) * scores.float().log_softmax(-1) + weight * ctc
+        if spelled.ngram is not None:
+            mixed = mixed + ngram_weight * self._spelling(spelled)
         return mixed.to(scores.dtype)
+
+    def _spelling(self, spelled: PrefixScores) -> torch.Tensor:
+        """What the n-gram gives to each next token `[rows, vocab_size]`."""
+        assert spelled.ngram is not None
+        letters = spelled.ngram.scores(spelled.context) + _LETTER_BONUS
+        after_space = spelled.last == self.space
+        letters[:, 0] = _SILENT_SCORE
+        # A text that ends ends a word, unless it has a space there already.
+        ends = torch.where(after_space, 0.0, letters[:, self.space])
+        letters[:, self.space] = letters[:, self.space].masked_fill(after_space, _SILENT_SCORE)
+        out = letters[:, self.labels.clamp(min=0)]
+        out = out.masked_fill(self.labels == _FOREIGN, _FOREIGN_SCORE)
+        out[:, self.eos_token_id] = ends
+        return out
 
 
 class CTCPrefixScore(LogitsProcessor):
@@ -216,6 +253,9 @@ class CTCPrefixScore(LogitsProcessor):
         labels: see `token_labels`.
         eos_token_id: the token that ends an answer.
         weight: share of CTC in the sum, 0 to 1.
+        ngram: spelling knowledge that is added, if any.
+        ngram_weight: its weight.
+        agreement: told of all beams at every step, if given.
     """
 
     def __init__(
@@ -225,9 +265,13 @@ class CTCPrefixScore(LogitsProcessor):
         labels: torch.Tensor,
         eos_token_id: int,
         weight: float,
+        ngram: Ngram | None = None,
+        ngram_weight: float = 0.0,
+        agreement: Agreement | None = None,
     ) -> None:
         self.joint = JointScores(labels.to(log_probs.device), eos_token_id)
-        self.spelled, self.weight = PrefixScores(log_probs, lengths), weight
+        self.spelled = PrefixScores(log_probs, lengths, ngram if ngram_weight else None)
+        self.weight, self.ngram_weight, self.agreement = weight, ngram_weight, agreement
         self.clips = len(self.spelled)
         # Rows of the last step by clip and tokens: beams go on from one another.
         self.known: dict[tuple[int, ...], int] = {(clip,): clip for clip in range(self.clips)}
@@ -243,4 +287,7 @@ class CTCPrefixScore(LogitsProcessor):
         if input_ids.shape[1]:
             self.spelled.extend(self.joint.heard(input_ids[:, -1], self.spelled.last))
         self.known = {name: row for row, name in enumerate(names)}
-        return self.joint.mix(scores, self.spelled, self.weight)
+        mixed = self.joint.mix(scores, self.spelled, self.weight, self.ngram_weight)
+        if self.agreement is not None:
+            self.agreement.step(input_ids, mixed)
+        return mixed

@@ -17,6 +17,7 @@ from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
 from borealis.inference.joint import JointScores, PrefixScores, token_labels
+from borealis.inference.ngram import Ngram
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -50,10 +51,10 @@ HEARD = HeardClips()
 
 
 class _Request:
-    """One request of the batch: its clip, its weight and the tokens it has so far."""
+    """One request of the batch: its clip, its weights and the tokens it has so far."""
 
-    def __init__(self, key: int, weight: float, tokens: list[int]) -> None:
-        self.key, self.weight, self.tokens = key, weight, tokens
+    def __init__(self, key: int, weight: float, ngram_weight: float, tokens: list[int]) -> None:
+        self.key, self.weight, self.ngram_weight, self.tokens = key, weight, ngram_weight, tokens
         self.scored = 0  # tokens that its row of the prefix scores holds
         self.place: int | None = None  # that row
 
@@ -68,9 +69,10 @@ class CTCLogitsProcessor(LogitsProcessor):
     @classmethod
     def validate_params(cls, sampling_params: SamplingParams) -> None:
         extra = sampling_params.extra_args or {}
-        weight = extra.get("ctc_weight", 0.0)
-        if not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
-            raise ValueError(f"ctc_weight is {weight!r}; it must be between 0 and 1.")
+        for name in ("ctc_weight", "ngram_weight"):
+            weight = extra.get(name, 0.0)
+            if not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
+                raise ValueError(f"{name} is {weight!r}; it must be between 0 and 1.")
 
     def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:
         from vllm.tokenizers import cached_tokenizer_from_config
@@ -79,13 +81,14 @@ class CTCLogitsProcessor(LogitsProcessor):
         tokenizer = cached_tokenizer_from_config(vllm_config.model_config)
         labels = token_labels(tokenizer, config.ctc_labels, config.text_config.vocab_size)
         self.joint = JointScores(labels.to(device), tokenizer.eos_token_id)
+        self.ngram = Ngram.of_checkpoint(vllm_config.model_config.model)
         self.device = device
         self.requests: dict[int, _Request] = {}
         self.spelled: PrefixScores | None = None  # a row for each of `self.scored`
         self.scored: list[_Request] = []
         # Their rows in the batch; none when the batch has changed since.
         self.rows: torch.Tensor | None = None
-        self.weights = torch.empty(0)
+        self.weights = self.ngram_weights = torch.empty(0)
         self.waiting = False
 
     def is_argmax_invariant(self) -> bool:
@@ -114,7 +117,9 @@ class CTCLogitsProcessor(LogitsProcessor):
                 request.scored += late
         vocabulary = len(self.joint.labels)
         scores = logits[self.rows, :vocabulary]
-        logits[self.rows, :vocabulary] = self.joint.mix(scores, self.spelled, self.weights)
+        logits[self.rows, :vocabulary] = self.joint.mix(
+            scores, self.spelled, self.weights, self.ngram_weights
+        )
         return logits
 
     def _arrange(self) -> None:
@@ -142,7 +147,7 @@ class CTCLogitsProcessor(LogitsProcessor):
             self.spelled = None
         if clips:
             lengths = torch.tensor([len(clip) for clip in clips], device=self.device)
-            fresh = PrefixScores(pad_sequence(clips, batch_first=True), lengths)
+            fresh = PrefixScores(pad_sequence(clips, batch_first=True), lengths, self.ngram)
             if self.spelled is None:
                 self.spelled = fresh
             else:
@@ -151,8 +156,9 @@ class CTCLogitsProcessor(LogitsProcessor):
         for place, request in enumerate(self.scored):
             request.place = place
         self.rows = torch.tensor([row for row, _ in [*stayed, *came]], device=self.device)
-        weights = [request.weight for request in self.scored]
-        self.weights = torch.tensor(weights, device=self.device)[:, None]
+        weights = [(request.weight, request.ngram_weight) for request in self.scored]
+        both = torch.tensor(weights, device=self.device).view(-1, 2)
+        self.weights, self.ngram_weights = both[:, :1], both[:, 1:]
 
 
 def _new_request(
@@ -160,4 +166,7 @@ def _new_request(
 ) -> _Request | None:
     extra: dict[str, Any] = params.extra_args or {}
     key, weight = extra.get("clip_key", 0), extra.get("ctc_weight", 0.0)
-    return _Request(int(key), float(weight), output) if key and weight else None
+    ngram_weight = extra.get("ngram_weight", 0.0)
+    if not (key and weight):
+        return None
+    return _Request(int(key), float(weight), float(ngram_weight), output)

@@ -169,7 +169,8 @@ class Work:
         weight = getattr(self.config, "ctc_decoding_weight", 0.0)
         if self._joint and weight:
             key = next(_CLIP_KEYS)
-            extra = {"clip_key": key, "ctc_weight": weight}
+            ngram = getattr(self.config, "ngram_decoding_weight", 0.0)
+            extra = {"clip_key": key, "ctc_weight": weight, "ngram_weight": ngram}
             prompt["mm_processor_kwargs"] = {"clip_key": key}
         params = SamplingParams(
             temperature=self.options.temperature,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from borealis.errors import CheckpointError, RecipeError
+from borealis.inference.ngram import Ngram
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.training.card import model_card
 from borealis.training.lora import split_lora
@@ -54,7 +55,8 @@ def export(
     lora = output / "lora" if separate_lora else None
     model, processor = _load(source, checkpoint, lora)
     model.to(number)
-    save_whole(model, output, processor)
+    spelling = Ngram.of_checkpoint(source / "start" if (source / "start").is_dir() else source)
+    save_whole(model, output, processor, *([] if spelling is None else [spelling]))
     measured = [json.loads(path.read_text(encoding="utf-8")) for path in results]
     card = model_card(model.config, record, measured, licence=licence)
     (output / "README.md").write_text(card, encoding="utf-8")

@@ -18,6 +18,7 @@ from borealis.data.manifest import write_manifest
 from borealis.data.phrasings import load_phrasings
 from borealis.data.text import CTC_CHARACTERS
 from borealis.errors import RecipeError
+from borealis.inference.ngram import Ngram
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
 from borealis.model.convert import assemble, load_encoder
 from borealis.model.processing import AUDIO_TOKEN
@@ -31,6 +32,7 @@ from borealis.training.features import (
     plan_clips,
 )
 from borealis.training.initial import start_from_letters
+from borealis.training.ngram import count_ngrams
 from borealis.training.recipe import FeatureSourceSection, ModelSection, Recipe, StageSection
 from borealis.training.recordings import RecordingBatches, Source
 from borealis.training.saving import is_whole, publish, save_whole
@@ -142,7 +144,7 @@ def run_recipe(
     for key, value in recipe.model.decoding.items():
         setattr(model.config, key, value)
     if processes.is_main():
-        save_whole(model, final, processor)
+        save_whole(model, final, processor, *_spelling(output / "start"))
         if pack_to is not None:
             size = pack(final, pack_to)
             logger.info("packed into %.1f MB", size / 1e6)
@@ -166,11 +168,26 @@ def build_model(
             )
         else:
             model, processor = _from_scratch(recipe, data)
+        spelling: list[Ngram] = []
+        if section.ngram:
+            corpora = [data / name for name in recipe.data.corpora]
+            if not model.config.ctc_labels:
+                raise RecipeError("model.ngram needs adapter_type ctc: it counts what CTC spells.")
+            settings = section.ngram.model_dump()
+            spelling = [count_ngrams(corpora, model.config.ctc_labels, **settings)]
+        elif section.checkpoint:
+            spelling = _spelling(source)
         partial = folder.with_name(f"{folder.name}.partial")
-        save_whole(model, partial, processor)
+        save_whole(model, partial, processor, *spelling)
         publish(partial, folder)
     model = BorealisForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     return model, BorealisProcessor.from_pretrained(folder)
+
+
+def _spelling(checkpoint: str | Path) -> list[Ngram]:
+    """The letter n-gram of a checkpoint, if it has one."""
+    found = Ngram.of_checkpoint(checkpoint)
+    return [] if found is None else [found]
 
 
 def _from_scratch(

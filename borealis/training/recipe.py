@@ -22,6 +22,18 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class NgramSection(_Section):
+    """The letter n-gram (see `borealis.training.ngram`)."""
+
+    order: int = Field(8, ge=2, le=10, description="Longest n-gram in letters.")
+    min_gain: float = Field(
+        4.0,
+        ge=0,
+        description="N-grams that make the text likelier by less than so many nats are left out; "
+        "more makes the file smaller.",
+    )
+
+
 class ModelSection(_Section):
     """What the model is assembled from."""
 
@@ -57,7 +69,12 @@ class ModelSection(_Section):
     decoding: dict[str, float] = Field(
         default_factory=dict,
         description="Defaults of transcription kept in the checkpoint: max_segment_seconds, "
-        "ctc_decoding_weight, decoding_num_beams.",
+        "ctc_decoding_weight, ngram_decoding_weight, decoding_num_beams.",
+    )
+    ngram: NgramSection | None = Field(
+        None,
+        description="Count a letter n-gram from data.corpora, which mends spelling in decoding "
+        "(adapter ctc). Without it a checkpoint that has one keeps it.",
     )
 
     @model_validator(mode="after")

@@ -121,11 +121,12 @@ def test_audio_tokens_made_elsewhere(nano_engine, recordings, nano, expected) ->
 def test_joint_decoding_writes_what_transcribe_writes(nano_engine, recordings, nano) -> None:
     from vllm import SamplingParams
 
-    weight = nano.model.config.ctc_decoding_weight
+    config = nano.model.config
+    weight, ngram = config.ctc_decoding_weight, config.ngram_decoding_weight
     requests, params = [], []
     for key, clip in enumerate(recordings, 1):
         requests.append(request(TRANSCRIBE, clip, mm_processor_kwargs={"clip_key": key}))
-        extra = {"clip_key": key, "ctc_weight": weight}
+        extra = {"clip_key": key, "ctc_weight": weight, "ngram_weight": ngram}
         params.append(SamplingParams(temperature=0, max_tokens=200, extra_args=extra))
     # A request without joint decoding among them is left as it is.
     requests.insert(2, request(TRANSCRIBE, recordings[0]))
@@ -148,11 +149,12 @@ def test_a_request_that_comes_late_or_comes_back_is_scored_as_any(nano_engine, n
     generator = torch.Generator().manual_seed(0)
     clips = [torch.randn(n, classes, generator=generator).log_softmax(-1) for n in (40, 60)]
     logits = torch.randn(2, vocabulary, generator=generator)
+    weights = {"ctc_weight": 0.3, "ngram_weight": 0.5}
 
     def joined(*outputs: list[int]) -> CTCLogitsProcessor:
         made = CTCLogitsProcessor(nano_engine.llm_engine.vllm_config, torch.device("cpu"), False)
         added = [
-            (row, SamplingParams(extra_args={"clip_key": 9001 + row, "ctc_weight": 0.3}), [], out)
+            (row, SamplingParams(extra_args={"clip_key": 9001 + row, **weights}), [], out)
             for row, out in enumerate(outputs)
         ]
         made.update_state(BatchUpdate(batch_size=len(added), removed=[], added=added, moved=[]))

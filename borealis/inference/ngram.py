@@ -1,0 +1,184 @@
+"""Spelling knowledge from plain text: an n-gram of the letters that CTC hears, small to ship.
+
+A language model of a few million weights has seen too little text to know most words. Counts of
+letter sequences hold many more words a byte, and adding their log probability while decoding
+(shallow fusion: Gulcehre et al., 2015, "On Using Monolingual Corpora in Neural Machine
+Translation") mends spelling that the adapter heard almost right. `borealis.training.ngram` counts.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from borealis.errors import CheckpointError
+
+NGRAM_FILE = "ngram.safetensors"
+BITS = 6  # of a class within a key; at most 63 letters and the blank
+MAX_ORDER = 64 // BITS
+_STEP = 16  # log probabilities are kept in sixteenths of a nat
+_CACHED_CONTEXTS = 1 << 15
+
+
+class Ngram:
+    """A backing-off n-gram over CTC classes, as an automaton whose states are contexts.
+
+    State 0 is the empty context; every other state is an n-gram, which as a context is the longest
+    one that the model knows at the end of what has been spelled.
+
+    Args:
+        sizes: number of n-grams of each length, from 1 on.
+        classes: last class of each n-gram, lengths one after the other, sorted within each.
+        log_probs: minus its log probability in sixteenths, uint8.
+        children: how many n-grams go on from each context (the empty one first), uint8.
+        backoffs: log weight of the shorter context in sixteenths, int8, as many as `children`.
+        num_labels: letters that CTC may emit, also those that no text had; an array of one.
+
+    Raises:
+        ValueError: the arrays don't fit together.
+    """
+
+    def __init__(
+        self,
+        sizes: np.ndarray,
+        classes: np.ndarray,
+        log_probs: np.ndarray,
+        children: np.ndarray,
+        backoffs: np.ndarray,
+        num_labels: np.ndarray,
+    ) -> None:
+        total, contexts = int(sizes.sum()), int(sizes[:-1].sum()) + 1
+        if not (len(classes) == len(log_probs) == total == int(children.sum())):
+            raise ValueError("numbers of n-grams differ")
+        if not len(children) == len(backoffs) == contexts:
+            raise ValueError("numbers of contexts differ")
+        self.sizes, self.order = sizes, len(sizes)
+        self._stored = {
+            "sizes": sizes,
+            "classes": classes,
+            "log_probs": log_probs,
+            "children": children,
+            "backoffs": backoffs,
+            "num_labels": num_labels,
+        }
+        self.classes = np.concatenate([[0], classes]).astype(np.int64)
+        self.log_probs = np.concatenate([[0], log_probs]).astype(np.float32) / -_STEP
+        # The n-grams that go on from state s are the states first[s] to first[s + 1].
+        counts = np.zeros(total + 1, np.int64)
+        counts[:contexts] = children
+        self.first = np.concatenate([[1], 1 + np.cumsum(counts)])
+        self.backoffs = np.zeros(total + 1, np.float32)
+        self.backoffs[:contexts] = backoffs.astype(np.float32) / _STEP
+        self.shorter = self._suffixes(children)
+        self.num_classes = 1 + int(num_labels[0])
+        # Letters that no text had share what the others leave.
+        missing = max(1, self.num_classes - 1 - int(sizes[0]))
+        left = 1 - float(np.exp(self.log_probs[1 : 1 + int(sizes[0])]).sum())
+        self._unseen = np.log(max(left, 1e-6) / missing)
+        self._scores = lru_cache(_CACHED_CONTEXTS)(self._score_context)
+
+    def _suffixes(self, children: np.ndarray) -> np.ndarray:
+        """For each state the state of the same context without its first class."""
+        shorter = np.zeros(len(self.classes), np.int64)
+        keys, start = np.zeros(1, np.uint64), 1
+        contexts = 0
+        for length, size in enumerate(self.sizes.tolist(), 1):
+            parents = np.repeat(keys, children[contexts : contexts + len(keys)])
+            contexts += len(keys)
+            longer = (parents << np.uint64(BITS)) | self.classes[start : start + size].astype(
+                np.uint64
+            )
+            if length > 1:
+                suffix = longer & np.uint64((1 << (BITS * (length - 1))) - 1)
+                at = np.searchsorted(keys, suffix)
+                if (at >= len(keys)).any() or (keys[at] != suffix).any():
+                    raise ValueError("an n-gram's end is no n-gram")
+                shorter[start : start + size] = start - len(keys) + at
+            keys, start = longer, start + size
+        return shorter
+
+    def step(self, state: int, label: int) -> int:
+        """The state after one more class."""
+        while True:
+            low, high = self.first[state], self.first[state + 1]
+            at = low + np.searchsorted(self.classes[low:high], label)
+            if at < high and self.classes[at] == label:
+                return int(at)
+            if not state:
+                return 0
+            state = int(self.shorter[state])
+
+    def advance(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """`step` for rows; class 0 leaves a row where it is."""
+        pairs = zip(states.tolist(), labels.tolist(), strict=True)
+        after = [self.step(state, label) if label else state for state, label in pairs]
+        return torch.tensor(after, device=states.device)
+
+    def scores(self, states: torch.Tensor) -> torch.Tensor:
+        """Log probability of each class after each state: `[rows, num_classes]`, the blank's 0."""
+        rows = np.stack([self._scores(state) for state in states.tolist()])
+        return torch.from_numpy(rows).to(states.device)
+
+    def _score_context(self, state: int) -> np.ndarray:
+        contexts = [state]
+        while contexts[-1]:
+            contexts.append(int(self.shorter[contexts[-1]]))
+        row = np.full(self.num_classes, self._unseen, np.float32)
+        for context in reversed(contexts):  # what a longer context knows stands above
+            low, high = self.first[context], self.first[context + 1]
+            row += self.backoffs[context]
+            row[self.classes[low:high]] = self.log_probs[low:high]
+        row[0] = 0.0
+        return row
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write `ngram.safetensors` into `folder`."""
+        arrays = {name: np.ascontiguousarray(array) for name, array in self._stored.items()}
+        save_file(arrays, folder / NGRAM_FILE)
+
+    @classmethod
+    def of_checkpoint(cls, name_or_path: str | os.PathLike[str]) -> Ngram | None:
+        """The n-gram of a checkpoint folder or hub id; None if it has none.
+
+        Raises:
+            CheckpointError: it has one that can't be read.
+        """
+        from transformers.utils import cached_file
+
+        if not name_or_path:  # a model that was never saved
+            return None
+        found = cached_file(
+            os.fspath(name_or_path),
+            NGRAM_FILE,
+            _raise_exceptions_for_missing_entries=False,
+            # Offline, a hub checkpoint in the cache has the file there or has none.
+            _raise_exceptions_for_connection_errors=False,
+        )
+        return None if found is None else cls.load(found)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Ngram:
+        """Read what `save_pretrained` wrote.
+
+        Raises:
+            CheckpointError: the file can't be read or doesn't hold an n-gram.
+        """
+        try:
+            return cls(**load_file(path))
+        except (OSError, SafetensorError, TypeError, ValueError) as error:
+            name = os.fspath(path)
+            raise CheckpointError(f"'{name}' holds no letter n-gram: {error}.") from None
+
+
+def quantized(log_probs: np.ndarray, backoffs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Natural logs in the form that `Ngram` keeps."""
+    return (
+        np.clip(np.round(-log_probs * _STEP), 0, 255).astype(np.uint8),
+        np.clip(np.round(backoffs * _STEP), -128, 127).astype(np.int8),
+    )

@@ -1,0 +1,170 @@
+"""The letter n-gram: probabilities, states, its file, and what it does to spelling."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import borealis
+from borealis.data.text import CTC_CHARACTERS, ctc_label_ids
+from borealis.errors import CheckpointError, PromptError, TrainingError
+from borealis.inference.joint import JointScores, PrefixScores, token_labels
+from borealis.inference.ngram import NGRAM_FILE, Ngram
+from borealis.training.ngram import count_ngrams
+
+LINES = ["мороз и солнце", "день чудесный", "еще ты дремлешь друг прелестный", "пора красавица"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "text.txt"
+    path.write_text("\n".join(LINES * 30), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def ngram(corpus) -> Ngram:
+    return count_ngrams([corpus], CTC_CHARACTERS, order=5, min_gain=1.0)
+
+
+def after(ngram: Ngram, text: str) -> int:
+    state = 0
+    for label in ctc_label_ids(text):
+        state = ngram.step(state, label)
+    return state
+
+
+def log_prob(ngram: Ngram, text: str) -> float:
+    state, total = ngram.step(0, 1), 0.0
+    for label in ctc_label_ids(text):
+        total += float(ngram.scores(torch.tensor([state]))[0, label])
+        state = ngram.step(state, label)
+    return total
+
+
+@pytest.mark.parametrize("context", ["", "мор", "солнц", "ыыы", "день чу", "прелестн"])
+def test_probabilities_of_what_follows_add_up_to_one(ngram, context):
+    scores = ngram.scores(torch.tensor([after(ngram, context)]))[0, 1:]
+    assert scores.exp().sum() == pytest.approx(1.0, abs=0.05)  # sixteenths of a nat are kept
+
+
+def test_words_of_the_text_are_likelier_than_misspelled_ones(ngram):
+    assert log_prob(ngram, "солнце") > log_prob(ngram, "сонлце") + 3
+    assert log_prob(ngram, "чудесный") > log_prob(ngram, "чюдестный") + 3
+
+
+def test_a_state_is_the_longest_context_that_the_model_knows(corpus):
+    """Against the definition: back off to shorter contexts by dictionary, without pruning."""
+    order = 4
+    whole = count_ngrams([corpus], CTC_CHARACTERS, order=order, min_gain=-math.inf)
+    grams: dict[tuple[int, ...], int] = {(): 0}
+    for length in range(1, order + 1):
+        for known, state in [i for i in grams.items() if len(i[0]) == length - 1]:
+            for child in range(whole.first[state], whole.first[state + 1]):
+                grams[*known, int(whole.classes[child])] = child
+    assert len(grams) == len(whole.classes)
+    said = ctc_label_ids("день и солнце мы дремлешь")
+    state = 0
+    for place, label in enumerate(said):
+        state = whole.step(state, label)
+        endings = [tuple(said[start : place + 1]) for start in range(place + 2)]
+        assert state == next(grams[e] for e in endings if e in grams)
+
+
+def test_pruning_makes_the_file_smaller_and_keeps_the_likely(corpus, ngram):
+    small = count_ngrams([corpus], CTC_CHARACTERS, order=5, min_gain=40.0)
+    assert small.sizes.sum() < ngram.sizes.sum() / 2
+    assert log_prob(small, "день") > log_prob(small, "дньу")
+
+
+def test_it_is_saved_and_read_back(ngram, tmp_path):
+    assert Ngram.of_checkpoint(tmp_path) is None
+    ngram.save_pretrained(tmp_path)
+    again = Ngram.of_checkpoint(tmp_path)
+    assert again is not None
+    states = torch.tensor([0, after(ngram, "мор"), after(ngram, "красав")])
+    assert torch.equal(again.scores(states), ngram.scores(states))
+    assert np.array_equal(again.shorter, ngram.shorter)
+
+
+def test_a_damaged_file_is_said_to_be_one(ngram, tmp_path):
+    (tmp_path / NGRAM_FILE).write_bytes(b"not safetensors")
+    with pytest.raises(CheckpointError, match="holds no letter n-gram"):
+        Ngram.of_checkpoint(tmp_path)
+    from safetensors.numpy import load_file, save_file
+
+    ngram.save_pretrained(tmp_path)
+    arrays = load_file(tmp_path / NGRAM_FILE)
+    save_file(arrays | {"classes": arrays["classes"][:-1]}, tmp_path / NGRAM_FILE)
+    with pytest.raises(CheckpointError, match="numbers of n-grams differ"):
+        Ngram.of_checkpoint(tmp_path)
+
+
+def test_bad_settings_are_refused(corpus, tmp_path):
+    with pytest.raises(TrainingError, match="must be 2 to 10"):
+        count_ngrams([corpus], CTC_CHARACTERS, order=11)
+    empty = tmp_path / "empty.txt"
+    empty.write_text("1234\n", encoding="utf-8")
+    with pytest.raises(TrainingError, match="needs text"):
+        count_ngrams([empty], CTC_CHARACTERS)
+
+
+def test_it_decides_between_letters_that_sound_alike(ngram, tokenizer):
+    """CTC hears о and а alike; the language model says nothing; the text knows the word."""
+    labels = token_labels(tokenizer, CTC_CHARACTERS, len(tokenizer))
+    ids = [x for i in ctc_label_ids("мароз") for x in (0, i, i)] + [0]
+    probs = F.one_hot(torch.tensor(ids), len(CTC_CHARACTERS) + 1).float().mul(12)
+    a, o = ctc_label_ids("а")[0], ctc_label_ids("о")[0]
+    probs[probs[:, a] > 0, o] = 11.9  # a hair less than а
+    probs = probs.log_softmax(-1)
+    joint = JointScores(labels, tokenizer.eos_token_id)
+    said = {}
+    for weight in (0.0, 0.6):
+        spelled = PrefixScores(probs[None], torch.tensor([len(probs)]), ngram)
+        text = ""
+        for _ in range(5):
+            flat = torch.zeros(1, len(tokenizer))
+            token = joint.mix(flat, spelled, 0.5, weight).argmax(-1)
+            spelled.extend(joint.heard(token, spelled.last))
+            text += tokenizer.decode(token)
+        said[weight] = text.lower()
+    assert said == {0.0: "мароз", 0.6: "мороз"}
+
+
+def test_rows_carry_their_contexts(ngram):
+    probs = torch.zeros(2, 8, len(CTC_CHARACTERS) + 1).log_softmax(-1)
+    rows = PrefixScores(probs, torch.tensor([8, 8]), ngram)
+    begun = ngram.step(0, ctc_label_ids("а б")[1])  # after a space, as every text begins
+    label = ctc_label_ids("м")[0]
+    rows.extend(torch.tensor([label, 0]))
+    assert rows.context.tolist() == [ngram.step(begun, label), begun]
+    rows.select(torch.tensor([1, 0]))
+    assert rows.context[0] == begun
+    rows.join(PrefixScores(probs[:1], torch.tensor([8]), ngram))
+    assert len(rows.context) == 3
+
+
+@pytest.mark.slow
+def test_a_stream_of_beams_says_what_beams_write(nano, clips):
+    """Words come before the search has ended, and none is taken back."""
+    for clip in clips[:4]:
+        pieces = list(nano.transcribe(clip.audio, stream=True, num_beams=4))
+        assert "".join(pieces).strip() == nano.transcribe(clip.audio, num_beams=4).text
+        assert len([p for p in pieces if p.strip()]) > 1
+    plain = "".join(nano.transcribe(clips[0].audio, stream=True, ctc_weight=0.0, num_beams=2))
+    assert plain.strip() == nano.transcribe(clips[0].audio, ctc_weight=0.0, num_beams=2).text
+
+
+def test_weights_out_of_range_and_missing_ngrams_are_explained(nano, clips, make_tiny):
+    with pytest.raises(PromptError, match="ngram_weight is 2"):
+        nano.transcribe(clips[0].audio, ngram_weight=2)
+    with pytest.raises(PromptError, match="needs ctc_weight above 0"):
+        nano.transcribe(clips[0].audio, ctc_weight=0.0, ngram_weight=0.5)
+    tiny = borealis.Borealis(*make_tiny("ctc", ctc_labels=CTC_CHARACTERS))
+    with pytest.raises(PromptError, match="a checkpoint with a letter n-gram"):
+        tiny.transcribe(clips[0].audio, ctc_weight=0.3, ngram_weight=0.5)
