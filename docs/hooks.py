@@ -6,6 +6,7 @@ A page writes one of these marks, and the text comes from its source, so that it
     <!-- borealis recipe -->           keys of a recipe
     <!-- borealis results [group] -->  table of results, or of one group, from results/*.json
     <!-- borealis training TABLE -->   speed, counted, losses or options of training
+    <!-- borealis nano TABLE -->       training, ablation or scaling of nano
     <!-- borealis changelog -->        CHANGELOG.md
     <!-- borealis notice -->           NOTICE
 
@@ -103,6 +104,13 @@ def training_text(language: str, which: str | None) -> str:
     return table(which or "", ROOT / "results", language)
 
 
+def nano_text(language: str, which: str | None) -> str:
+    """A table of nano's training."""
+    from borealis.evaluation.nano_tables import table
+
+    return table(which or "", ROOT / "results", language)
+
+
 def changelog_text(language: str, _: str | None) -> str:
     """CHANGELOG.md without its title, every heading with an id."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -139,6 +147,7 @@ _SOURCES: dict[str, Callable[[str, str | None], str]] = {
     "recipe": recipe_text,
     "results": results_text,
     "training": training_text,
+    "nano": nano_text,
     "changelog": changelog_text,
     "notice": notice_text,
 }

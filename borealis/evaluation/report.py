@@ -22,6 +22,8 @@ from borealis.evaluation.tasks import CLOSED
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 _NONE = "–"
+# Names of result files that have tables of their own: `training_tables`, `nano_tables`.
+_APART = ("training-", "nano-training", "nano-ablation")
 
 _SETS = {
     "test": ("60 test utterances", "60 тестовых фраз"),
@@ -65,7 +67,7 @@ class Row:
 def load_results(folder: Path) -> dict[str, dict[str, Any]]:
     """Result files by group: the part of `name` after its last hyphen.
 
-    Those of training benchmarks have tables of their own (`training_tables`) and are left out.
+    Those of training have tables of their own (`training_tables`, `nano_tables`) and are left out.
 
     Raises:
         ReportError: a file isn't a result file, or two are of one group.
@@ -74,12 +76,12 @@ def load_results(folder: Path) -> dict[str, dict[str, Any]]:
     for path in sorted(folder.glob("*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
+            if record["name"].startswith(_APART):
+                continue
             group = record["name"].rsplit("-", 1)[-1]
             record["metrics"], record["date"]
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ReportError(f"'{path.name}' isn't a result file of Borealis.") from None
-        if record["name"].startswith("training-"):
-            continue
         if group in groups:
             raise ReportError(f"'{path.name}' is a second result file of '{group}'; keep one.")
         groups[group] = record
