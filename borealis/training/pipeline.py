@@ -311,15 +311,16 @@ def _features(
         note = folder / name / "key.json"
         # Caches of before keys existed are taken as they are.
         known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else key
+        if known == key and (folder / name / "frames.npy").is_file():
+            continue
+        clips = plan_clips(sources, data, seed=recipe.seed)  # a mistake in a pass costs no cache
         if known != key:
             logger.warning("features %s: made from something else, making them anew", name)
             shutil.rmtree(folder / name)
-        elif (folder / name / "frames.npy").is_file():
-            continue
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps(key), encoding="utf-8")
         counts = build_features(
-            plan_clips(sources, data, seed=recipe.seed),
+            clips,
             folder / name,
             audio_tower=model.model.audio_tower.eval(),
             feature_extractor=processor.feature_extractor,

@@ -90,6 +90,11 @@ class FeatureSourceSection(_Section):
         0.0, ge=0, lt=1, description="Chance to append another utterance of the same voice."
     )
     max_joined_seconds: float = Field(20.0, description="Longest joined clip, seconds.")
+    voices: list[str] = Field(
+        default_factory=list,
+        description="Only utterances of these voices; all if empty. Leave one out to see how a "
+        "stranger fares.",
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> FeatureSourceSection:
