@@ -31,6 +31,7 @@ from borealis.training.features import (
     plan_clips,
 )
 from borealis.training.initial import start_from_letters
+from borealis.training.pieces import collect_pieces
 from borealis.training.recipe import FeatureSourceSection, ModelSection, Recipe, StageSection
 from borealis.training.recordings import RecordingBatches, Source
 from borealis.training.saving import is_whole, publish, save_whole
@@ -106,6 +107,8 @@ def run_recipe(
             seed,
         )
         batches: StepBatches = StepBatches(stage, context)
+        if stage.pseudo_share and stage.pseudo_source == "clips":
+            batches.pseudo.pieces = collect_pieces(model, batches, stage.pseudo_clips)
         if stage.sources:
             longest = model.config.max_audio_seconds
             if stage.ctc_weight:  # CTC reads one encoder window
