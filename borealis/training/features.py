@@ -40,6 +40,7 @@ class FeatureSource:
         join_probability: chance that an utterance is followed by others of the same voice, so
             that the model meets long clips too.
         max_joined_seconds: longest joined clip.
+        voices: only utterances of these voices; all if empty.
     """
 
     manifest: str
@@ -47,6 +48,7 @@ class FeatureSource:
     fraction: float = 1.0
     join_probability: float = 0.0
     max_joined_seconds: float = 20.0
+    voices: Sequence[str] = ()
 
 
 AUGMENTATIONS: dict[str, AugmentConfig | None] = {
@@ -87,7 +89,11 @@ class Clip:
 
 
 def plan_clips(sources: Sequence[FeatureSource], folder: Path, *, seed: int) -> list[Clip]:
-    """List the clips of all sources, the same for the same seed."""
+    """List the clips of all sources, the same for the same seed.
+
+    Raises:
+        RecipeError: a distortion or voice that a source names doesn't exist.
+    """
     clips: list[Clip] = []
     for number, source in enumerate(sources):
         if source.augment not in AUGMENTATIONS:
@@ -96,6 +102,8 @@ def plan_clips(sources: Sequence[FeatureSource], folder: Path, *, seed: int) -> 
             )
         rng = np.random.default_rng([seed, number])
         items = read_manifest(folder / source.manifest)
+        if source.voices:
+            items = _spoken_by(source, items)
         kept = rng.permutation(len(items))[: max(1, round(len(items) * source.fraction))]
         by_voice: dict[str, list[Utterance]] = {}
         for item in items:
@@ -111,6 +119,16 @@ def plan_clips(sources: Sequence[FeatureSource], folder: Path, *, seed: int) -> 
                 seconds += mate.duration
             clips.append(Clip(parts, source.augment, int(rng.integers(2**31))))
     return clips
+
+
+def _spoken_by(source: FeatureSource, items: Sequence[Utterance]) -> list[Utterance]:
+    known = sorted({item.voice for item in items if item.voice})
+    if unknown := [voice for voice in source.voices if voice not in known]:
+        raise RecipeError(
+            f"'{source.manifest}' has no utterance of the voice '{unknown[0]}'; "
+            f"it has {', '.join(known) or 'no voices'}."
+        )
+    return [item for item in items if item.voice in source.voices]
 
 
 def clip_audio(clip: Clip) -> np.ndarray:
@@ -242,9 +260,10 @@ def cache_key(
     """
     from borealis.model.processing import arithmetic_of
 
-    # By what a manifest holds, not by where it lies.
+    # By what a manifest holds, not by where it lies. Where no voices are named the key isn't
+    # counted: caches of before it existed stay good.
     passes = [
-        asdict(source)
+        {key: value for key, value in asdict(source).items() if key != "voices" or value}
         | {"manifest": hashlib.sha256((folder / source.manifest).read_bytes()).hexdigest()}
         | {"distortions": _distortions(source.augment)}
         for source in sources

@@ -33,6 +33,7 @@ from borealis.training.features import (
 )
 from borealis.training.initial import start_from_letters
 from borealis.training.ngram import count_ngrams
+from borealis.training.pieces import collect_pieces
 from borealis.training.recipe import FeatureSourceSection, ModelSection, Recipe, StageSection
 from borealis.training.recordings import RecordingBatches, Source
 from borealis.training.saving import is_whole, publish, save_whole
@@ -108,6 +109,8 @@ def run_recipe(
             seed,
         )
         batches: StepBatches = StepBatches(stage, context)
+        if stage.pseudo_share and stage.pseudo_source == "clips":
+            batches.pseudo.pieces = collect_pieces(model, batches, stage.pseudo_clips)
         if stage.sources:
             longest = model.config.max_audio_seconds
             if stage.ctc_weight:  # CTC reads one encoder window
@@ -328,15 +331,16 @@ def _features(
         note = folder / name / "key.json"
         # Caches of before keys existed are taken as they are.
         known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else key
+        if known == key and (folder / name / "frames.npy").is_file():
+            continue
+        clips = plan_clips(sources, data, seed=recipe.seed)  # a mistake in a pass costs no cache
         if known != key:
             logger.warning("features %s: made from something else, making them anew", name)
             shutil.rmtree(folder / name)
-        elif (folder / name / "frames.npy").is_file():
-            continue
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps(key), encoding="utf-8")
         counts = build_features(
-            plan_clips(sources, data, seed=recipe.seed),
+            clips,
             folder / name,
             audio_tower=model.model.audio_tower.eval(),
             feature_extractor=processor.feature_extractor,

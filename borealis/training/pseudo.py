@@ -9,10 +9,14 @@ known from "textogram" (Thomas et al., 2022) and similar work.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from borealis.data.text import ctc_text
+
+if TYPE_CHECKING:
+    from borealis.training.pieces import Pieces
 
 # Letters that sound alike in fluent Russian (vowel reduction, devoicing) or English.
 _CONFUSABLE = (
@@ -42,10 +46,12 @@ class PseudoAudio:
     Args:
         labels: the characters of the CTC adapter (class 0 is the blank and isn't listed).
         factor: frames per audio token; clips are padded to a multiple of it.
+        pieces: real posteriors to glue sentences from; without them errors are made up.
     """
 
-    def __init__(self, labels: str, factor: int) -> None:
+    def __init__(self, labels: str, factor: int, pieces: Pieces | None = None) -> None:
         self.labels = labels
+        self.pieces = pieces
         self.factor = factor
         self.index = {c: i + 1 for i, c in enumerate(labels)}
         self.confusable: dict[int, list[int]] = {}
@@ -54,7 +60,15 @@ class PseudoAudio:
                 self.confusable.setdefault(self.index[pair[0]], []).append(self.index[pair[1]])
 
     def __call__(self, text: str, rng: np.random.Generator, error_rate: float) -> PseudoClip:
-        """Turn `text` into posteriors with about `error_rate` of the letters damaged."""
+        """Turn `text` into posteriors with about `error_rate` of the letters damaged.
+
+        Pieces have errors of their own, whatever `error_rate` says.
+        """
+        if self.pieces is not None:
+            posteriors, char_frames = self.pieces.glue(text, rng)
+            rest = np.zeros((-len(posteriors) % self.factor, posteriors.shape[1]), np.float32)
+            rest[:, 0] = 1.0
+            return PseudoClip(np.concatenate([posteriors, rest]), char_frames)
         frames_per_char = rng.uniform(2.4, 5.0)
         labels: list[tuple[int, int, int]] = []  # (frame, class, frames it lasts)
         char_frames = np.zeros(len(text), dtype=np.int64)

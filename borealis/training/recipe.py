@@ -107,6 +107,11 @@ class FeatureSourceSection(_Section):
         0.0, ge=0, lt=1, description="Chance to append another utterance of the same voice."
     )
     max_joined_seconds: float = Field(20.0, description="Longest joined clip, seconds.")
+    voices: list[str] = Field(
+        default_factory=list,
+        description="Only utterances of these voices; all if empty. Leave one out to see how a "
+        "stranger fares.",
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> FeatureSourceSection:
@@ -237,6 +242,14 @@ class StageSection(_Section):
     pseudo_share: float = Field(
         0.0, ge=0, le=1, description="Share of steps on pseudo-audio made from text."
     )
+    pseudo_source: Literal["rules", "clips"] = Field(
+        "rules",
+        description="What pseudo-audio is made of: rules make errors up (error_rate); clips glues "
+        "sentences from pieces of what the adapter hears in the stage's features as it begins.",
+    )
+    pseudo_clips: int = Field(
+        3000, gt=0, description="Clips that are cut into pieces, with pseudo_source clips."
+    )
     text_share: float = Field(0.0, ge=0, le=1, description="Share of steps on plain text.")
     error_rate: tuple[float, float] = Field(
         (0.0, 0.3), description="Damaged letters of pseudo-audio, from the first to the last step."
@@ -331,6 +344,8 @@ class StageSection(_Section):
             raise ValueError("text_sources needs sources; elsewhere data.corpora is the text")
         if self.sources and (self.pseudo_share or self.style_mix or self.ask_share):
             raise ValueError("pseudo_share, style_mix and ask_share go with features, not sources")
+        if self.pseudo_source == "clips" and not self.features:
+            raise ValueError("pseudo_source clips needs features to cut the pieces from")
         if self.encoder_lora and not self.sources:
             raise ValueError("encoder_lora needs sources: cached features don't change")
         if self.sources and self.text_share and not self.text_sources:

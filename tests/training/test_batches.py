@@ -278,10 +278,27 @@ def test_a_cache_is_known_by_what_it_was_made_from(model, clips, tmp_path, make_
     changed = [
         key(augment="light"), key(seed=1), key(tower=other.model.audio_tower), key(config=wider),
         key(config=full), key(extractor=WhisperFeatureExtractor(n_fft=512)), key(fraction=0.5),
+        key(voices=["a"]),
     ]  # fmt: skip
-    assert len({first, *changed}) == 8
+    assert len({first, *changed}) == 9
+    assert key(voices=[]) == first, "caches of before voices could be named stay good"
     (tmp_path / "m.jsonl").write_text(json.dumps({"audio": clips[1].audio, "text": "а"}))
     assert key() != first
+
+
+def test_a_pass_may_leave_a_voice_out(clips, tmp_path):
+    rows = [{"audio": c.audio, "text": c.text, "voice": f"voice-{i % 2}"} for i, c in enumerate(clips)]  # fmt: skip
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+
+    def voices(**keys) -> list[str]:
+        source = FeatureSource("m.jsonl", join_probability=0.5, **keys)
+        planned = plan_clips([source], tmp_path, seed=0)
+        return sorted({part.voice for clip in planned for part in clip.parts})
+
+    assert voices() == voices(voices=[]) == ["voice-0", "voice-1"]
+    assert voices(voices=["voice-1"]) == ["voice-1"]
+    with pytest.raises(RecipeError, match="the voice 'nobody'; it has voice-0, voice-1"):
+        voices(voices=["voice-0", "nobody"])
 
 
 def test_question_batches_ask_and_learn_only_answers(batches, model):

@@ -107,10 +107,16 @@ def test_a_whole_recipe_gives_a_model_that_works(data, tmp_path, capsys, speech)
 
 @pytest.mark.slow
 def test_kill_and_resume_gives_the_same_weights(data, tmp_path):
-    """Killed in every stage, a little after a checkpoint or while it is written; LoRA at the end."""
+    """Killed in every stage, a little after a checkpoint or while it is written.
+
+    The last stage has LoRA, and pseudo-audio of pieces that are cut anew when it goes on.
+    """
     value = recipe(data)
     value["stages"] = [s | {"max_steps": 9, "save_steps": 3} for s in value["stages"]]
-    value["stages"][2]["lora"] = {"rank": 2, "alpha": 4, "dropout": 0.1}
+    value["stages"][2] |= {
+        "lora": {"rank": 2, "alpha": 4, "dropout": 0.1},
+        "pseudo_source": "clips",
+    }
     config = write(tmp_path / "tiny.yaml", value)
     assert train(config, data, tmp_path / "whole") == 0
     command = [sys.executable, "-m", "borealis", "train", config, "--data", str(data), "--output", str(tmp_path / "cut"), "--threads", "1"]  # fmt: skip
@@ -238,6 +244,7 @@ BROKEN = {
     "both origins": ({"model": {"checkpoint": "nano", "audio_tower": "x"}}, "checkpoint"),
     "bad steps": ({"stages": [{"name": "a", "kind": "text", "max_steps": 0, "learning_rate": 1}]}, "max_steps"),
     "bad kind": ({"stages": [{"name": "a", "kind": "sing", "max_steps": 1, "learning_rate": 1}]}, "kind"),
+    "no clips to cut": ({"stages": [{"name": "a", "kind": "text", "max_steps": 1, "learning_rate": 1, "pseudo_source": "clips"}]}, "pseudo_source clips needs features"),
     "bad augment": ({"data": {"features": {"a": [{"manifest": "m", "augment": "loud"}]}}}, "augment"),
 }  # fmt: skip
 
