@@ -17,17 +17,16 @@ _NONE = "–"
 
 # Russian for names of ablation rows; a row that isn't here goes by its English name.
 ROWS = {
-    "bundled weights": "веса из пакета",
-    "v1, round one": "v1, первый круг",
-    "adapter alone learns": "учится один адаптер",
+    "v0": "веса v0",
     "encoder layers 4-6 learn": "учатся слои энкодера 4–6",
-    "encoder layers 4-6 learn, smaller steps": "учатся слои энкодера 4–6, шаги мельче",
-    "encoder layers 5-6 learn": "учатся слои энкодера 5–6",
     "pseudo-audio from clips": "псевдозвук из записей",
-    "pseudo-audio by rules": "псевдозвук по правилам",
-    "CTC weight 0.5": "вес CTC 0,5",
-    "CTC weight 0.15": "вес CTC 0,15",
-    "two beams": "два луча",
+    "one voice left out": "один голос исключён",
+    "v1 weights, decoded as v0": "веса v1, декодирование как у v0",
+    "v1: n-gram and four beams": "v1: n-грамма и четыре луча",
+    "v1: n-gram, greedy": "v1: n-грамма, жадно",
+    "v1: four beams, no n-gram": "v1: четыре луча, без n-граммы",
+    "v1: no CTC, greedy": "v1: без CTC, жадно",
+    "v1: n-gram and eight beams": "v1: n-грамма и восемь лучей",
 }
 # Columns of the ablation table, in this order.
 _SETS = {
