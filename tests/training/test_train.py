@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 import borealis
 from borealis.cli import main
 from borealis.errors import RecipeError
+from borealis.training.pipeline import run_recipe
 from borealis.training.recipe import bundled_recipes, load_recipe, recipe_help
 from tests.conftest import save_tiny_whisper
 
@@ -79,7 +80,10 @@ def train(config: str, data: Path, output: Path, *more: str) -> int:
 
 @pytest.mark.slow
 def test_a_whole_recipe_gives_a_model_that_works(data, tmp_path, capsys, speech):
-    config = write(tmp_path / "tiny.yaml", recipe(data))
+    value = recipe(data)
+    value["model"]["ngram"] = {"order": 4, "min_gain": 0.5}
+    value["model"]["decoding"] |= {"ctc_decoding_weight": 0.4, "ngram_decoding_weight": 0.6}
+    config = write(tmp_path / "tiny.yaml", value)
     assert train(config, data, tmp_path / "run", "--pack", str(tmp_path / "packed")) == 0
     assert "final" in capsys.readouterr().out
     log = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
@@ -99,6 +103,11 @@ def test_a_whole_recipe_gives_a_model_that_works(data, tmp_path, capsys, speech)
     assert model.model.config.max_segment_seconds == 12.0
     assert isinstance(model.transcribe(speech).text, str)
     assert (tmp_path / "packed" / "bundle.safetensors").is_file()
+    counted = (tmp_path / "run" / "final" / "ngram.safetensors").read_bytes()
+    assert (tmp_path / "packed" / "ngram.safetensors").read_bytes() == counted
+    # What goes on from a checkpoint, and what is exported, keeps its n-gram.
+    assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "ngram.safetensors").read_bytes() == counted
     # Run again: every stage is found done, the result is the same.
     before = (tmp_path / "run" / "final" / "model.safetensors").read_bytes()
     assert train(config, data, tmp_path / "run") == 0
@@ -254,6 +263,17 @@ def test_mistakes_in_a_recipe_name_the_key(data, tmp_path, case):
     change, word = BROKEN[case]
     with pytest.raises(RecipeError, match=word):
         load_recipe(write(tmp_path / "r.yaml", recipe(data) | change))
+
+
+def test_an_ngram_without_ctc_is_refused(data, tmp_path):
+    value = recipe(data)
+    value["model"]["config"] = {"adapter_type": "mlp"}
+    value["model"]["ngram"] = {}
+    value["stages"] = [dict(value["stages"][0], pseudo_share=0.0, text_share=1.0, guide_weight=0.0)]
+    with pytest.raises(RecipeError, match="needs adapter_type ctc"):
+        run_recipe(
+            load_recipe(write(tmp_path / "r.yaml", value)), data=data, output=tmp_path / "run"
+        )
 
 
 def test_mistakes_around_a_recipe(data, tmp_path, capsys):
