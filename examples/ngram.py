@@ -1,0 +1,19 @@
+"""The letter n-gram that mends spelling, counted from a small text: `python examples/ngram.py`."""
+
+# --8<-- [start:count]
+from pathlib import Path
+
+import torch
+
+from borealis.data.text import CTC_CHARACTERS, ctc_label_ids
+from borealis.training.ngram import count_ngrams
+
+Path("verse.txt").write_text("Мороз и солнце, день чудесный.\n" * 30, encoding="utf-8")
+ngram = count_ngrams([Path("verse.txt")], CTC_CHARACTERS, order=5, min_gain=1.0)
+for word in ("солнце", "сонлце"):
+    state, total = ngram.step(0, 1), 0.0  # a word begins after a space, the first class
+    for letter in ctc_label_ids(word):
+        total += float(ngram.scores(torch.tensor([state]))[0, letter])
+        state = ngram.step(state, letter)
+    print(f"{word}: {total:.1f}")
+# --8<-- [end:count]
