@@ -55,16 +55,18 @@ def main() -> None:
 
     model = borealis.load(args.model)
     heard = recordings(args.data, args.seconds)
-    metrics: dict[str, Any] = {
+    kinds: dict[str, Any] = {
         name: _words([t.text for t in model.transcribe(pieces)]) for name, pieces in heard.items()
     }
     record = results.describe("nano-sounds", recipe="nano", model=model)
     if args.peer is not None:
         peer = Whisper(args.peer)
         for name, pieces in heard.items():
-            metrics[name]["peer"] = _words([peer.transcribe(piece) for piece in pieces])
-    results.write(args.output, record | {"seconds_each": args.seconds, "metrics": metrics})
-    for name, result in metrics.items():
+            kinds[name]["peer"] = _words([peer.transcribe(piece) for piece in pieces])
+        record["peer"] = peer.describe()
+    metrics = {"seconds_each": args.seconds, "kinds": kinds}
+    results.write(args.output, record | {"metrics": metrics})
+    for name, result in kinds.items():
         print(f"{name}: {result['words']} words; {result['examples']}")
 
 
