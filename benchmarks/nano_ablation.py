@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -121,7 +120,10 @@ def difference(new: dict[str, Any], old: dict[str, Any], kind: str) -> tuple[flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", help="bundled name, or folder of a checkpoint or a stage")
+    parser.add_argument(
+        "checkpoint",
+        help="bundled name or folder; for a stage or step of a run see 'borealis export'",
+    )
     parser.add_argument("--name", required=True, help="name of the row")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (data)")
     parser.add_argument("--output", type=Path, default=Path("results/nano-ablation.json"))
@@ -138,16 +140,13 @@ def main() -> None:
         "--ngram-weight", type=float, help="of decoding; the checkpoint's by default"
     )
     parser.add_argument("--num-beams", type=int, help="of decoding; the checkpoint's by default")
-    parser.add_argument(
-        "--processor", type=Path, help="folder with the processor, if the checkpoint has none"
-    )
     args = parser.parse_args()
 
     record = _read(args.output)
     others = {r["name"]: r for r in record["rows"] if r["name"] != args.name}
     if args.against and args.against not in others:
         raise SystemExit(f"There is no row '{args.against}' in {args.output}.")
-    model = _load(args.checkpoint, args.processor)
+    model = borealis.load(args.checkpoint)
     decoding = None
     if not args.ctc_only:
         given = {
@@ -186,20 +185,6 @@ def main() -> None:
     record |= results.describe("nano-ablation", recipe="nano")
     record["rows"] = [*others.values(), row]
     results.write(args.output, record)
-
-
-def _load(checkpoint: str, processor: Path | None) -> borealis.Borealis:
-    """A model; a stage's folder has no processor, so it borrows another folder's."""
-    if processor is None:
-        return borealis.load(checkpoint)
-    with tempfile.TemporaryDirectory() as folder:
-        for source in (processor, Path(checkpoint)):  # the checkpoint's own files win
-            for file in source.iterdir():
-                if file.suffix in (".json", ".jinja", ".safetensors"):
-                    target = Path(folder) / file.name
-                    target.unlink(missing_ok=True)
-                    target.symlink_to(file.resolve())
-        return borealis.load(folder)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -32,7 +34,7 @@ from borealis.model import (
 from borealis.model.processing import AUDIO_TOKEN
 from borealis.training.tokenizer import train_tokenizer
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 AUDIO = ROOT / "examples" / "audio"
 
 LINES = [
@@ -41,6 +43,15 @@ LINES = [
     "Запиши речь. Кто говорит? Сколько слов?",
     "The quick brown fox jumps over the lazy dog.",
 ]
+
+
+def load_script(path: str) -> ModuleType:
+    """A file of the repository that isn't in a package (a benchmark, a hook) as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from pathlib import Path
 from borealis.errors import CheckpointError
 
 BUNDLE = "bundle.safetensors"
+NGRAM = "ngram.safetensors"  # see borealis.inference.ngram
 _HERE = Path(__file__).parent
 _SCALE = ".int8_scale"
 
@@ -155,4 +156,4 @@ def unpack(source: Path, target: Path) -> None:
 
 def _is_small(file: Path) -> bool:
     """A file that a bundle and a checkpoint have alike."""
-    return file.suffix in (".json", ".jinja") or file.name == "ngram.safetensors"
+    return file.suffix in (".json", ".jinja") or file.name == NGRAM

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -72,13 +73,13 @@ def describe_model(model: Any) -> dict[str, Any]:
 
 def describe_decoding(model: Any) -> dict[str, Any]:
     """How answers are chosen."""
+    from borealis.inference.decoding import Decoding
+
     config = model.model.config
-    beams = int(getattr(config, "decoding_num_beams", 1))
+    decoding = Decoding.choose(config)
     return {
-        "strategy": "beam search" if beams > 1 else "greedy",
-        "num_beams": beams,
-        "ctc_weight": getattr(config, "ctc_decoding_weight", 0.0),
-        "ngram_weight": getattr(config, "ngram_decoding_weight", 0.0),
+        "strategy": "beam search" if decoding.num_beams > 1 else "greedy",
+        **asdict(decoding),
         "max_segment_seconds": getattr(config, "max_segment_seconds", 30.0),
         "encoder_window": getattr(config, "encoder_window", ""),
     }

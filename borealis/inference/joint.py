@@ -221,9 +221,7 @@ class JointScores:
         gains[:, 0] = silent
         # Such a dash has two spaces around it where CTC hears one.
         gains[:, self.space] = torch.where(after_space, silent, gains[:, self.space])
-        ctc = gains[:, self.labels.clamp(min=0)]
-        ctc = ctc.masked_fill(self.labels == _FOREIGN, _LOW)
-        ctc[:, self.eos_token_id] = ends
+        ctc = self._by_token(gains, ends, _LOW)
         mixed = (1 - weight) * scores.float().log_softmax(-1) + weight * ctc
         if spelled.ngram is not None:
             mixed = mixed + ngram_weight * self._spelling(spelled)
@@ -233,13 +231,22 @@ class JointScores:
         """What the n-gram gives to each next token `[rows, vocab_size]`."""
         assert spelled.ngram is not None
         letters = spelled.ngram.scores(spelled.context) + _LETTER_BONUS
-        after_space = spelled.last == self.space
         letters[:, 0] = _SILENT_SCORE
-        # A text that ends ends a word, unless it has a space there already.
-        ends = torch.where(after_space, 0.0, letters[:, self.space])
-        letters[:, self.space] = letters[:, self.space].masked_fill(after_space, _SILENT_SCORE)
-        out = letters[:, self.labels.clamp(min=0)]
-        out = out.masked_fill(self.labels == _FOREIGN, _FOREIGN_SCORE)
+        # A text that ends ends a word, unless it has a space there already, or no word at all.
+        no_word = (spelled.last == self.space) | (spelled.last == 0)
+        ends = torch.where(no_word, 0.0, letters[:, self.space])
+        letters[:, self.space] = letters[:, self.space].masked_fill(no_word, _SILENT_SCORE)
+        return self._by_token(letters, ends, _FOREIGN_SCORE)
+
+    def _by_token(self, classes: torch.Tensor, ends: torch.Tensor, foreign: float) -> torch.Tensor:
+        """Scores of tokens `[rows, vocab_size]` by what they say.
+
+        Args:
+            classes: of the classes `[rows, num_classes]`; class 0 stands for saying nothing.
+            ends: of the end of the answer `[rows]`.
+            foreign: of what CTC can't say.
+        """
+        out = classes[:, self.labels.clamp(min=0)].masked_fill(self.labels == _FOREIGN, foreign)
         out[:, self.eos_token_id] = ends
         return out
 

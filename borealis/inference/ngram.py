@@ -17,9 +17,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from borealis.checkpoints import NGRAM
 from borealis.errors import CheckpointError
 
-NGRAM_FILE = "ngram.safetensors"
 BITS = 6  # of a class within a key; at most 63 letters and the blank
 MAX_ORDER = 64 // BITS
 _STEP = 16  # log probabilities are kept in sixteenths of a nat
@@ -140,7 +140,7 @@ class Ngram:
     def save_pretrained(self, folder: Path) -> None:
         """Write `ngram.safetensors` into `folder`."""
         arrays = {name: np.ascontiguousarray(array) for name, array in self._stored.items()}
-        save_file(arrays, folder / NGRAM_FILE)
+        save_file(arrays, folder / NGRAM)
 
     @classmethod
     def of_checkpoint(cls, name_or_path: str | os.PathLike[str]) -> Ngram | None:
@@ -155,7 +155,7 @@ class Ngram:
             return None
         found = cached_file(
             os.fspath(name_or_path),
-            NGRAM_FILE,
+            NGRAM,
             _raise_exceptions_for_missing_entries=False,
             # Offline, a hub checkpoint in the cache has the file there or has none.
             _raise_exceptions_for_connection_errors=False,

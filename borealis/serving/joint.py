@@ -82,6 +82,11 @@ class CTCLogitsProcessor(LogitsProcessor):
         labels = token_labels(tokenizer, config.ctc_labels, config.text_config.vocab_size)
         self.joint = JointScores(labels.to(device), tokenizer.eos_token_id)
         self.ngram = Ngram.of_checkpoint(vllm_config.model_config.model)
+        if self.ngram is None and getattr(config, "ngram_decoding_weight", None):
+            logging.getLogger(__name__).warning(
+                "The checkpoint's settings name a letter n-gram, but it has none: transcripts are "
+                "written without, and will have more misspelled words."
+            )
         self.device = device
         self.requests: dict[int, _Request] = {}
         self.spelled: PrefixScores | None = None  # a row for each of `self.scored`

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from borealis.audio import SAMPLING_RATE, level_db, split_at_silence
+from borealis.inference.decoding import Decoding
 from borealis.inference.engine import SILENCE_DB, TRANSCRIBE_PROMPTS, transcript_budget
 from borealis.serving import formats
 from borealis.serving.front import ClientGoneError, RequestError
@@ -166,11 +167,14 @@ class Work:
             "prompt_token_ids": self._prompt,
             "multi_modal_data": {"audio": audio},
         }
-        weight = getattr(self.config, "ctc_decoding_weight", 0.0)
-        if self._joint and weight:
+        decoding = Decoding.choose(self.config)
+        if self._joint and decoding.ctc_weight:
             key = next(_CLIP_KEYS)
-            ngram = getattr(self.config, "ngram_decoding_weight", 0.0)
-            extra = {"clip_key": key, "ctc_weight": weight, "ngram_weight": ngram}
+            extra = {
+                "clip_key": key,
+                "ctc_weight": decoding.ctc_weight,
+                "ngram_weight": decoding.ngram_weight,
+            }
             prompt["mm_processor_kwargs"] = {"clip_key": key}
         params = SamplingParams(
             temperature=self.options.temperature,

@@ -55,8 +55,9 @@ def export(
     lora = output / "lora" if separate_lora else None
     model, processor = _load(source, checkpoint, lora)
     model.to(number)
-    spelling = Ngram.of_checkpoint(source / "start" if (source / "start").is_dir() else source)
-    save_whole(model, output, processor, *([] if spelling is None else [spelling]))
+    start = source / "start"  # a run's n-gram lies there, that of a finished checkpoint beside it
+    ngram = Ngram.of_checkpoint(start if start.is_dir() else source)
+    save_whole(model, output, processor, ngram)
     measured = [json.loads(path.read_text(encoding="utf-8")) for path in results]
     card = model_card(model.config, record, measured, licence=licence)
     (output / "README.md").write_text(card, encoding="utf-8")

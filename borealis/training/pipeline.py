@@ -147,7 +147,7 @@ def run_recipe(
     for key, value in recipe.model.decoding.items():
         setattr(model.config, key, value)
     if processes.is_main():
-        save_whole(model, final, processor, *_spelling(output / "start"))
+        save_whole(model, final, processor, Ngram.of_checkpoint(output / "start"))
         if pack_to is not None:
             size = pack(final, pack_to)
             logger.info("packed into %.1f MB", size / 1e6)
@@ -171,26 +171,18 @@ def build_model(
             )
         else:
             model, processor = _from_scratch(recipe, data)
-        spelling: list[Ngram] = []
+        ngram = Ngram.of_checkpoint(source) if section.checkpoint else None
         if section.ngram:
             corpora = [data / name for name in recipe.data.corpora]
             if not model.config.ctc_labels:
                 raise RecipeError("model.ngram needs adapter_type ctc: it counts what CTC spells.")
             settings = section.ngram.model_dump()
-            spelling = [count_ngrams(corpora, model.config.ctc_labels, **settings)]
-        elif section.checkpoint:
-            spelling = _spelling(source)
+            ngram = count_ngrams(corpora, model.config.ctc_labels, **settings)
         partial = folder.with_name(f"{folder.name}.partial")
-        save_whole(model, partial, processor, *spelling)
+        save_whole(model, partial, processor, ngram)
         publish(partial, folder)
     model = BorealisForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     return model, BorealisProcessor.from_pretrained(folder)
-
-
-def _spelling(checkpoint: str | Path) -> list[Ngram]:
-    """The letter n-gram of a checkpoint, if it has one."""
-    found = Ngram.of_checkpoint(checkpoint)
-    return [] if found is None else [found]
 
 
 def _from_scratch(

@@ -90,13 +90,13 @@ def sync_folder_name(folder: Path) -> None:
         os.close(handle)
 
 
-def save_whole(model: Any, folder: Path, *others: Any) -> None:
+def save_whole(model: Any, folder: Path, *others: Any | None) -> None:
     """Save a model, and what belongs to it, into `folder`; its weights' names appear last.
 
     Args:
         model: has `save_pretrained`, as have `others`.
         folder: may hold checkpoints already, which stay.
-        others: a processor, say.
+        others: a processor, say; None is passed over.
 
     Raises:
         TrainingError: no room on the disk; what `folder` held is untouched.
@@ -106,7 +106,8 @@ def save_whole(model: Any, folder: Path, *others: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with room_for("the model", folder, partial):
         for item in (model, *others):
-            item.save_pretrained(partial)
+            if item is not None:
+                item.save_pretrained(partial)
         sync_folder(partial)
     files = sorted(partial.iterdir(), key=lambda p: (".safetensors" in p.name, p.name))
     for file in files:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 import sys
 from pathlib import Path
 
@@ -12,8 +11,7 @@ import pytest
 import soundfile
 
 from borealis.audio import SAMPLING_RATE
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "nano_sounds.py"
+from tests.conftest import load_script
 
 
 @pytest.fixture
@@ -27,7 +25,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_each_kind_is_as_long_and_sounds_as_it_says(data):
-    made = runpy.run_path(str(SCRIPT))["recordings"](data, 20.0)
+    made = load_script("benchmarks/nano_sounds.py").recordings(data, 20.0)
     assert {k: [len(p) for p in v] for k, v in made.items()} == dict.fromkeys(
         ("silence", "noise", "music"), [10 * SAMPLING_RATE] * 2
     )
@@ -43,7 +41,7 @@ def test_the_file_counts_words_of_each_kind(data, monkeypatch):
     monkeypatch.setattr(
         sys, "argv", ["x", "--data", str(data), "--output", str(out), "--seconds", "10"]
     )
-    runpy.run_path(str(SCRIPT), run_name="__main__")
+    load_script("benchmarks/nano_sounds.py").main()
     record = json.loads(out.read_text(encoding="utf-8"))
     kinds = record["metrics"]["kinds"]
     assert record["name"] == "nano-sounds" and set(kinds) == {"silence", "noise", "music"}

@@ -11,10 +11,12 @@ import torch
 from torch.nn import functional as F
 
 import borealis
+from borealis.checkpoints import NGRAM
 from borealis.data.text import CTC_CHARACTERS, ctc_label_ids
 from borealis.errors import CheckpointError, PromptError, TrainingError
+from borealis.inference.decoding import Agreement
 from borealis.inference.joint import JointScores, PrefixScores, token_labels
-from borealis.inference.ngram import NGRAM_FILE, Ngram
+from borealis.inference.ngram import Ngram
 from borealis.training.ngram import count_ngrams
 
 LINES = ["мороз и солнце", "день чудесный", "еще ты дремлешь друг прелестный", "пора красавица"]
@@ -93,14 +95,14 @@ def test_it_is_saved_and_read_back(ngram, tmp_path):
 
 
 def test_a_damaged_file_is_said_to_be_one(ngram, tmp_path):
-    (tmp_path / NGRAM_FILE).write_bytes(b"not safetensors")
+    (tmp_path / NGRAM).write_bytes(b"not safetensors")
     with pytest.raises(CheckpointError, match="holds no letter n-gram"):
         Ngram.of_checkpoint(tmp_path)
     from safetensors.numpy import load_file, save_file
 
     ngram.save_pretrained(tmp_path)
-    arrays = load_file(tmp_path / NGRAM_FILE)
-    save_file(arrays | {"classes": arrays["classes"][:-1]}, tmp_path / NGRAM_FILE)
+    arrays = load_file(tmp_path / NGRAM)
+    save_file(arrays | {"classes": arrays["classes"][:-1]}, tmp_path / NGRAM)
     with pytest.raises(CheckpointError, match="numbers of n-grams differ"):
         Ngram.of_checkpoint(tmp_path)
 
@@ -147,6 +149,35 @@ def test_rows_carry_their_contexts(ngram):
     assert rows.context[0] == begun
     rows.join(PrefixScores(probs[:1], torch.tensor([8]), ngram))
     assert len(rows.context) == 3
+
+
+def test_an_empty_spelling_may_end(ngram, tokenizer):
+    """Nothing was heard: the n-gram doesn't ask for a word, nor for marks one after another."""
+    labels = token_labels(tokenizer, CTC_CHARACTERS, len(tokenizer))
+    silence = torch.full((1, 20, len(CTC_CHARACTERS) + 1), -12.0)
+    silence[..., 0] = 0.0
+    joint = JointScores(labels, tokenizer.eos_token_id)
+    spelled = PrefixScores(silence.log_softmax(-1), torch.tensor([20]), ngram)
+    scores = joint.mix(torch.zeros(1, len(tokenizer)), spelled, 0.4, 0.6)
+    assert scores.argmax() == tokenizer.eos_token_id
+
+
+def test_only_what_all_beams_say_is_told():
+    """The second beam wins in the end; a beam that may have ended holds back what differs."""
+    told: list[int] = []
+    agreement = Agreement(lambda tokens: told.extend(tokens.tolist()), eos_token_id=0)
+    scores = torch.zeros(2, 6)
+    scores[:, 4:] = 1.0  # the end isn't among the best
+    agreement.step(torch.zeros(2, 0, dtype=torch.long), scores)
+    agreement.step(torch.tensor([[1, 2], [1, 3]]), scores)
+    assert told == [1]
+    ending = scores.clone()
+    ending[1, 0] = 2.0
+    agreement.step(torch.tensor([[1, 2, 4], [1, 3, 4]]), ending)
+    agreement.step(torch.tensor([[1, 2, 4, 4], [1, 2, 4, 5]]), scores)
+    assert told == [1]
+    agreement.finish([1, 3, 4, 0])
+    assert told == [1, 3, 4, 0]
 
 
 @pytest.mark.slow

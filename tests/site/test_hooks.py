@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from borealis.evaluation.report import load_results, table
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def load(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.conftest import ROOT, load_script
 
 
 @pytest.fixture(scope="module")
 def marks() -> ModuleType:
-    return load("docs/hooks.py")
+    return load_script("docs/hooks.py")
 
 
 @pytest.fixture(scope="module")
 def site_hooks() -> ModuleType:
     pytest.importorskip("mkdocs", reason="mkdocs isn't installed")
-    return load("tools/site_hooks.py")
+    return load_script("tools/site_hooks.py")
 
 
 def page(uri: str, **meta: str) -> SimpleNamespace:
@@ -74,7 +63,7 @@ def test_unknown_mark_is_an_error(marks):
 
 def test_page_says_that_its_translation_is_old(marks):
     text = "# Install { #install }\n\nText.\n"
-    digest = load("tools/docs_hash.py").source_hash(ROOT / "docs/ru/install.md")
+    digest = load_script("tools/docs_hash.py").source_hash(ROOT / "docs/ru/install.md")
     fresh = page("en/install.md", source_hash=digest)
     assert marks.on_page_markdown(text, fresh) == text
     stale = marks.on_page_markdown(text, page("en/install.md", source_hash="0" * 12))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from itertools import pairwise
@@ -15,20 +14,12 @@ import pytest
 from borealis.evaluation.nano_tables import ROWS, table
 from borealis.evaluation.report import NOT_MEASURED, ReportError, load_results
 from borealis.evaluation.results import describe, write
-from tests.conftest import ROOT
-
-
-def load(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.conftest import load_script
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    return load("benchmarks/nano_training.py")
+    return load_script("benchmarks/nano_training.py")
 
 
 def measured(kinds: dict[str, tuple[float, float]], change: list[float] | None = None) -> dict:
@@ -249,7 +240,7 @@ def test_tables_of_nothing_and_of_nonsense(tmp_path):
 
 
 def test_pages_get_the_tables_by_their_marks(tmp_path, monkeypatch):
-    hooks = load("docs/hooks.py")
+    hooks = load_script("docs/hooks.py")
     (tmp_path / "results").mkdir()
     ablation(tmp_path / "results")
     monkeypatch.setattr(hooks, "ROOT", tmp_path)
