@@ -64,7 +64,8 @@ def test_text_streams_as_it_is_made(client, nano, speech):
     job = client("ru").submit(handle_file(str(speech)), api_name="/transcribe_stream")
     assert job.result() == nano.transcribe(speech, language="ru").text
     pieces = job.outputs()
-    assert len(pieces) > 5 and [len(p) for p in pieces] == sorted(len(p) for p in pieces)
+    # Words come when all beams agree on them, several at once.
+    assert len(pieces) > 2 and [len(p) for p in pieces] == sorted(len(p) for p in pieces)
 
 
 def test_subtitles_of_every_kind(client, speech):

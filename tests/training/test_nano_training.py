@@ -97,7 +97,8 @@ def test_a_run_is_condensed_and_an_unfinished_one_refused(
     assert stage["dollars"] == pytest.approx(log["dollars"], abs=6e-4)
     total = record["metrics"]["total"]
     assert total["steps"] == 6 and total["dollars"] == stage["dollars"]
-    assert script.condense([run], 10_000)["total"]["dollars"] > 1
+    dear = script.condense([run], 10_000)["total"]["dollars"]
+    assert dear == pytest.approx(10_000 * log["seconds"] / 3600, abs=6e-4)
     # A run of this machine that heard nobody's price has no cost; an older one counted no audio.
     second = shutil.copytree(run, run.with_name("second"))
     old = json.loads((second / "run.json").read_text("utf-8"))
