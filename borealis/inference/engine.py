@@ -16,6 +16,7 @@ from transformers import LogitsProcessorList, TextIteratorStreamer
 from borealis.audio import SAMPLING_RATE, AudioSource, level_db, load_audio, split_at_silence
 from borealis.checkpoints import resolve_checkpoint
 from borealis.errors import CheckpointError, PromptError
+from borealis.inference.attention import group_queries
 from borealis.inference.decoding import Agreement, Decoding
 from borealis.inference.joint import CTCPrefixScore, token_labels
 from borealis.inference.messages import audio_sources, user_message
@@ -96,7 +97,8 @@ class Borealis:
             raise CheckpointError(
                 f"'{name_or_path}' can't be loaded: {first.rstrip('.')}."
             ) from None
-        return cls(model.to(device), processor)
+        group_queries(model.to(device).model.language_model)
+        return cls(model, processor)
 
     @property
     def device(self) -> torch.device:
