@@ -86,7 +86,7 @@ def read_run(folder: Path, price: float | None = None) -> dict[str, Any]:
     Raises:
         CondenseError: the run isn't finished, or has no log.
     """
-    name = folder.resolve().name
+    name = folder.absolute().name
     if not (folder / "run.json").is_file():
         raise CondenseError(
             f"'{folder}' has no run.json: it isn't a run of 'borealis train', or none of its "

@@ -197,7 +197,10 @@ def _with_notes(
 
 def _rates(rates: dict[str, Any], russian: bool) -> str:
     words, letters = rates["word_error_rate"], rates["character_error_rate"]
-    return _local(f"{100 * words:.1f} / {100 * letters:.1f}", russian)
+    # Spaces that don't break: a row of the widest table stays one line high.
+    return _local(
+        f"{100 * words:.1f}\N{NO-BREAK SPACE}/\N{NO-BREAK SPACE}{100 * letters:.1f}", russian
+    )
 
 
 def _change(change: Sequence[float], russian: bool) -> str:
