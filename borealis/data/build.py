@@ -143,6 +143,7 @@ def build_nano(
     }
     if literature is not None:
         texts["literature-ru.txt"] = classics
+        texts["phrases-ru.txt"] = corpora.spoken_phrases(literature)
     else:
         print(
             "No literature was given (--literature): the language model will learn from manuals "
@@ -158,6 +159,13 @@ def build_nano(
         count = corpora.write_corpus(corpora.without_test_texts(lines, tests), output / name)
         size = (output / name).stat().st_size / 1e6
         print(f"{name:<32}{count:>8} sentences {size:>7.1f} MB")
+    # Single words tell nothing about a test; without its words a dictionary would have holes there.
+    forms = corpora.dictionary_forms(
+        package("hunspell-ru") / "usr/share/hunspell/ru_RU.dic",
+        package("hunspell-tools") / "usr/bin/unmunch",
+    )
+    count = corpora.write_corpus(forms, output / "dictionary-ru.txt")
+    print(f"{'dictionary-ru.txt':<32}{count:>8} words")
 
 
 def _spread(lines: Sequence[str], count: int, shortest: int, longest: int) -> list[str]:

@@ -6,24 +6,66 @@ import html
 import lzma
 import random
 import re
+import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from borealis.data.manifest import read_manifest
-from borealis.data.text import ctc_text, sentences, unique
+from borealis.data.sources import SourceError
+from borealis.data.text import ctc_text, paragraphs, sentences, unique
 
 _TAG = re.compile(r"<[^>]+>")
 _NGRAM = 5
+# What cuts a sentence into phrases that can be said: anything but letters and marks.
+_UNSPEAKABLE = re.compile(r"[^А-Яа-яЁёA-Za-z ,.!?:;—'\"«»„“”()…–-]+")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])\s+")
+_MIN_PHRASE = 10  # letters
 
 
 def russian_classics(path: Path) -> Iterator[str]:
     """Sentences of a plain-text collection of books, optionally compressed with xz."""
+    yield from sentences(_read(path))
+
+
+def spoken_phrases(path: Path) -> Iterator[str]:
+    """All of such a collection that can be said, as CTC spells it.
+
+    That is more than `russian_classics` takes: a sentence with a number or a sign is cut there
+    instead of left out, and none is too long. Torn as they are, phrases do for counting letters.
+    """
+    for paragraph in paragraphs(_read(path)):
+        for sentence in _SENTENCE_END.split(" ".join(paragraph.split())):
+            for piece in _UNSPEAKABLE.split(sentence):
+                phrase = ctc_text(piece)
+                if len(phrase) >= _MIN_PHRASE and " " in phrase:
+                    yield phrase
+
+
+def _read(path: Path) -> str:
     if path.suffix == ".xz":
         with lzma.open(path, "rt", encoding="utf-8", errors="replace") as file:
-            text = file.read()
-    else:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    yield from sentences(text)
+            return file.read()
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def dictionary_forms(dictionary: Path, unmunch: Path) -> Iterator[str]:
+    """Every form of every word of a Hunspell dictionary, as CTC spells it.
+
+    Args:
+        dictionary: the `.dic` file; the `.aff` file lies beside it.
+        unmunch: Hunspell's program that lists the forms.
+
+    Raises:
+        SourceError: the program fails.
+    """
+    command = [unmunch.resolve(), dictionary.resolve(), dictionary.with_suffix(".aff").resolve()]
+    try:
+        listed = subprocess.run(command, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise SourceError(f"Hunspell's unmunch can't list the words: {error}.") from None
+    for form in sorted({ctc_text(line) for line in listed.decode(errors="replace").splitlines()}):
+        if form and " " not in form:
+            yield form
 
 
 def markup_folder(

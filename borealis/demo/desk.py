@@ -19,6 +19,7 @@ from borealis.demo.turnstile import BusyError, Turnstile, Waiting
 from borealis.errors import BorealisError
 from borealis.inference import Borealis
 from borealis.inference.inspection import Inspection, inspect
+from borealis.inference.messages import TRANSCRIBE_PROMPTS
 from borealis.inference.words import Progress, follow
 
 T = TypeVar("T")
@@ -87,9 +88,11 @@ class Desk:
             if len(clip) > self.model.model.config.max_audio_seconds * SAMPLING_RATE:
                 raise _PlainError(self.say("ask_too_long"))
             answer = ""
-            for piece in self.model.chat(
-                _conversation(clip, question.strip(), history), stream=True
-            ):
+            written = None
+            if getattr(self.model.model.config, "transcribe_before_answer", False):
+                written = self.model.transcribe(clip).text
+            talk = _conversation(clip, question.strip(), history, written)
+            for piece in self.model.chat(talk, stream=True):
                 answer += piece
                 yield answer.lstrip()
             if not answer.strip():
@@ -134,10 +137,12 @@ class Desk:
 
 
 def _conversation(
-    clip: np.ndarray, question: str, history: Sequence[tuple[str, str]]
+    clip: np.ndarray, question: str, history: Sequence[tuple[str, str]], written: str | None
 ) -> list[dict[str, Any]]:
-    """Messages for `chat`: the recording comes with the first question."""
-    turns = [*history[-(TURNS - 1) :], (question, None)]
+    """Messages for `chat`: the recording comes first, with its transcript if that is `written`."""
+    turns: list[tuple[str, str | None]] = [*history[-(TURNS - 1) :], (question, None)]
+    if written is not None:  # as `Borealis.ask` does
+        turns.insert(0, (TRANSCRIBE_PROMPTS["ru"], written))
     messages: list[dict[str, Any]] = []
     for number, (asked, answered) in enumerate(turns):
         content: list[dict[str, Any]] = [{"type": "text", "text": asked}]

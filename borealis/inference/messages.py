@@ -7,11 +7,22 @@ from typing import Any
 
 from borealis.errors import PromptError
 
+TRANSCRIBE_PROMPTS = {"ru": "Запиши речь.", "en": "Transcribe the speech."}
+
 
 def user_message(text: str, audios: int) -> list[dict[str, Any]]:
     """A question of the user about `audios` recordings."""
     content = [{"type": "audio"} for _ in range(audios)] + [{"type": "text", "text": text}]
     return [{"role": "user", "content": content}]
+
+
+def after_transcript(transcript: str, question: str) -> list[dict[str, Any]]:
+    """A question about a recording that was written down before: the model can read it."""
+    return [
+        *user_message(TRANSCRIBE_PROMPTS["ru"], 1),
+        {"role": "assistant", "content": transcript},
+        *user_message(question, 0),
+    ]
 
 
 def audio_sources(messages: Sequence[dict[str, Any]]) -> list[Any]:

@@ -4,10 +4,12 @@ A language model of a few million weights has seen too little text to know most 
 letter sequences hold many more words a byte, and adding their log probability while decoding
 (shallow fusion: Gulcehre et al., 2015, "On Using Monolingual Corpora in Neural Machine
 Translation") mends spelling that the adapter heard almost right. `borealis.training.ngram` counts.
+On disk the arrays are packed with xz: an n-gram takes about a byte and a half.
 """
 
 from __future__ import annotations
 
+import lzma
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -22,8 +24,15 @@ from borealis.errors import CheckpointError
 
 BITS = 6  # of a class within a key; at most 63 letters and the blank
 MAX_ORDER = 64 // BITS
-_STEP = 16  # log probabilities are kept in sixteenths of a nat
+_STEP = 4  # log probabilities are kept in quarters of a nat
+_PACKED = ".xz"  # end of the names of packed arrays
 _CACHED_CONTEXTS = 1 << 15
+_TYPES: dict[str, type[np.generic]] = {
+    "classes": np.uint8,
+    "log_probs": np.uint8,
+    "children": np.uint8,
+    "backoffs": np.int8,
+}
 
 
 class Ngram:
@@ -35,9 +44,9 @@ class Ngram:
     Args:
         sizes: number of n-grams of each length, from 1 on.
         classes: last class of each n-gram, lengths one after the other, sorted within each.
-        log_probs: minus its log probability in sixteenths, uint8.
+        log_probs: minus its log probability in quarters of a nat, uint8.
         children: how many n-grams go on from each context (the empty one first), uint8.
-        backoffs: log weight of the shorter context in sixteenths, int8, as many as `children`.
+        backoffs: log weight of the shorter context in quarters, int8, as many as `children`.
         num_labels: letters that CTC may emit, also those that no text had; an array of one.
 
     Raises:
@@ -67,12 +76,14 @@ class Ngram:
             "backoffs": backoffs,
             "num_labels": num_labels,
         }
-        self.classes = np.concatenate([[0], classes]).astype(np.int64)
-        self.log_probs = np.concatenate([[0], log_probs]).astype(np.float32) / -_STEP
+        self.classes = np.concatenate([np.zeros(1, np.uint8), classes])
+        self.log_probs = (
+            np.concatenate([np.zeros(1, np.uint8), log_probs]).astype(np.float32) / -_STEP
+        )
         # The n-grams that go on from state s are the states first[s] to first[s + 1].
-        counts = np.zeros(total + 1, np.int64)
+        counts = np.zeros(total + 1, np.uint8)
         counts[:contexts] = children
-        self.first = np.concatenate([[1], 1 + np.cumsum(counts)])
+        self.first = np.concatenate([[1], 1 + np.cumsum(counts)]).astype(np.int32)
         self.backoffs = np.zeros(total + 1, np.float32)
         self.backoffs[:contexts] = backoffs.astype(np.float32) / _STEP
         self.shorter = self._suffixes(children)
@@ -85,7 +96,7 @@ class Ngram:
 
     def _suffixes(self, children: np.ndarray) -> np.ndarray:
         """For each state the state of the same context without its first class."""
-        shorter = np.zeros(len(self.classes), np.int64)
+        shorter = np.zeros(len(self.classes), np.int32)
         keys, start = np.zeros(1, np.uint64), 1
         contexts = 0
         for length, size in enumerate(self.sizes.tolist(), 1):
@@ -139,7 +150,12 @@ class Ngram:
 
     def save_pretrained(self, folder: Path) -> None:
         """Write `ngram.safetensors` into `folder`."""
-        arrays = {name: np.ascontiguousarray(array) for name, array in self._stored.items()}
+        arrays = {
+            name: np.ascontiguousarray(self._stored[name]) for name in ("sizes", "num_labels")
+        }
+        for name in _TYPES:
+            packed = lzma.compress(self._stored[name].tobytes())
+            arrays[name + _PACKED] = np.frombuffer(packed, np.uint8)
         save_file(arrays, folder / NGRAM)
 
     @classmethod
@@ -170,10 +186,24 @@ class Ngram:
             CheckpointError: the file can't be read or doesn't hold an n-gram.
         """
         try:
-            return cls(**load_file(path))
-        except (OSError, SafetensorError, TypeError, ValueError) as error:
+            arrays = load_file(path)
+            sizes = arrays["sizes"]
+            total, contexts = int(sizes.sum()), int(sizes[:-1].sum()) + 1
+            for name, kind in _TYPES.items():
+                length = contexts if name in ("children", "backoffs") else total
+                arrays[name] = _unpacked(arrays.pop(name + _PACKED), length, kind)
+            return cls(**arrays)
+        except (OSError, SafetensorError, lzma.LZMAError, KeyError, TypeError, ValueError) as error:
             name = os.fspath(path)
             raise CheckpointError(f"'{name}' holds no letter n-gram: {error}.") from None
+
+
+def _unpacked(packed: np.ndarray, length: int, kind: type[np.generic]) -> np.ndarray:
+    # One byte more than there should be: a file can't make us unpack without end.
+    raw = lzma.LZMADecompressor().decompress(packed.tobytes(), max_length=length + 1)
+    if len(raw) != length:
+        raise ValueError("a packed array has another length")
+    return np.frombuffer(raw, kind)
 
 
 def quantized(log_probs: np.ndarray, backoffs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,9 @@ from borealis.training.guides import IGNORE, guides
 from borealis.training.instructions import Turn, chat_turn, clip_turn, question_turn, text_turn
 from borealis.training.pseudo import PseudoAudio, PseudoClip
 from borealis.training.questions import QuestionClips
+from borealis.training.reading import draw_tasks, reading_talk
 from borealis.training.recipe import StageSection
+from borealis.training.talks import encode_talk
 
 
 @dataclass
@@ -165,9 +167,15 @@ class StepBatches(Dataset):
             clip = self.pseudo(text, rng, error)
             other = window[int(rng.integers(len(window)))]
             share, count = (1.0, _num_turns(rng)) if ask else (stage.question_share, 1)
-            talk = [
-                text_turn(text, self.context.phrasings, rng, share, other) for _ in range(count)
-            ]
+            if ask and rng.random() < stage.read_share:
+                sentence = Utterance(audio="", text=text)
+                talk = reading_talk(
+                    sentence, draw_tasks(count + 1, rng), self.context.phrasings, rng, other
+                )
+            else:
+                talk = [
+                    text_turn(text, self.context.phrasings, rng, share, other) for _ in range(count)
+                ]
             clips.append((clip, talk, text))
             used += len(clip.posteriors) // self.context.config.downsample_factor
             used += _talk_length(talk)
@@ -186,22 +194,8 @@ class StepBatches(Dataset):
             "frame_mask": torch.from_numpy(mask),
         }
         if stage.guide_weight:
-            context = self.context
-            rows = [
-                (row, *guide)
-                for row, (c, talk, text) in enumerate(clips)
-                for guide in guides(
-                    talk,
-                    text,
-                    c.char_frames,
-                    batch["input_ids"][row],
-                    batch["labels"][row],
-                    tokenizer=context.tokenizer,
-                    audio_token_id=context.config.audio_token_id,
-                    factor=context.config.downsample_factor,
-                )
-            ]
-            batch["guide"] = torch.tensor(rows, dtype=torch.long).reshape(-1, 4)
+            heard = [(i, talk, text, c.char_frames) for i, (c, talk, text) in enumerate(clips)]
+            batch["guide"] = self._guides(batch, heard)
         return batch
 
     # ---- recorded audio ----
@@ -248,10 +242,13 @@ class StepBatches(Dataset):
         while longest * len(clips) < self.stage.batch_tokens:
             tasks, clip = self.questions.draw(length, _num_turns(rng), rng)
             other = cache.clips[int(rng.integers(len(cache)))].utterance.text
-            talk = [
-                question_turn(task, clip.utterance, self.context.phrasings, rng, other)
-                for task in tasks
-            ]
+            if rng.random() < self.stage.read_share:
+                talk = reading_talk(clip.utterance, tasks, self.context.phrasings, rng, other)
+            else:
+                talk = [
+                    question_turn(task, clip.utterance, self.context.phrasings, rng, other)
+                    for task in tasks
+                ]
             clips.append(clip)
             talks.append(talk)
             tokens = self.context.config.num_tokens_from_frames(clip.frames)
@@ -259,9 +256,38 @@ class StepBatches(Dataset):
         batch = {"mode": "audio", **self._prompts(talks, [c.frames for c in clips])}
         mixable = [all(turn.task != "voice" for turn in talk) for talk in talks]
         batch["frames"], batch["frame_mask"] = self.frames(clips, rng, mixable)
+        if self.stage.guide_weight:  # a transcript is a place to look at; sound has no known ones
+            nowhere = np.zeros(0, np.int64)
+            read = [(i, t, "", nowhere) for i, t in enumerate(talks) if t[0].given and t[0].answer]
+            batch["guide"] = self._guides(batch, read)
         if self.stage.ctc_weight:
             batch |= self._ctc_targets(clips)
         return batch
+
+    def _guides(
+        self, batch: dict[str, Any], talks: Sequence[tuple[int, list[Turn], str, np.ndarray]]
+    ) -> torch.Tensor:
+        """`guides` of conversations as `[guides, 4]`: the row, and what belongs to it.
+
+        Args:
+            batch: has `input_ids` and `labels`.
+            talks: row, turns, text, and frame of each of its characters.
+        """
+        found = [
+            (row, *guide)
+            for row, talk, text, char_frames in talks
+            for guide in guides(
+                talk,
+                text,
+                char_frames,
+                batch["input_ids"][row],
+                batch["labels"][row],
+                tokenizer=self.context.tokenizer,
+                audio_token_id=self.context.config.audio_token_id,
+                factor=self.context.config.downsample_factor,
+            )
+        ]
+        return torch.tensor(found, dtype=torch.long).reshape(-1, 4)
 
     def _ctc_targets(self, clips: Sequence[CachedClip]) -> dict[str, torch.Tensor]:
         targets = [ctc_label_ids(c.utterance.text, self.pseudo.labels) for c in clips]
@@ -359,31 +385,6 @@ class StepBatches(Dataset):
         return {"input_ids": ids, "labels": labels, "attention_mask": attention}
 
 
-def with_audio(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A conversation whose first turn of the user begins with the recording."""
-    out = [dict(message) for message in messages]
-    first = next(i for i, message in enumerate(out) if message["role"] == "user")
-    out[first]["content"] = [{"type": "audio"}, {"type": "text", "text": out[first]["content"]}]
-    return out
-
-
-def encode_talk(
-    tokenizer: Any, talk: Sequence[Any], num_tokens: list[int], audio_token_id: int
-) -> tuple[list[int], list[int]]:
-    """Ids and labels of turns, or of messages about one recording or none.
-
-    Args:
-        tokenizer: with a chat template.
-        talk: `Turn`s, or messages with `role` and `content`.
-        num_tokens: audio tokens of the recording, if there is one.
-        audio_token_id: id of the placeholder.
-    """
-    if isinstance(talk[0], Turn):
-        return encode_turns(tokenizer, talk, sum(num_tokens), audio_token_id)
-    messages = with_audio(talk) if num_tokens else list(talk)
-    return encode_messages(tokenizer, messages, num_tokens, audio_token_id)
-
-
 def _num_turns(rng: np.random.Generator) -> int:
     """Questions about one clip in a batch of questions: the clip is heard once for all of them."""
     return int(rng.integers(1, 4))
@@ -409,82 +410,6 @@ def mix_style(frames: np.ndarray, other: np.ndarray, share: float) -> np.ndarray
     new_mean = share * mean + (1 - share) * other.mean(0)
     new_deviation = share * deviation + (1 - share) * (other.std(0) + 1e-5)
     return (frames - mean) / deviation * new_deviation + new_mean
-
-
-def encode_turns(
-    tokenizer: Any, turns: Sequence[Turn], num_tokens: int, audio_token_id: int
-) -> tuple[list[int], list[int]]:
-    """Ids and labels of questions and answers through the tokenizer's own chat template.
-
-    Args:
-        tokenizer: with a chat template.
-        turns: questions about one clip, which stands in the first of them.
-        num_tokens: audio tokens of the clip; 0 where there is none.
-        audio_token_id: id of the placeholder.
-    """
-    messages: list[dict[str, Any]] = []
-    for turn in turns:
-        parts: list[dict[str, str]] = [{"type": "text", "text": turn.question}]
-        if num_tokens and not messages:
-            parts.insert(0, {"type": "audio"})
-        messages.append({"role": "user", "content": parts})
-        messages.append({"role": "assistant", "content": turn.answer})
-    return encode_messages(tokenizer, messages, [num_tokens] if num_tokens else [], audio_token_id)
-
-
-def encode_messages(
-    tokenizer: Any,
-    messages: Sequence[dict[str, Any]],
-    num_tokens: Sequence[int],
-    audio_token_id: int,
-) -> tuple[list[int], list[int]]:
-    """Ids of a conversation, and labels that are -100 outside the assistant's turns.
-
-    An assistant turn is learned with its end mark, so that the model learns to stop.
-
-    Args:
-        tokenizer: with a chat template.
-        messages: the conversation; system, user and assistant turns in any number.
-        num_tokens: audio tokens of each clip, in reading order.
-        audio_token_id: id of the placeholder.
-    """
-    ids: list[int] = []
-    labels: list[int] = []
-    counts = iter(num_tokens)
-    for i, message in enumerate(messages):
-        answer = message["role"] == "assistant"
-        before = _render(tokenizer, messages[:i], answer)
-        after = _render(tokenizer, messages[: i + 1], False)
-        if answer:
-            _extend(tokenizer, before[len(_render(tokenizer, messages[:i], False)) :], ids, labels)
-            body = after[len(before) :]
-            stop = body.rindex(tokenizer.eos_token) + len(tokenizer.eos_token)
-            _extend(tokenizer, body[:stop], ids, labels, learn=True)
-            _extend(tokenizer, body[stop:], ids, labels)
-        else:
-            fresh: list[int] = []
-            _extend(tokenizer, after[len(before) :], fresh, [])
-            for token in fresh:
-                repeat = next(counts) if token == audio_token_id else 1
-                ids += [token] * repeat
-                labels += [IGNORE] * repeat
-    return ids, labels
-
-
-def _render(tokenizer: Any, messages: Sequence[dict[str, Any]], prompt: bool) -> str:
-    if not messages:
-        return ""
-    return tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=prompt
-    )
-
-
-def _extend(
-    tokenizer: Any, text: str, ids: list[int], labels: list[int], learn: bool = False
-) -> None:
-    fresh = tokenizer(text, add_special_tokens=False).input_ids
-    ids += fresh
-    labels += fresh if learn else [IGNORE] * len(fresh)
 
 
 def first(batch: Sequence[Any]) -> Any:

@@ -3,7 +3,7 @@
 An answer that is spelled out (a transcript, the first word) is heard letter by letter: each
 position that predicts a letter should listen to where that letter sounds. A word that is asked
 about is found letter by letter too: each of its letters in the question should listen to where it
-was said.
+was said. Where a transcript stands before the questions, they listen to its letters instead.
 """
 
 from __future__ import annotations
@@ -63,15 +63,24 @@ def guides(
     """
     places = (ids == audio_token_id).nonzero().flatten()
     audio, count = int(places[0]), len(places)
+    read = None
+    if talk[0].given:  # the letters of the transcript are places themselves
+        text, talk = talk[0].answer, talk[1:]
+        char_frames = np.arange(len(text))
+        read = _find(ids, tokenizer(text).input_ids, audio + count, len(ids))
+        if read is None:
+            return []
     words = word_frames(text, char_frames)
 
     def span(frames: np.ndarray) -> tuple[int, int]:
+        if read is not None:
+            return read + int(frames.min()), read + int(frames.max())
         # One token more: a letter often sounds on into the next 80 ms.
         last = min(int(frames.max()) // factor + 1, count - 1)
         return audio + int(frames.min()) // factor, audio + last
 
     found: list[Guide] = []
-    before = audio + count
+    before = audio + count if read is None else read + len(text)
     for turn, (start, end) in zip(talk, _runs(labels), strict=True):
         if turn.task == "transcribe" and turn.answer == text:
             for i, (a, b) in enumerate(_offsets(tokenizer, turn.answer)):

@@ -20,12 +20,14 @@ class Turn:
         question: its wording.
         answer: the right answer.
         word: the word that is asked about, or that is the answer.
+        given: the answer stands in the conversation and isn't learned.
     """
 
     task: str
     question: str
     answer: str
     word: str = ""
+    given: bool = False
 
 
 # Chance of each task among the questions about a clip of speech.
@@ -109,6 +111,11 @@ def question_turn(
         label = clip_label(task, utterance)
         return _answer(task, label, language, phrasings, rng)
     return _word_turn(task, utterance.text, other, language, phrasings, rng)
+
+
+def ask_for_transcript(phrasings: Phrasings, rng: np.random.Generator) -> str:
+    """A wording of the wish for a transcript."""
+    return _question("transcribe", _prompt_language(rng), phrasings, rng)
 
 
 def clip_label(task: str, utterance: Utterance) -> str:

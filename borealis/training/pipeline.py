@@ -173,10 +173,11 @@ def build_model(
             model, processor = _from_scratch(recipe, data)
         ngram = Ngram.of_checkpoint(source) if section.checkpoint else None
         if section.ngram:
-            corpora = [data / name for name in recipe.data.corpora]
+            settings = section.ngram.model_dump()
+            names = settings.pop("corpora") or recipe.data.corpora
+            corpora = [data / name for name in names]
             if not model.config.ctc_labels:
                 raise RecipeError("model.ngram needs adapter_type ctc: it counts what CTC spells.")
-            settings = section.ngram.model_dump()
             ngram = count_ngrams(corpora, model.config.ctc_labels, **settings)
         partial = folder.with_name(f"{folder.name}.partial")
         save_whole(model, partial, processor, ngram)
@@ -270,7 +271,9 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
             )
     used = {name for _, name in wanted}
     manifests += [m for n in sorted(used) if (m := recipe.data.sources[n].manifest) is not None]
-    missing = {name for name in [*recipe.data.corpora, *manifests] if not (data / name).is_file()}
+    counted = recipe.model.ngram.corpora if recipe.model.ngram else []
+    files = [*recipe.data.corpora, *counted, *manifests]
+    missing = {name for name in files if not (data / name).is_file()}
     if needed := missing - set(recipe.data.optional):
         raise RecipeError(
             f"The data folder '{data}' has no {', '.join(sorted(needed))}. "
@@ -285,12 +288,18 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
     }
     kept = {name: parts for name, parts in kept.items() if parts}
     corpora = [name for name in recipe.data.corpora if name not in missing]
+    model = recipe.model
+    if model.ngram:
+        left = [name for name in counted if name not in missing]
+        ngram = model.ngram.model_copy(update={"corpora": left})
+        model = model.model_copy(update={"ngram": ngram})
     stages = [
         stage.model_copy(update={"features": [name for name in stage.features if name in kept]})
         for stage in recipe.stages
     ]
     return recipe.model_copy(
         update={
+            "model": model,
             "stages": stages,
             "data": recipe.data.model_copy(update={"features": kept, "corpora": corpora}),
         }

@@ -32,6 +32,11 @@ class NgramSection(_Section):
         description="N-grams that make the text likelier by less than so many nats are left out; "
         "more makes the file smaller.",
     )
+    corpora: list[str] = Field(
+        default_factory=list,
+        description="Text files of the data folder to count, by default data.corpora. Only "
+        "spelling is learned from them, so single words and torn sentences do.",
+    )
 
 
 class ModelSection(_Section):
@@ -66,10 +71,11 @@ class ModelSection(_Section):
         description="Keys of BorealisConfig: adapter_type, downsample_factor, encoder_window, ...",
     )
 
-    decoding: dict[str, float] = Field(
+    decoding: dict[str, bool | float] = Field(
         default_factory=dict,
-        description="Defaults of transcription kept in the checkpoint: max_segment_seconds, "
-        "ctc_decoding_weight, ngram_decoding_weight, decoding_num_beams.",
+        description="Defaults of use kept in the checkpoint: max_segment_seconds, "
+        "ctc_decoding_weight, ngram_decoding_weight, decoding_num_beams, "
+        "transcribe_before_answer.",
     )
     ngram: NgramSection | None = Field(
         None,
@@ -266,6 +272,13 @@ class StageSection(_Section):
         le=1,
         description="Share of the steps on audio and pseudo-audio that hold nothing but questions, "
         "each answer of a kind equally often (instruct).",
+    )
+    read_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Of the conversations of steps of nothing but questions, the share that begins "
+        "with a transcript, as `Borealis.ask` begins with transcribe_before_answer (instruct).",
     )
     follow_up_share: float = Field(
         0.1, ge=0, le=1, description="Share of clips with a second question (instruct)."

@@ -21,13 +21,13 @@ from borealis.errors import AudioError, TrainingError
 from borealis.training.batches import (
     BatchContext,
     StepBatches,
-    encode_talk,
     length_buckets,
 )
 from borealis.training.features import AUGMENTATIONS
 from borealis.training.instructions import clip_turn
 from borealis.training.packing import packed, padded
 from borealis.training.recipe import StageSection
+from borealis.training.talks import encode_talk
 
 logger = logging.getLogger(__name__)
 

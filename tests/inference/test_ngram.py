@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +54,7 @@ def log_prob(ngram: Ngram, text: str) -> float:
 @pytest.mark.parametrize("context", ["", "мор", "солнц", "ыыы", "день чу", "прелестн"])
 def test_probabilities_of_what_follows_add_up_to_one(ngram, context):
     scores = ngram.scores(torch.tensor([after(ngram, context)]))[0, 1:]
-    assert scores.exp().sum() == pytest.approx(1.0, abs=0.05)  # sixteenths of a nat are kept
+    assert scores.exp().sum() == pytest.approx(1.0, abs=0.13)  # quarters of a nat are kept
 
 
 def test_words_of_the_text_are_likelier_than_misspelled_ones(ngram):
@@ -102,9 +104,24 @@ def test_a_damaged_file_is_said_to_be_one(ngram, tmp_path):
 
     ngram.save_pretrained(tmp_path)
     arrays = load_file(tmp_path / NGRAM)
-    save_file(arrays | {"classes": arrays["classes"][:-1]}, tmp_path / NGRAM)
-    with pytest.raises(CheckpointError, match="numbers of n-grams differ"):
+    fewer = arrays["sizes"] - np.eye(len(arrays["sizes"]), dtype=np.int64)[-1]
+    save_file(arrays | {"sizes": fewer}, tmp_path / NGRAM)
+    with pytest.raises(CheckpointError, match="a packed array has another length"):
         Ngram.of_checkpoint(tmp_path)
+
+
+def test_a_file_cannot_make_us_unpack_without_end(ngram, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    ngram.save_pretrained(tmp_path)
+    endless = np.frombuffer(lzma.compress(bytes(10**8)), np.uint8)
+    save_file(load_file(tmp_path / NGRAM) | {"classes.xz": endless}, tmp_path / NGRAM)
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match="a packed array has another length"):
+        Ngram.of_checkpoint(tmp_path)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 10**7
 
 
 def test_bad_settings_are_refused(corpus, tmp_path):

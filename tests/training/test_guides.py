@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from borealis.training.batches import encode_turns
 from borealis.training.guides import guides, word_frames
 from borealis.training.instructions import Turn
+from borealis.training.talks import encode_turns
 
 TEXT = "Тихо, — сказал старый кот."
 FRAMES = np.arange(len(TEXT)) * 8  # a letter every two audio tokens

@@ -12,13 +12,12 @@ from borealis.training.batches import (
     IGNORE,
     BatchContext,
     StepBatches,
-    encode_messages,
-    encode_turns,
 )
 from borealis.training.features import FeatureCache, FeatureSource, build_features, plan_clips
 from borealis.training.instructions import Turn
 from borealis.training.recipe import StageSection
 from borealis.training.recordings import RecordingBatches, Source
+from borealis.training.talks import encode_messages, encode_turns
 
 
 def learned_and_not(tokenizer, ids, labels):

@@ -1,0 +1,90 @@
+"""Keys and values for beam search: the prompt is read once for all beams of a clip.
+
+Transformers repeats a prompt for every beam before it reads it, copies all keys and values when
+beams change places, and again when a token is added. A recording is a long prompt, and its beams
+share it: here it is read once, and only what the beams themselves have said is moved.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+_ROOM = 96  # tokens that room is made for at once
+
+
+class BeamLayer(DynamicLayer):
+    """Keys and values of one layer, `[rows, heads, length, head_dim]`, in buffers with room.
+
+    Args:
+        keys: of the prompt, a row a clip.
+        values: the same.
+        beams: rows of each clip.
+    """
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, beams: int) -> None:
+        super().__init__()
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+        self.shared = self.length = keys.shape[2]
+        self._buffers = [_with_room(part.repeat_interleave(beams, 0)) for part in (keys, values)]
+        self._show()
+
+    def _show(self) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = (part[:, :, : self.length] for part in self._buffers)
+        self.keys, self.values = keys, values
+        return keys, values
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add new places; returns all keys and values."""
+        end = self.length + key_states.shape[2]
+        if end > self._buffers[0].shape[2]:
+            self._buffers = [_with_room(part[:, :, : self.length]) for part in self._buffers]
+        for part, new in zip(self._buffers, (key_states, value_states), strict=True):
+            part[:, :, self.length : end] = new
+        self.length = end
+        return self._show()
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Let each row go on from the row `beam_idx` names, which listens to the same clip."""
+        for part in self._buffers:
+            said = part[:, :, self.shared : self.length]
+            said.copy_(said.index_select(0, beam_idx.to(part.device)))
+
+
+def _with_room(part: torch.Tensor) -> torch.Tensor:
+    rows, heads, length, head_dim = part.shape
+    buffer = part.new_empty(rows, heads, length + _ROOM, head_dim)
+    buffer[:, :, :length] = part
+    return buffer
+
+
+def read_prompt(
+    model: Any, inputs_embeds: torch.Tensor, attention_mask: torch.Tensor, beams: int
+) -> DynamicCache:
+    """Read all of a prompt but its last place, which `generate` reads, and keep it for the beams.
+
+    Args:
+        model: a causal language model that takes embeddings.
+        inputs_embeds: `[clips, length, hidden_size]`, padded on the left.
+        attention_mask: `[clips, length]`.
+        beams: rows of each clip in what follows.
+    """
+    read = DynamicCache(config=model.config.get_text_config())
+    positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+    model(
+        inputs_embeds=inputs_embeds[:, :-1],
+        attention_mask=attention_mask[:, :-1],
+        position_ids=positions[:, :-1],
+        past_key_values=read,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    cache = DynamicCache()
+    layers: list[Any] = read.layers
+    cache.layers = [BeamLayer(layer.keys, layer.values, beams) for layer in layers]
+    return cache

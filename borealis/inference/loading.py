@@ -1,0 +1,58 @@
+"""Reading a checkpoint for use: which device, which number format, and what can be wrong."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from borealis.checkpoints import resolve_checkpoint
+from borealis.errors import CheckpointError
+from borealis.inference.attention import group_queries
+from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
+
+
+def load_checkpoint(
+    name_or_path: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+) -> tuple[BorealisForConditionalGeneration, BorealisProcessor]:
+    """A model on its device, and its processor; see `borealis.load`.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, device or dtype, or it can't be read.
+    """
+    path = resolve_checkpoint(name_or_path)
+    device = _device(device)
+    if dtype is None:
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    elif isinstance(dtype, str):
+        known = getattr(torch, dtype, None)
+        if not isinstance(known, torch.dtype) or not known.is_floating_point:
+            raise CheckpointError(f"dtype is {dtype!r}; give 'float32', 'bfloat16' or 'float16'.")
+        dtype = known
+    try:
+        model: Any = BorealisForConditionalGeneration.from_pretrained(
+            path, dtype=dtype, use_safetensors=True
+        )
+        processor = BorealisProcessor.from_pretrained(path)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise CheckpointError(f"'{name_or_path}' can't be loaded: {first.rstrip('.')}.") from None
+    group_queries(model.to(device).model.language_model)
+    return model, processor
+
+
+def _device(name: str | torch.device | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):  # an unknown name; a build or machine without it
+        raise CheckpointError(
+            f"There is no device '{name}' here; give 'cpu', or 'cuda' where there is one."
+        ) from None
+    return device

@@ -1,0 +1,111 @@
+"""Conversations as token ids, and which of them are learned: only what the assistant says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from borealis.training.guides import IGNORE
+from borealis.training.instructions import Turn
+
+
+def with_audio(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A conversation whose first turn of the user begins with the recording."""
+    out = [dict(message) for message in messages]
+    first = next(i for i, message in enumerate(out) if message["role"] == "user")
+    out[first]["content"] = [{"type": "audio"}, {"type": "text", "text": out[first]["content"]}]
+    return out
+
+
+def encode_talk(
+    tokenizer: Any, talk: Sequence[Any], num_tokens: list[int], audio_token_id: int
+) -> tuple[list[int], list[int]]:
+    """Ids and labels of turns, or of messages about one recording or none.
+
+    Args:
+        tokenizer: with a chat template.
+        talk: `Turn`s, or messages with `role` and `content`.
+        num_tokens: audio tokens of the recording, if there is one.
+        audio_token_id: id of the placeholder.
+    """
+    if isinstance(talk[0], Turn):
+        return encode_turns(tokenizer, talk, sum(num_tokens), audio_token_id)
+    messages = with_audio(talk) if num_tokens else list(talk)
+    return encode_messages(tokenizer, messages, num_tokens, audio_token_id)
+
+
+def encode_turns(
+    tokenizer: Any, turns: Sequence[Turn], num_tokens: int, audio_token_id: int
+) -> tuple[list[int], list[int]]:
+    """Ids and labels of questions and answers through the tokenizer's own chat template.
+
+    Args:
+        tokenizer: with a chat template.
+        turns: questions about one clip, which stands in the first of them.
+        num_tokens: audio tokens of the clip; 0 where there is none.
+        audio_token_id: id of the placeholder.
+    """
+    messages: list[dict[str, Any]] = []
+    for turn in turns:
+        parts: list[dict[str, str]] = [{"type": "text", "text": turn.question}]
+        if num_tokens and not messages:
+            parts.insert(0, {"type": "audio"})
+        messages.append({"role": "user", "content": parts})
+        messages.append({"role": "assistant", "content": turn.answer, "given": turn.given})
+    return encode_messages(tokenizer, messages, [num_tokens] if num_tokens else [], audio_token_id)
+
+
+def encode_messages(
+    tokenizer: Any,
+    messages: Sequence[dict[str, Any]],
+    num_tokens: Sequence[int],
+    audio_token_id: int,
+) -> tuple[list[int], list[int]]:
+    """Ids of a conversation, and labels that are -100 outside the assistant's turns.
+
+    An assistant turn is learned with its end mark, so that the model learns to stop; one with a
+    true `given` isn't learned.
+
+    Args:
+        tokenizer: with a chat template.
+        messages: the conversation; system, user and assistant turns in any number.
+        num_tokens: audio tokens of each clip, in reading order.
+        audio_token_id: id of the placeholder.
+    """
+    ids: list[int] = []
+    labels: list[int] = []
+    counts = iter(num_tokens)
+    for i, message in enumerate(messages):
+        answer = message["role"] == "assistant"
+        before = _render(tokenizer, messages[:i], answer)
+        after = _render(tokenizer, messages[: i + 1], False)
+        if answer:
+            _extend(tokenizer, before[len(_render(tokenizer, messages[:i], False)) :], ids, labels)
+            body = after[len(before) :]
+            stop = body.rindex(tokenizer.eos_token) + len(tokenizer.eos_token)
+            _extend(tokenizer, body[:stop], ids, labels, learn=not message.get("given"))
+            _extend(tokenizer, body[stop:], ids, labels)
+        else:
+            fresh: list[int] = []
+            _extend(tokenizer, after[len(before) :], fresh, [])
+            for token in fresh:
+                repeat = next(counts) if token == audio_token_id else 1
+                ids += [token] * repeat
+                labels += [IGNORE] * repeat
+    return ids, labels
+
+
+def _render(tokenizer: Any, messages: Sequence[dict[str, Any]], prompt: bool) -> str:
+    if not messages:
+        return ""
+    return tokenizer.apply_chat_template(
+        list(messages), tokenize=False, add_generation_prompt=prompt
+    )
+
+
+def _extend(
+    tokenizer: Any, text: str, ids: list[int], labels: list[int], learn: bool = False
+) -> None:
+    fresh = tokenizer(text, add_special_tokens=False).input_ids
+    ids += fresh
+    labels += fresh if learn else [IGNORE] * len(fresh)
