@@ -9,6 +9,9 @@ The planner knows prices of GPU hours, none of a CPU hour. So money is told only
 price: `borealis train --price`, which a run remembers, or `--price` here, dollars for an hour of
 the machine, of all runs. Without it the file has hours and no `dollars`.
 
+Training goes on over months, and folders of old runs needn't be kept: with `--after FILE` the runs
+of an earlier result file stand before the new ones.
+
 With `--ablation FILE` the file gets a scaling curve too: rows of `nano_ablation.py` whose name
 begins with `scaling:`, and a power law `WER = a * hours ** -b` through what CTC alone makes of the
 voice kept apart (the form of Hestness et al., 2017, arXiv:1712.00409, without an irreducible
@@ -43,17 +46,21 @@ class CondenseError(BorealisError):
     """A run folder, or a file of ablation rows, isn't what is needed here."""
 
 
-def condense(folders: Sequence[Path], price: float | None = None) -> dict[str, Any]:
+def condense(
+    folders: Sequence[Path], price: float | None = None, after: Path | None = None
+) -> dict[str, Any]:
     """Stages of finished runs and their sums.
 
     Args:
         folders: of the runs, in the order of training.
         price: dollars for an hour of the machine; None: what each run was told, if anything.
+        after: a file of this command with the runs that came before.
 
     Raises:
-        CondenseError: a run isn't finished, has no log, or two runs have one name.
+        CondenseError: a run isn't finished, has no log, or two runs have one name; `after` isn't
+            such a file.
     """
-    runs, stages = [], []
+    runs, stages = earlier(after) if after else ([], [])
     for folder in folders:
         run = read_run(folder, price)
         if run["run"] in (known["run"] for known in runs):
@@ -69,6 +76,15 @@ def condense(folders: Sequence[Path], price: float | None = None) -> dict[str, A
     if dollars is not None:
         total["dollars"] = dollars
     return {"runs": runs, "stages": stages, "total": total}
+
+
+def earlier(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Runs and stages of a file of this command."""
+    try:
+        metrics = _read(path)["metrics"]
+        return list(metrics["runs"]), list(metrics["stages"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise CondenseError(f"'{path}' isn't a result file of nano_training.py.") from None
 
 
 def _sum(numbers: Sequence[float | None]) -> float | None:
@@ -262,13 +278,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run")
     parser.add_argument("--output", type=Path, default=Path("results/nano-training.json"))
+    parser.add_argument("--after", type=Path, help="result file whose runs came before these")
     parser.add_argument("--ablation", type=Path, help="rows that the scaling curve is made of")
     parser.add_argument("--price", type=float, help="dollars for an hour of the machine")
     args = parser.parse_args(argv)
     if args.price is not None and not 0 <= args.price < 1e6:
         parser.error(f"--price is {args.price:g}; it is dollars for an hour, 0 or more")
     try:
-        metrics = condense(args.runs, args.price)
+        metrics = condense(args.runs, args.price, args.after)
         if args.ablation:
             metrics["scaling"] = scaling(args.ablation)
             if law := fit(metrics["scaling"]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import lzma
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from borealis.data import corpora
 from borealis.data.phrasings import LANGUAGES, TASKS, load_phrasings
+from borealis.data.sources import SourceError
 from borealis.data.text import (
     CTC_CHARACTERS,
     clean_transcript,
@@ -60,6 +63,26 @@ def test_readers_of_corpora(tmp_path):
     with lzma.open(tmp_path / "b.txt.xz", "wt", encoding="utf-8") as file:
         file.write("Пришла весна, и стало тепло.\n")
     assert list(corpora.russian_classics(tmp_path / "b.txt.xz")) == ["Пришла весна, и стало тепло."]
+
+
+def test_phrases_of_books_are_cut_where_they_cannot_be_said(tmp_path):
+    book = "Глава 1\n\nВ 1812 году он уехал в Тверь & больше\nне возвращался. Да!\n\n«Ну что ж, — сказал он».\n"
+    (tmp_path / "book.txt").write_text(book, encoding="utf-8")
+    phrases = ["году он уехал в тверь", "больше не возвращался", "ну что ж сказал он"]
+    assert list(corpora.spoken_phrases(tmp_path / "book.txt")) == phrases
+
+
+@pytest.mark.skipif(not shutil.which("unmunch"), reason="needs Debian's package hunspell-tools")
+def test_a_dictionary_has_all_forms_of_its_words(tmp_path):
+    (tmp_path / "d.dic").write_text("3\nдом/A\nёлка\nкто-то\n", encoding="utf-8")
+    (tmp_path / "d.aff").write_text("SET UTF-8\nSFX A Y 1\nSFX A 0 а .\n", encoding="utf-8")
+    unmunch = Path(shutil.which("unmunch"))
+    assert list(corpora.dictionary_forms(tmp_path / "d.dic", unmunch)) == ["дом", "дома", "елка"]
+
+
+def test_a_dictionary_without_its_program_says_so(tmp_path):
+    with pytest.raises(SourceError, match="unmunch can't list the words"):
+        list(corpora.dictionary_forms(tmp_path / "d.dic", tmp_path / "unmunch"))
     (tmp_path / "h").mkdir()
     (tmp_path / "h" / "p.html").write_text("<p>Нажмите на <b>кнопку</b> справа.</p><script>x</script>", encoding="utf-8")  # fmt: skip
     assert list(corpora.markup_folder(tmp_path / "h")) == ["Нажмите на кнопку справа."]

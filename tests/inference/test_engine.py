@@ -10,6 +10,7 @@ import torch
 from borealis.audio import SAMPLING_RATE, load_audio
 from borealis.errors import AudioNotFoundError
 from borealis.inference import Borealis, Transcript
+from borealis.inference.messages import after_transcript
 
 SCALE = 20.0  # of the embeddings
 SILENCE = np.zeros(3 * SAMPLING_RATE, np.float32)
@@ -176,6 +177,42 @@ def test_answers_to_a_list_are_those_to_singles(tiny: Borealis) -> None:
     one_question = tiny.ask(clips, questions[0], max_new_tokens=12)
     assert one_question[0] == singles[0]
     assert len(one_question) == 3
+
+
+def test_a_question_comes_after_the_transcript_where_a_checkpoint_wants_it(
+    tiny: Borealis, monkeypatch
+) -> None:
+    clips = [noise(1.0, 1), noise(0.5, 2)]
+    questions = ["Кто говорит?", "Сколько слов?"]
+    written = [t.text for t in tiny.transcribe(clips)]
+    expected = []
+    for clip, text, question in zip(clips, written, questions, strict=True):
+        messages = after_transcript(text, question)
+        messages[0]["content"][0] = audio_part(clip)
+        expected.append(tiny.chat(messages, max_new_tokens=12))
+    asked = {"question": questions, "max_new_tokens": 12}
+    plain = tiny.ask(clips, **asked)
+    assert tiny.ask(clips, **asked, transcribe_first=True) == expected != plain
+    monkeypatch.setattr(tiny.model.config, "transcribe_before_answer", True, raising=False)
+    assert tiny.ask(clips, **asked) == expected
+    assert tiny.ask(clips, **asked, transcribe_first=False) == plain
+    pieces = tiny.ask(clips[1], questions[1], max_new_tokens=12, stream=True)
+    assert "".join(pieces).strip() == expected[1]
+
+
+def test_a_recording_asked_about_twice_is_written_down_once(tiny: Borealis, monkeypatch) -> None:
+    heard = []
+    transcribe = tiny.transcribe
+
+    def watched(clips, **settings):
+        heard.append(len(clips))
+        return transcribe(clips, **settings)
+
+    monkeypatch.setattr(tiny, "transcribe", watched)
+    clip, other = noise(1.0), noise(0.5)
+    asked = [clip, other, clip, clip]
+    tiny.ask(asked, "Кто говорит?", max_new_tokens=3, transcribe_first=True)
+    assert heard == [2]
 
 
 def test_pieces_of_an_answer_join_to_the_whole(tiny: Borealis) -> None:

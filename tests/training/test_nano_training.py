@@ -117,6 +117,16 @@ def test_a_run_is_condensed_and_an_unfinished_one_refused(
     assert "WER = 40.0 % · hours^(−0.50)" in table("scaling", output.parent, "en")
     assert load_results(output.parent) == {}
 
+    # Folders of old runs needn't be kept: the file has what was in them.
+    third = shutil.copytree(run, run.with_name("third"))
+    later = script.condense([third], after=output)
+    assert [r["run"] for r in later["runs"]] == ["first", "second", "third"]
+    assert later["total"]["steps"] == 18 and later["stages"][0] == stage
+    with pytest.raises(script.CondenseError, match="Two runs are called 'first'"):
+        script.condense([run], after=output)
+    with pytest.raises(script.CondenseError, match="isn't a result file"):
+        script.condense([third], after=run / "run.json")
+
     def refused(folder: Path, says: str) -> None:
         capsys.readouterr()
         assert script.main([str(folder), "--output", str(tmp_path / "none.json")]) == 2
