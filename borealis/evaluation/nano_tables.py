@@ -29,7 +29,7 @@ ROWS = {
     "v1: n-gram and eight beams": "v1: n-грамма и восемь лучей",
     "v1.1: larger n-gram, four beams": "v1.1: большая n-грамма, четыре луча",
     "v1.1: larger n-gram, eight beams": "v1.1: большая n-грамма, восемь лучей",
-    "v1.1: new ears": "v1.1: новый слух",
+    "v1.1: sixteen beams": "v1.1: шестнадцать лучей",
     "v1.1: as shipped": "v1.1: как в пакете",
 }
 # Columns of the ablation table, in this order.
