@@ -147,12 +147,17 @@ def test_numbers_are_written_as_the_language_does():
 def test_a_conversation_shows_the_recording_once_and_the_latest_turns():
     clip = np.zeros(10, np.float32)
     history = [(f"q{i}", f"a{i}") for i in range(10)]
-    messages = _conversation(clip, "now", history)
+    messages = _conversation(clip, "now", history, None)
     assert [m["role"] for m in messages] == ["user", "assistant"] * 5 + ["user"]
     parts = [part["type"] for m in messages if m["role"] == "user" for part in m["content"]]
     assert parts.count("audio") == 1 and parts[0] == "audio"
     assert messages[0]["content"][1]["text"] == "q5"
     assert messages[-1]["content"][-1]["text"] == "now"
+    # A transcript stands before all that, and the recording in front of it.
+    first, written, *rest = _conversation(clip, "now", history, "Снег.")
+    assert [part["type"] for part in first["content"]] == ["audio", "text"]
+    assert written == {"role": "assistant", "content": "Снег."}
+    assert rest[1:] == messages[1:] and len(rest[0]["content"]) == 1
 
 
 # ---- HTML ----

@@ -124,7 +124,7 @@ def test_following_ends_where_transcribing_does(nano, clips):
         (s.start, s.end) for s in whole.segments
     ]
     assert " ".join(w.text for w in last.words) == whole.text
-    assert len({s.text for s in steps}) > 10
+    assert len({s.text for s in steps}) > 6  # eight beams agree in leaps
 
 
 def test_a_reader_who_leaves_stops_the_model(nano, speech):
