@@ -88,9 +88,7 @@ class Desk:
             if len(clip) > self.model.model.config.max_audio_seconds * SAMPLING_RATE:
                 raise _PlainError(self.say("ask_too_long"))
             answer = ""
-            written = None
-            if getattr(self.model.model.config, "transcribe_before_answer", False):
-                written = self.model.transcribe(clip).text
+            written = self.model.transcribe(clip).text if self.model.transcribes_first else None
             talk = _conversation(clip, question.strip(), history, written)
             for piece in self.model.chat(talk, stream=True):
                 answer += piece

@@ -85,6 +85,11 @@ class Borealis:
     def device(self) -> torch.device:
         return self.model.device
 
+    @property
+    def transcribes_first(self) -> bool:
+        """Whether the checkpoint was trained to answer with the transcript in view."""
+        return bool(getattr(self.model.config, "transcribe_before_answer", False))
+
     # ---- transcription ----
 
     @overload
@@ -273,7 +278,7 @@ class Borealis:
             raise PromptError("stream=True takes one recording, not a list.")
         clips = [load_audio(item) for item in audios]
         if transcribe_first is None:
-            transcribe_first = bool(getattr(self.model.config, "transcribe_before_answer", False))
+            transcribe_first = self.transcribes_first
         if transcribe_first:
             # A recording that is asked about several times is written down once.
             names = [a if isinstance(a, (str, os.PathLike)) else id(a) for a in audios]

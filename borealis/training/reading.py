@@ -16,11 +16,7 @@ import numpy as np
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
 from borealis.inference.messages import TRANSCRIBE_PROMPTS
-from borealis.training.instructions import (
-    Turn,
-    ask_for_transcript,
-    question_turn,
-)
+from borealis.training.instructions import Turn, ask_for_transcript, question_turn
 
 # What is asked about a sentence that exists as text only.
 _TASKS = {
@@ -91,7 +87,7 @@ def misspelled(text: str, rng: np.random.Generator) -> str:
     out = []
     for char in text:
         if not char.isalpha() or rng.random() >= rate:
-            # Now and then two words are run together, or one is cut in two.
+            # Now and then two words are run together.
             lost = char == " " and rng.random() < rate / 2
             out.append("" if lost else char)
             continue
@@ -100,5 +96,5 @@ def misspelled(text: str, rng: np.random.Generator) -> str:
         if kind < 0.6:
             out.append(letter)
         elif kind >= 0.8:
-            out.append(char + (" " if kind >= 0.97 else letter))
+            out.append(char + (" " if kind >= 0.97 else letter))  # or one is cut in two
     return " ".join("".join(out).split())
