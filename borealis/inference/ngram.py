@@ -26,6 +26,7 @@ BITS = 6  # of a class within a key; at most 63 letters and the blank
 MAX_ORDER = 64 // BITS
 _STEP = 4  # log probabilities are kept in quarters of a nat
 _PACKED = ".xz"  # end of the names of packed arrays
+_MOST = 1 << 27  # n-grams of a file: a small one may unpack into a very large one
 _CACHED_CONTEXTS = 1 << 15
 _TYPES: dict[str, type[np.generic]] = {
     "classes": np.uint8,
@@ -189,6 +190,8 @@ class Ngram:
             arrays = load_file(path)
             sizes = arrays["sizes"]
             total, contexts = int(sizes.sum()), int(sizes[:-1].sum()) + 1
+            if total > _MOST:
+                raise ValueError(f"it claims {total} n-grams, and at most {_MOST} are read")
             for name, kind in _TYPES.items():
                 length = contexts if name in ("children", "backoffs") else total
                 arrays[name] = _unpacked(arrays.pop(name + _PACKED), length, kind)

@@ -122,6 +122,10 @@ def test_a_file_cannot_make_us_unpack_without_end(ngram, tmp_path):
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 10**7
+    many = np.array([10**12, 1])  # a file that claims as many as it unpacks into
+    save_file(load_file(tmp_path / NGRAM) | {"sizes": many}, tmp_path / NGRAM)
+    with pytest.raises(CheckpointError, match="at most"):
+        Ngram.of_checkpoint(tmp_path)
 
 
 def test_bad_settings_are_refused(corpus, tmp_path):
