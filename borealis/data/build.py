@@ -127,6 +127,8 @@ def build_nano(
     english = [s for s in corpora.fortunes(jokes) if re.fullmatch(r"[A-Za-z ,.!?:;—'-]+", s)]
     short = [s for s in dict.fromkeys(english) if 15 <= len(s) <= 110]
     made += sources.english_tts(short[:1500], output)
+    others = corpora.without_test_texts(short[1500:], [output / "english-tts.test.jsonl"])
+    made += sources.more_english_tts(list(others)[:7000], output)
     if literature is not None:
         classics = list(corpora.russian_classics(literature))
         made += sources.russian_tts(_spread(classics, 900, 30, 110), output)

@@ -45,6 +45,15 @@ ENGLISH_VOICES = (
     ("espeak-ng", "en-gb+m3", "male"),
 )
 
+# The same and more timbres, the recorded voices of flite more often than what espeak-ng computes.
+MORE_ENGLISH_VOICES = (
+    *(("flite", "slt", "female"),) * 4,
+    *(("flite", name, "male") for name in ("rms", "awb", "kal16", "kal16") for _ in range(2)),
+    *(("espeak-ng", f"en-us+{name}", "female") for name in ("f1", "f2", "f3", "f4", "Annie")),
+    *(("espeak-ng", f"en-gb+{name}", "female") for name in ("f2", "f5", "anika", "Belinda")),
+    *(("espeak-ng", name, "male") for name in ("en-us", "en-us+m2", "en-gb+m3", "en-gb+Andy")),
+)
+
 _RUSSIAN_TIMBRES = {
     "male": ("ru", "ru+m2", "ru+m3", "ru+m5", "ru+m7", "ru+Andy", "ru+Max", "ru+Lee"),
     "female": ("ru+f1", "ru+f2", "ru+f4", "ru+Annie", "ru+anika", "ru+Belinda"),
@@ -209,6 +218,14 @@ def speak(text: str, engine: str, voice: str, target: Path, *, speed: float = 1.
 def english_tts(sentences: Iterable[str], output: Path, **options: Any) -> list[Path]:
     """English sentences spoken by the free voices of flite and espeak-ng; see `tts`."""
     return tts(sentences, output, "english-tts", "en", ENGLISH_VOICES, **options)
+
+
+def more_english_tts(sentences: Iterable[str], output: Path) -> list[Path]:
+    """More English sentences in more timbres, for training only; see `tts`."""
+    options: dict[str, Any] = {"seed": 1, "test_percent": 0}
+    train, test = tts(sentences, output, "english-more", "en", MORE_ENGLISH_VOICES, **options)
+    test.unlink()  # nothing is in it
+    return [train]
 
 
 def russian_tts(sentences: Iterable[str], output: Path, **options: Any) -> list[Path]:

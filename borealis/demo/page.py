@@ -128,7 +128,7 @@ def _transcribe_tab(desk: Desk) -> None:
         async for step in desk.transcribe(audio):
             status = ""
             if isinstance(step, Progress):
-                text = step.text
+                text = step.text + step.guess
                 words = pictures.words_html(step.words, language)
                 if step.done < 1:
                     percent = f"{100 * step.done:.0f}"
@@ -295,7 +295,7 @@ def _api(desk: Desk) -> None:
 
     async def stream(audio: str | None) -> AsyncIterator[str]:
         async for step in results(desk.transcribe(audio)):
-            yield step.text
+            yield step.text + step.guess
 
     async def subtitle(audio: str | None, form: str) -> str:
         if form not in subtitles.FORMATS:

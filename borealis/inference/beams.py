@@ -13,37 +13,58 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from borealis.inference.attention import GROUPED, share_prompt
+
 _ROOM = 96  # tokens that room is made for at once
 
 
 class BeamLayer(DynamicLayer):
-    """Keys and values of one layer, `[rows, heads, length, head_dim]`, in buffers with room.
+    """Keys and values of one layer: of the prompt `[clips, heads, length, head_dim]`, and of what
+    each beam has said since `[rows, heads, length, head_dim]`, in buffers with room.
 
     Args:
         keys: of the prompt, a row a clip.
         values: the same.
         beams: rows of each clip.
+        shared: attention reads the prompt once for all beams (`borealis.inference.attention`);
+            otherwise each row is given a copy.
     """
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, beams: int) -> None:
+    def __init__(
+        self, keys: torch.Tensor, values: torch.Tensor, beams: int, *, shared: bool = False
+    ) -> None:
         super().__init__()
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
-        self.shared = self.length = keys.shape[2]
-        self._buffers = [_with_room(part.repeat_interleave(beams, 0)) for part in (keys, values)]
+        self.prompt, self.beams, self.shared = (keys, values), beams, shared
+        self.length = 0  # of what was said
+        nothing = [part[:, :, :0].repeat_interleave(beams, 0) for part in self.prompt]
+        self._buffers = [_with_room(part) for part in nothing]
+        # What is put in another order is written here, and the two change places.
+        self._spare = [torch.empty_like(part) for part in self._buffers]
         self._show()
 
     def _show(self) -> tuple[torch.Tensor, torch.Tensor]:
-        keys, values = (part[:, :, : self.length] for part in self._buffers)
-        self.keys, self.values = keys, values
-        return keys, values
+        said = [part[:, :, : self.length] for part in self._buffers]
+        if self.shared:
+            share_prompt(said[0], *self.prompt)
+        else:
+            whole = zip(self.prompt, said, strict=True)
+            said = [torch.cat([p.repeat_interleave(self.beams, 0), s], 2) for p, s in whole]
+        self.keys, self.values = said
+        return said[0], said[1]
+
+    def get_seq_length(self) -> int:
+        """Places of the prompt and of what was said."""
+        return self.prompt[0].shape[2] + self.length
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add new places; returns all keys and values."""
+        """Add new places; returns all keys and values, or with `shared` those after the prompt."""
         end = self.length + key_states.shape[2]
         if end > self._buffers[0].shape[2]:
             self._buffers = [_with_room(part[:, :, : self.length]) for part in self._buffers]
+            self._spare = [torch.empty_like(part) for part in self._buffers]
         for part, new in zip(self._buffers, (key_states, value_states), strict=True):
             part[:, :, self.length : end] = new
         self.length = end
@@ -51,9 +72,10 @@ class BeamLayer(DynamicLayer):
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
         """Let each row go on from the row `beam_idx` names, which listens to the same clip."""
-        for part in self._buffers:
-            said = part[:, :, self.shared : self.length]
-            said.copy_(said.index_select(0, beam_idx.to(part.device)))
+        for part, spare in zip(self._buffers, self._spare, strict=True):
+            said = part[:, :, : self.length]
+            spare[:, :, : self.length] = said.index_select(0, beam_idx.to(part.device))
+        self._buffers, self._spare = self._spare, self._buffers
 
 
 def _with_room(part: torch.Tensor) -> torch.Tensor:
@@ -86,5 +108,6 @@ def read_prompt(
     )
     cache = DynamicCache()
     layers: list[Any] = read.layers
-    cache.layers = [BeamLayer(layer.keys, layer.values, beams) for layer in layers]
+    shared = model.config.get_text_config()._attn_implementation == GROUPED
+    cache.layers = [BeamLayer(layer.keys, layer.values, beams, shared=shared) for layer in layers]
     return cache

@@ -10,6 +10,8 @@ import torch
 
 from borealis.errors import PromptError
 
+_GUESS_EVERY = 8  # tokens
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -65,16 +67,26 @@ class Agreement:
     Args:
         tell: called with each run of new tokens `[length]` that is settled.
         eos_token_id: the token that ends an answer.
+        guess: called with all of the best beam, now and then and when something is settled.
     """
 
-    def __init__(self, tell: Callable[[torch.Tensor], None], eos_token_id: int) -> None:
-        self.tell, self.eos_token_id = tell, eos_token_id
+    def __init__(
+        self,
+        tell: Callable[[torch.Tensor], None],
+        eos_token_id: int,
+        guess: Callable[[list[int]], None] | None = None,
+    ) -> None:
+        self.tell, self.eos_token_id, self.guess = tell, eos_token_id, guess
         self.told: list[int] = []
         self._ended: list[int] | None = None  # what all that may have ended begin with
 
     def step(self, input_ids: torch.Tensor, scores: torch.Tensor) -> None:
-        """Look at the beams `[beams, length]` and at their next-token scores `[beams, vocab]`."""
+        """Look at the beams `[beams, length]` and at their next-token scores `[beams, vocab]`.
+
+        The best beam comes first.
+        """
         beams = input_ids.tolist()
+        told = len(self.told)
         best = scores.topk(min(len(beams), scores.shape[-1])).indices
         for beam, tokens in zip(beams, best.tolist(), strict=True):
             if self.eos_token_id in tokens:
@@ -84,6 +96,9 @@ class Agreement:
             settled = beam if settled is None else _common(settled, beam)
         if settled is not None:
             self.finish(settled)
+        news = len(self.told) > told or len(beams[0]) % _GUESS_EVERY == 0
+        if self.guess is not None and news and beams[0]:
+            self.guess(beams[0])
 
     def finish(self, tokens: list[int]) -> None:
         """Tell what is new in `tokens`, which begin with what was told."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from threading import Thread
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -26,6 +25,7 @@ from borealis.inference.messages import (
 )
 from borealis.inference.ngram import Ngram
 from borealis.inference.stopping import StopOnDemand
+from borealis.inference.streaming import Guess, read_along
 from borealis.inference.transcript import Segment, Transcript
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 
@@ -126,6 +126,7 @@ class Borealis:
         language: str | None = None,
         batch_size: int = 8,
         stream: Literal[True],
+        guesses: bool = False,
         max_segment_seconds: float | None = None,
         ctc_weight: float | None = None,
         ngram_weight: float | None = None,
@@ -139,6 +140,7 @@ class Borealis:
         language: str | None = None,
         batch_size: int = 8,
         stream: bool = False,
+        guesses: bool = False,
         max_segment_seconds: float | None = None,
         ctc_weight: float | None = None,
         ngram_weight: float | None = None,
@@ -153,6 +155,8 @@ class Borealis:
             language: language of the prompt, `ru` or `en`; the model hears the speech's own.
             batch_size: parts decoded at once.
             stream: yield the text in pieces as it is made (for one recording).
+            guesses: in a stream of several beams yield `Guess`es too: what follows the pieces so
+                far as it looks now, for a reader who can take it back.
             max_segment_seconds: longest part; by default what the checkpoint was trained on.
             ctc_weight: share of the CTC prefix score in decoding, 0 to 1 (see
                 `borealis.inference.joint`); by default the checkpoint's own. 0 is plain greedy
@@ -188,7 +192,7 @@ class Borealis:
         if stream:
             if many:
                 raise PromptError("stream=True takes one recording, not a list.")
-            return self._stream_parts(clips[0], parts[0], prompt, decoding)
+            return self._stream_parts(clips[0], parts[0], prompt, decoding, guesses)
         jobs = [(i, a, b) for i, spans in enumerate(parts) for a, b in spans]
         texts = dict.fromkeys(jobs, "")
         loud = [job for job in jobs if level_db(clips[job[0]][job[1] : job[2]]) > SILENCE_DB]
@@ -219,6 +223,7 @@ class Borealis:
         spans: Sequence[tuple[int, int]],
         prompt: str,
         decoding: Decoding,
+        guesses: bool,
     ) -> Iterator[str]:
         begun = False
         for start, end in spans:
@@ -226,10 +231,12 @@ class Borealis:
             if level_db(part) <= SILENCE_DB:
                 continue
             fresh = True
-            for piece in self._stream(user_message(prompt, 1), [part], decoding=decoding):
+            conversation = user_message(prompt, 1)
+            for piece in self._stream(conversation, [part], decoding=decoding, guesses=guesses):
                 if fresh and begun and piece:
-                    piece = " " + piece.lstrip()
-                fresh, begun = fresh and not piece, begun or bool(piece)
+                    piece = type(piece)(" " + piece.lstrip())
+                if not isinstance(piece, Guess):
+                    fresh, begun = fresh and not piece, begun or bool(piece)
                 yield piece
 
     # ---- questions ----
@@ -437,6 +444,7 @@ class Borealis:
         clips: Sequence[np.ndarray],
         max_new_tokens: int | None = None,
         decoding: Decoding = _GREEDY,
+        guesses: bool = False,
     ) -> Iterator[str]:
         # Without ids in the call there is no prompt in the stream to skip.
         streamer = TextIteratorStreamer(
@@ -446,42 +454,33 @@ class Borealis:
         )
         agreement = None
         if decoding.num_beams > 1:  # what transformers doesn't stream
-            agreement = Agreement(streamer.put, self.processor.tokenizer.eos_token_id)
+            tokenizer = self.processor.tokenizer
+
+            def guess(tokens: list[int]) -> None:
+                text = tokenizer.decode(tokens, skip_special_tokens=True)
+                streamer.text_queue.put(Guess(text))
+
+            agreement = Agreement(streamer.put, tokenizer.eos_token_id, guess if guesses else None)
         with torch.inference_mode():
             inputs = self._inputs([conversation], [clips])
             if decoding.ctc_weight:
                 inputs |= self._joint(inputs, decoding, agreement)
         budget = self._budgets([clips], max_new_tokens)[0]
-        failures: list[BaseException] = []
         stop = StopOnDemand()
         settings = {"max_new_tokens": budget, "do_sample": False, "stopping_criteria": [stop]}
 
         def work() -> None:
-            try:
-                with torch.inference_mode():
-                    if agreement is None:
-                        self.model.generate(**inputs, streamer=streamer, **settings)
-                        return
-                    begin = 0 if decoding.ctc_weight else inputs["input_ids"].shape[1]
-                    beams = {"num_beams": decoding.num_beams}
-                    best = self.model.generate(**inputs, **beams, **settings)[0, begin:]
-                    agreement.finish(best.tolist())
-                    streamer.end()
-            except Exception as error:  # handed to the reader's thread below
-                failures.append(error)
+            with torch.inference_mode():
+                if agreement is None:
+                    self.model.generate(**inputs, streamer=streamer, **settings)
+                    return
+                begin = 0 if decoding.ctc_weight else inputs["input_ids"].shape[1]
+                beams = {"num_beams": decoding.num_beams}
+                best = self.model.generate(**inputs, **beams, **settings)[0, begin:]
+                agreement.finish(best.tolist())
                 streamer.end()
 
-        thread = Thread(target=work, daemon=True)
-        thread.start()
-        try:
-            for piece in streamer:
-                if piece:
-                    yield piece
-        finally:  # a reader who leaves early doesn't leave the model running
-            stop.set()
-            thread.join()
-        if failures:
-            raise failures[0]
+        yield from read_along(work, streamer, stop)
 
 
 def transcript_budget(num_samples: int) -> int:

@@ -17,6 +17,7 @@ from transformers import LogitsProcessor
 
 from borealis.data.text import ctc_text
 from borealis.inference.decoding import Agreement
+from borealis.inference.merging import MergedSpellings
 from borealis.inference.ngram import Ngram
 
 _LOW = -30.0  # floor of a log probability: sums over a clip stay finite in float32
@@ -282,6 +283,7 @@ class CTCPrefixScore(LogitsProcessor):
         self.clips = len(self.spelled)
         # Rows of the last step by clip and tokens: beams go on from one another.
         self.known: dict[tuple[int, ...], int] = {(clip,): clip for clip in range(self.clips)}
+        self.merged = MergedSpellings(self.clips)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Scores `[rows, vocab_size]`, rows of one clip next to each other (beams)."""
@@ -289,12 +291,16 @@ class CTCPrefixScore(LogitsProcessor):
         names = [(row // beams, *ids) for row, ids in enumerate(input_ids.tolist())]
         # At the first step nothing is said yet, later each row has one token more.
         come_from = [self.known[name if len(name) == 1 else name[:-1]] for name in names]
+        heard = None
         if come_from != list(range(len(self.spelled))):
             self.spelled.select(torch.tensor(come_from, device=scores.device))
         if input_ids.shape[1]:
-            self.spelled.extend(self.joint.heard(input_ids[:, -1], self.spelled.last))
+            heard = self.joint.heard(input_ids[:, -1], self.spelled.last)
+            self.spelled.extend(heard)
         self.known = {name: row for row, name in enumerate(names)}
         mixed = self.joint.mix(scores, self.spelled, self.weight, self.ngram_weight)
+        alive = self.merged.step(come_from, input_ids, heard, mixed)
+        mixed = mixed.masked_fill(~alive[:, None], _NEVER)
         if self.agreement is not None:
-            self.agreement.step(input_ids, mixed)
+            self.agreement.step(input_ids[alive], mixed[alive])
         return mixed

@@ -17,6 +17,7 @@ import torch
 
 from borealis.audio import SAMPLING_RATE, split_at_silence
 from borealis.data.text import ctc_text
+from borealis.inference.streaming import Guess
 from borealis.inference.transcript import Segment, Transcript
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ class Progress:
 
     Args:
         text: all that is written so far.
+        guess: what may follow it, as it looks now.
         done: share of the recording that is finished, 0 to 1.
         transcript: what is finished: whole segments.
         words: their words.
@@ -204,6 +206,7 @@ class Progress:
     done: float
     transcript: Transcript
     words: list[Word]
+    guess: str = ""
 
 
 def follow(
@@ -224,11 +227,16 @@ def follow(
     transcript = Transcript("", round(len(clip) / SAMPLING_RATE, 2))
     heard: list[Word] = []
     for start, end in spans:
-        before, text = transcript.text, ""
-        for piece in model.transcribe(clip[start:end], language=language, stream=True):
-            text += piece
-            written = f"{before} {text.lstrip()}" if before else text
-            yield Progress(written, start / len(clip), transcript, heard)
+        before, text, guess = transcript.text, "", ""
+        part = clip[start:end]
+        for piece in model.transcribe(part, language=language, stream=True, guesses=True):
+            if isinstance(piece, Guess):
+                guess = piece if text or not before else f" {piece.lstrip()}"
+            else:
+                text += piece
+                guess = guess.removeprefix(piece) if guess.startswith(piece) else ""
+            written = f"{before} {text.lstrip()}" if before and text else before or text
+            yield Progress(written, start / len(clip), transcript, heard, guess)
         if text.strip():
             a, b = round(start / SAMPLING_RATE, 2), round(end / SAMPLING_RATE, 2)
             segment = Segment(a, b, text.strip())

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
 from borealis.data.text import ctc_label_ids
+from borealis.training.counting import word_numbers
 from borealis.training.features import CachedClip, FeatureCache
 from borealis.training.guides import IGNORE, guides
 from borealis.training.instructions import Turn, chat_turn, clip_turn, question_turn, text_turn
@@ -196,6 +197,7 @@ class StepBatches(Dataset):
         if stage.guide_weight:
             heard = [(i, talk, text, c.char_frames) for i, (c, talk, text) in enumerate(clips)]
             batch["guide"] = self._guides(batch, heard)
+        self._number_words(batch, [talk for _, talk, _ in clips])
         return batch
 
     # ---- recorded audio ----
@@ -260,6 +262,7 @@ class StepBatches(Dataset):
             nowhere = np.zeros(0, np.int64)
             read = [(i, t, "", nowhere) for i, t in enumerate(talks) if t[0].given and t[0].answer]
             batch["guide"] = self._guides(batch, read)
+        self._number_words(batch, talks)
         if self.stage.ctc_weight:
             batch |= self._ctc_targets(clips)
         return batch
@@ -288,6 +291,20 @@ class StepBatches(Dataset):
             )
         ]
         return torch.tensor(found, dtype=torch.long).reshape(-1, 4)
+
+    def _number_words(self, batch: dict[str, Any], talks: Sequence[list[Turn]]) -> None:
+        """Put `counted` into a batch, if the stage wants it: see `counting_loss`."""
+        if not self.stage.counting_weight:
+            return
+        tokenizer, audio = self.context.tokenizer, self.context.config.audio_token_id
+        counted = [
+            (row, *found)
+            for row, talk in enumerate(talks)
+            for found in word_numbers(
+                talk, batch["input_ids"][row], tokenizer=tokenizer, audio_token_id=audio
+            )
+        ]
+        batch["counted"] = torch.tensor(counted, dtype=torch.long).reshape(-1, 3)
 
     def _ctc_targets(self, clips: Sequence[CachedClip]) -> dict[str, torch.Tensor]:
         targets = [ctc_label_ids(c.utterance.text, self.pseudo.labels) for c in clips]

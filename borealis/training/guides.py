@@ -67,7 +67,8 @@ def guides(
     if talk[0].given:  # the letters of the transcript are places themselves
         text, talk = talk[0].answer, talk[1:]
         char_frames = np.arange(len(text))
-        read = _find(ids, tokenizer(text).input_ids, audio + count, len(ids))
+        # The first place: it may be asked for once more further on.
+        read = find_tokens(ids, tokenizer(text).input_ids, audio + count, len(ids))
         if read is None:
             return []
     words = word_frames(text, char_frames)
@@ -93,7 +94,7 @@ def guides(
                     found.append((start + i - 1, *span(frames[a:b])))
         elif turn.task == "word_present":
             said = [frames for word, frames in words if word == turn.word]
-            asked = _find(ids, tokenizer(turn.word).input_ids, before, start)
+            asked = find_tokens(ids, tokenizer(turn.word).input_ids, before, start, last=True)
             if len(said) == 1 and asked is not None:
                 # The first letter may be anywhere yet; from the second on the place gets clear.
                 for i, (a, b) in enumerate(_offsets(tokenizer, turn.word)):
@@ -115,10 +116,16 @@ def _offsets(tokenizer: Any, text: str) -> list[tuple[int, int]]:
     return tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
 
 
-def _find(ids: torch.Tensor, wanted: Sequence[int], start: int, end: int) -> int | None:
-    """Where `wanted` last stands in `ids[start:end]`; None if a tokenizer joined it to others."""
+def find_tokens(
+    ids: torch.Tensor, wanted: Sequence[int], start: int, end: int, *, last: bool = False
+) -> int | None:
+    """Where `wanted` first (or last) stands in `ids[start:end]`.
+
+    None if a tokenizer joined it to other tokens.
+    """
     values = ids[start:end].tolist()
-    for place in range(len(values) - len(wanted), -1, -1):
+    places = range(len(values) - len(wanted) + 1)
+    for place in reversed(places) if last else places:
         if values[place : place + len(wanted)] == list(wanted):
             return start + place
     return None

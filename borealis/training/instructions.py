@@ -43,13 +43,13 @@ _SPEECH_TASKS = {
 }
 # The same in a batch of nothing but questions, where the clip is chosen for the question.
 QUESTION_TASKS = {
-    "language": 0.14,
-    "voice": 0.19,
-    "sound": 0.21,
-    "word_present": 0.2,
+    "language": 0.13,
+    "voice": 0.25,
+    "sound": 0.17,
+    "word_present": 0.16,
     "first_word": 0.09,
     "last_word": 0.09,
-    "word_count": 0.08,
+    "word_count": 0.11,
 }
 _TEXT_TASKS = {"word_present": 0.5, "first_word": 0.16, "last_word": 0.16, "word_count": 0.18}
 

@@ -1,4 +1,4 @@
-"""Losses of a batch: next token on the answers, CTC on recordings, guided attention."""
+"""Losses of a batch: next token on the answers, CTC, guided attention, word numbers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from borealis.model import BorealisForConditionalGeneration
 from borealis.model.modeling import BorealisOutputWithPast
+from borealis.training.counting import counting_loss
 from borealis.training.kernels import fused_loss
 from borealis.training.recipe import StageSection
 
@@ -30,7 +31,7 @@ def stage_losses(
             processes that share a model have to take the same way through it.
 
     Returns:
-        `lm` (next token, mean over answer tokens), `ctc`, `guide`; those that apply.
+        `lm` (next token, mean over answer tokens), `ctc`, `guide`, `counting`; those that apply.
     """
     losses: dict[str, torch.Tensor] = {}
     inner = model.model
@@ -59,10 +60,15 @@ def stage_losses(
     embeds = inner.embed_prompt(batch["input_ids"], flat)
     guide = batch.get("guide")
     attentions = guide is not None and len(guide) > 0
-    outputs = _answers(model, embeds, batch, stage, output_attentions=attentions)
+    counted = batch.get("counted")
+    counting = counted is not None and len(counted) > 0
+    asked = {"output_attentions": attentions, "output_hidden_states": counting}
+    outputs = _answers(model, embeds, batch, stage, **{k: True for k, v in asked.items() if v})
     losses["lm"] = outputs.loss
     if guide is not None and len(guide):
         losses["guide"] = guide_loss(outputs.attentions, guide, stage.guide_layers)
+    if counting:
+        losses["counting"] = counting_loss(outputs.hidden_states[stage.counting_layer], counted)
     return losses
 
 

@@ -1,4 +1,4 @@
-"""Picks the clip for a question: every answer equally often, and every voice behind an answer."""
+"""Picks the clip for a question: answers equally often, and the voices behind an answer too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class QuestionClips:
     """Clips by question, answer and voice.
 
     Nearly all recorded hours are Russian speech of a few voices; asked about clips as they come, a
-    model learns that the answer is "a woman speaks Russian".
+    model learns that the answer is "a woman speaks Russian". The many timbres of one speech engine
+    count as one voice: they sound alike, and people are to be told apart, not engines.
 
     Args:
         clips: the clips of a feature cache.
@@ -28,15 +29,19 @@ class QuestionClips:
 
     def __init__(self, clips: Sequence[CachedClip]) -> None:
         self.clips = clips
-        self._groups: dict[str, list[list[list[int]]]] = {}
+        self._groups: dict[str, list[list[list[list[int]]]]] = {}
         for task in QUESTION_TASKS:
-            answers: dict[str, dict[str, list[int]]] = {}
+            answers: dict[str, dict[str, dict[str, list[int]]]] = {}
             for index, clip in enumerate(clips):
                 if label := _answer_of(task, clip):
-                    voices = answers.setdefault(label, {})
-                    voices.setdefault(clip.utterance.voice, []).append(index)
+                    voice = clip.utterance.voice
+                    voices = answers.setdefault(label, {}).setdefault(voice.split(":")[0], {})
+                    voices.setdefault(voice, []).append(index)
             if answers:
-                self._groups[task] = [list(voices.values()) for voices in answers.values()]
+                self._groups[task] = [
+                    [list(voices.values()) for voices in engines.values()]
+                    for engines in answers.values()
+                ]
 
     def __bool__(self) -> bool:
         return bool(self._groups)
@@ -58,8 +63,9 @@ class QuestionClips:
         task = draw_task(False, rng)
         while task not in self._groups:  # no sounds, or no voices known
             task = draw_task(False, rng)
-        voices = _pick(self._groups[task], rng)
-        found = [self.clips[_pick(_pick(voices, rng), rng)] for _ in range(_CANDIDATES)]
+        engines = _pick(self._groups[task], rng)
+        voices = [_pick(_pick(engines, rng), rng) for _ in range(_CANDIDATES)]
+        found = [self.clips[_pick(clips, rng)] for clips in voices]
         clip = min(found, key=lambda clip: abs(np.log(max(1, clip.frames) / frames)))
         tasks = [task]
         for other in (draw_task(False, rng) for _ in range(count - 1)):

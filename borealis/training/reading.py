@@ -20,10 +20,10 @@ from borealis.training.instructions import Turn, ask_for_transcript, question_tu
 
 # What is asked about a sentence that exists as text only.
 _TASKS = {
-    "word_present": 0.3,
+    "word_present": 0.24,
     "first_word": 0.19,
     "last_word": 0.19,
-    "word_count": 0.27,
+    "word_count": 0.33,
     "transcribe": 0.05,
 }
 # Half of the transcripts are asked for as `Borealis.ask` does it.

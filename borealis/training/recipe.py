@@ -245,6 +245,15 @@ class StageSection(_Section):
     guide_layers: list[int] = Field(
         default_factory=lambda: [1, 2], description="Layers whose first two heads are guided."
     )
+    counting_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of numbering words: at each letter of a transcript that is read "
+        "(read_share) a layer learns which word it is in, so that words can be counted.",
+    )
+    counting_layer: int = Field(
+        4, gt=0, description="Layer after which words are numbered, from 1."
+    )
     pseudo_share: float = Field(
         0.0, ge=0, le=1, description="Share of steps on pseudo-audio made from text."
     )
@@ -375,6 +384,8 @@ class StageSection(_Section):
                 raise ValueError("frozen_precision nf4 can't be sharded; give one of the two")
         if self.use_liger_kernel and self.guide_weight:
             raise ValueError("guide_weight looks at attention, use_liger_kernel keeps no outputs")
+        if self.use_liger_kernel and self.counting_weight:
+            raise ValueError("counting_weight looks at a layer, use_liger_kernel keeps no outputs")
         if not self.sources and (self.packing or self.sharding != "none"):
             raise ValueError("packing and sharding need sources")
         return self

@@ -124,7 +124,11 @@ class StageTrainer(Trainer):
                 parts = model(inputs)
             else:
                 parts = stage_losses(self.accelerator.unwrap_model(model), inputs, self.stage)
-        weights = {"ctc": self.stage.ctc_weight, "guide": self.stage.guide_weight}
+        weights = {
+            "ctc": self.stage.ctc_weight,
+            "guide": self.stage.guide_weight,
+            "counting": self.stage.counting_weight,
+        }
         for name, value in parts.items():
             key = f"{inputs['mode']}_{name}"
             self.parts.setdefault(key, []).append(float(value.detach()))

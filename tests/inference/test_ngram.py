@@ -19,6 +19,7 @@ from borealis.errors import CheckpointError, PromptError, TrainingError
 from borealis.inference.decoding import Agreement
 from borealis.inference.joint import JointScores, PrefixScores, token_labels
 from borealis.inference.ngram import Ngram
+from borealis.inference.streaming import Guess
 from borealis.training.ngram import count_ngrams
 
 LINES = ["мороз и солнце", "день чудесный", "еще ты дремлешь друг прелестный", "пора красавица"]
@@ -199,6 +200,30 @@ def test_only_what_all_beams_say_is_told():
     assert told == [1]
     agreement.finish([1, 3, 4, 0])
     assert told == [1, 3, 4, 0]
+
+
+def test_the_best_beam_is_a_guess_at_what_follows():
+    guesses: list[list[int]] = []
+    agreement = Agreement(lambda _: None, eos_token_id=0, guess=guesses.append)
+    scores = torch.zeros(2, 6)
+    scores[:, 4:] = 1.0
+    for length in range(10):  # two beams that differ from the second token on
+        rows = [[1, 2] + [4] * length, [1, 3] + [4] * length]
+        agreement.step(torch.tensor([row[:length] for row in rows]), scores)
+    assert agreement.told == [1]
+    # When the first token was settled, and every eighth token.
+    assert guesses == [[1], [1, 2, *[4] * 6]]
+
+
+@pytest.mark.slow
+def test_guesses_come_before_what_is_settled_and_fit_behind_it(nano, clips):
+    for clip in clips[:3]:
+        pieces = list(nano.transcribe(clip.audio, stream=True, guesses=True, num_beams=4))
+        settled = [p for p in pieces if not isinstance(p, Guess)]
+        assert "".join(settled).strip() == nano.transcribe(clip.audio, num_beams=4).text
+        first = next(i for i, p in enumerate(pieces) if isinstance(p, Guess))
+        assert not "".join(pieces[:first]).strip() or first < len(pieces) / 2
+        assert len(pieces) > len(settled) + 3
 
 
 @pytest.mark.slow

@@ -47,6 +47,16 @@ def test_every_answer_and_every_voice_comes_equally_often(lopsided):
     assert {task for (task, *_), _ in asked} == set(QUESTION_TASKS)
 
 
+def test_the_timbres_of_an_engine_share_the_place_of_one_voice():
+    clips = [clip("maria"), *(clip(f"espeak-ng:ru+f{i}") for i in range(8)), clip("ivan", "male")]
+    questions, rng = QuestionClips(clips), np.random.default_rng(3)
+    asked = [questions.draw(200, 1, rng) for _ in range(3000)]
+    women = [c.utterance.voice for (task, *_), c in asked if task == "voice"]
+    women = [voice for voice in women if voice != "ivan"]
+    assert 0.4 < women.count("maria") / len(women) < 0.6
+    assert len(set(women)) == 9
+
+
 def test_a_clip_is_asked_only_what_is_known_of_it(lopsided):
     clips = [*lopsided, clip("nobody", "", question="Сколько стоит?", answer="Рубль.")]
     questions, rng, phrasings = QuestionClips(clips), np.random.default_rng(1), load_phrasings()

@@ -1,0 +1,67 @@
+"""Numbering words: while a transcript is read, a layer learns which word it is at.
+
+"How many words?" is one answer a conversation, and a small model learns from it to be about right.
+Here every letter of a transcript in view is a lesson: a hidden state has to tell how many words
+have begun so far, and the answer can be read off the last one. The classes are fixed random
+directions, so nothing is added to the model. It is deep supervision (Lee et al., 2015,
+arXiv:1409.5185) of a quantity that the answer needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from borealis.training.guides import find_tokens, word_frames
+from borealis.training.instructions import Turn
+
+MOST = 63  # words that are told apart; more count as so many
+_SEED = 12
+
+
+def word_numbers(
+    talk: Sequence[Turn], ids: torch.Tensor, *, tokenizer: Any, audio_token_id: int
+) -> list[tuple[int, int]]:
+    """Positions of a given transcript's letters, and how many words have begun there.
+
+    Args:
+        talk: the turns; only one that begins with a given transcript has any.
+        ids: the conversation `[sequence]`.
+        tokenizer: the language model's; a character has to be a token.
+        audio_token_id: id of the placeholder.
+    """
+    if not talk or not talk[0].given or not talk[0].answer:
+        return []
+    text = talk[0].answer
+    tokens = tokenizer(text, add_special_tokens=False).input_ids
+    begin = int((ids == audio_token_id).nonzero().max()) + 1
+    place = find_tokens(ids, tokens, begin, len(ids))
+    if place is None or len(tokens) != len(text):
+        return []
+    words = word_frames(text, np.arange(len(text)))
+    found = [(place + int(i), n) for n, (_, at) in enumerate(words, 1) for i in at]
+    return [*found, (place + len(text), len(words))]  # and the token that ends the transcript
+
+
+def counting_loss(hidden: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the word numbers.
+
+    Args:
+        hidden: states of one layer `[batch, sequence, hidden_size]`.
+        counted: `[N, 3]`: row, position, number of words.
+    """
+    row, place, number = counted.unbind(1)
+    states = hidden[row, place].float()
+    states = F.rms_norm(states, states.shape[-1:])
+    logits = states @ directions(hidden.shape[-1]).to(states) / states.shape[-1] ** 0.5
+    return F.cross_entropy(logits, number.clamp(max=MOST))
+
+
+def directions(hidden_size: int) -> torch.Tensor:
+    """A direction of ones and minus ones for each number `[hidden_size, MOST + 1]`."""
+    drawn = torch.Generator().manual_seed(_SEED)
+    return torch.randint(2, (hidden_size, MOST + 1), generator=drawn) * 2.0 - 1
