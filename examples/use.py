@@ -36,6 +36,17 @@ for piece in model.transcribe("examples/audio/night.flac", stream=True):
 print()
 # --8<-- [end:stream]
 
+# --8<-- [start:guesses]
+from borealis.inference import Guess
+
+text = ""
+for piece in model.transcribe("examples/audio/night.flac", stream=True, guesses=True):
+    if isinstance(piece, Guess):
+        print(f"{text}[{piece}]")
+    else:
+        text += piece
+# --8<-- [end:guesses]
+
 # --8<-- [start:json]
 import json
 
