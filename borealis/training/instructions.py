@@ -43,10 +43,10 @@ _SPEECH_TASKS = {
 }
 # The same in a batch of nothing but questions, where the clip is chosen for the question.
 QUESTION_TASKS = {
-    "language": 0.13,
-    "voice": 0.25,
-    "sound": 0.17,
-    "word_present": 0.16,
+    "language": 0.14,
+    "voice": 0.29,
+    "sound": 0.15,
+    "word_present": 0.13,
     "first_word": 0.09,
     "last_word": 0.09,
     "word_count": 0.11,

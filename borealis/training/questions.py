@@ -1,8 +1,9 @@
-"""Picks the clip for a question: answers equally often, and the voices behind an answer too."""
+"""Picks the clip for a question: answers equally often, and corpora and voices behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from borealis.training.instructions import QUESTION_TASKS, clip_label, draw_task
 # Of so many random clips the one of the most fitting length is taken: batches pad little, and no
 # length is left out.
 _CANDIDATES = 4
+_MIXED_SHARE = 0.75  # of the clips, from corpora that have several answers to the question
 _SHORTEST, _LONGEST = 75, 700  # encoder frames: 1.5 to 14 s
 
 
@@ -20,8 +22,9 @@ class QuestionClips:
     """Clips by question, answer and voice.
 
     Nearly all recorded hours are Russian speech of a few voices; asked about clips as they come, a
-    model learns that the answer is "a woman speaks Russian". The many timbres of one speech engine
-    count as one voice: they sound alike, and people are to be told apart, not engines.
+    model learns that the answer is "a woman speaks Russian". And where one speech engine has three
+    women and a man, it learns that this engine is a woman: so a corpus (a folder of recordings) is
+    drawn before a voice, and mostly one that has several answers.
 
     Args:
         clips: the clips of a feature cache.
@@ -29,19 +32,19 @@ class QuestionClips:
 
     def __init__(self, clips: Sequence[CachedClip]) -> None:
         self.clips = clips
-        self._groups: dict[str, list[list[list[list[int]]]]] = {}
+        self._groups: dict[str, dict[str, dict[str, list[list[int]]]]] = {}
         for task in QUESTION_TASKS:
             answers: dict[str, dict[str, dict[str, list[int]]]] = {}
             for index, clip in enumerate(clips):
                 if label := _answer_of(task, clip):
-                    voice = clip.utterance.voice
-                    voices = answers.setdefault(label, {}).setdefault(voice.split(":")[0], {})
-                    voices.setdefault(voice, []).append(index)
+                    corpora = answers.setdefault(label, {})
+                    voices = corpora.setdefault(str(Path(clip.utterance.audio).parent), {})
+                    voices.setdefault(clip.utterance.voice, []).append(index)
             if answers:
-                self._groups[task] = [
-                    [list(voices.values()) for voices in engines.values()]
-                    for engines in answers.values()
-                ]
+                self._groups[task] = {
+                    label: {corpus: list(voices.values()) for corpus, voices in corpora.items()}
+                    for label, corpora in answers.items()
+                }
 
     def __bool__(self) -> bool:
         return bool(self._groups)
@@ -63,9 +66,13 @@ class QuestionClips:
         task = draw_task(False, rng)
         while task not in self._groups:  # no sounds, or no voices known
             task = draw_task(False, rng)
-        engines = _pick(self._groups[task], rng)
-        voices = [_pick(_pick(engines, rng), rng) for _ in range(_CANDIDATES)]
-        found = [self.clips[_pick(clips, rng)] for clips in voices]
+        answers = self._groups[task]
+        corpora = _pick(list(answers.values()), rng)
+        mixed = [c for c in corpora if sum(c in other for other in answers.values()) > 1]
+        found = []
+        for _ in range(_CANDIDATES):
+            names = mixed if mixed and rng.random() < _MIXED_SHARE else list(corpora)
+            found.append(self.clips[_pick(_pick(corpora[_pick(names, rng)], rng), rng)])
         clip = min(found, key=lambda clip: abs(np.log(max(1, clip.frames) / frames)))
         tasks = [task]
         for other in (draw_task(False, rng) for _ in range(count - 1)):

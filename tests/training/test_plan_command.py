@@ -19,8 +19,9 @@ def test_recipe_of_nano(nano) -> None:
     recipe = load_recipe("nano")
     result = plan_recipe(recipe, Options())
     assert [stage.name for stage in result.stages] == [stage.name for stage in recipe.stages]
-    text, align, instruct, clips, more, read = result.stages
-    assert (more.train, read.train) == (align.train, instruct.train)
+    text, align, instruct, clips, more, read, english, count = result.stages
+    assert more.train == english.train == align.train
+    assert read.train == count.train == instruct.train
     assert (text.train, align.train, instruct.train) == ("full", "ctc", "full")
     assert text.audio_hours == 0 and text.text_tokens > 0 and text.flops["encoder"] == 0
     assert align.flops["encoder"] > 0 and align.flops["language_model"] == 0
@@ -35,10 +36,10 @@ def test_recipe_of_nano(nano) -> None:
 def test_recipe_with_hours_and_epochs() -> None:
     recipe = load_recipe("nano")
     result = plan_recipe(recipe, Options(), hours_of_audio=20, epochs=3)
-    assert [stage.audio_hours for stage in result.stages] == [0, 60, 60, 60, 60, 60]
-    assert [stage.encoded_hours for stage in result.stages] == [0, 20, 0, 0, 0, 0]
+    assert [stage.audio_hours for stage in result.stages] == [0, *[60] * 7]
+    assert [stage.encoded_hours for stage in result.stages] == [0, 20, *[0] * 6]
     every = plan_recipe(recipe, Options(feature_cache=False), hours_of_audio=20, epochs=3)
-    assert [stage.encoded_hours for stage in every.stages] == [0, 60, 60, 60, 60, 60]
+    assert [stage.encoded_hours for stage in every.stages] == [0, *[60] * 7]
     with pytest.raises(PlanError, match="hours_of_audio is 0"):
         plan_recipe(recipe, Options(), hours_of_audio=0)
 
