@@ -60,8 +60,10 @@ def grouped_attention(
     groups = key.shape[1]
     prompt = getattr(key, "prompt", None)
     if prompt is not None:
-        asked = query.reshape(rows, groups, heads // groups, head_dim) * scaling
-        heard = _attend_both(asked, key, value, *prompt, attention_mask)
+        keys, values = prompt
+        scale = head_dim**-0.5 if scaling is None else scaling
+        asked = query.reshape(rows, groups, heads // groups, head_dim) * scale
+        heard = _attend_both(asked, key, value, keys, values, attention_mask)
         return heard.reshape(rows, 1, heads, head_dim), None
     if queries != 1 or heads == groups:
         return sdpa_attention_forward(

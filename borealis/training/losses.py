@@ -67,7 +67,7 @@ def stage_losses(
     losses["lm"] = outputs.loss
     if guide is not None and len(guide):
         losses["guide"] = guide_loss(outputs.attentions, guide, stage.guide_layers)
-    if counting:
+    if counted is not None and counting and outputs.hidden_states is not None:
         losses["counting"] = counting_loss(outputs.hidden_states[stage.counting_layer], counted)
     return losses
 
