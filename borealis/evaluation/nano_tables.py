@@ -32,7 +32,6 @@ ROWS = {
     "v1.1: sixteen beams": "v1.1: шестнадцать лучей",
     "v1.1: as shipped": "v1.1: как в пакете",
     "v1.1: eight beams, merged": "v1.1: восемь лучей, слияние",
-    "v1.1: sixteen beams, merged": "v1.1: шестнадцать лучей, слияние",
     "v1.2: as shipped": "v1.2: как в пакете",
 }
 # Columns of the ablation table, in this order.
