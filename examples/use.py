@@ -45,6 +45,7 @@ for piece in model.transcribe("examples/audio/night.flac", stream=True, guesses=
         print(f"{text}[{piece}]")
     else:
         text += piece
+print(text)
 # --8<-- [end:guesses]
 
 # --8<-- [start:json]
