@@ -26,25 +26,30 @@ _SEED = 12
 def word_numbers(
     talk: Sequence[Turn], ids: torch.Tensor, *, tokenizer: Any, audio_token_id: int
 ) -> list[tuple[int, int]]:
-    """Positions of a given transcript's letters, and how many words have begun there.
+    """Positions of a given transcript's tokens, and how many words have begun there.
 
     Args:
         talk: the turns; only one that begins with a given transcript has any.
         ids: the conversation `[sequence]`.
-        tokenizer: the language model's; a character has to be a token.
+        tokenizer: the language model's.
         audio_token_id: id of the placeholder.
     """
     if not talk or not talk[0].given or not talk[0].answer:
         return []
     text = talk[0].answer
-    tokens = tokenizer(text, add_special_tokens=False).input_ids
+    tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     begin = int((ids == audio_token_id).nonzero().max()) + 1
-    place = find_tokens(ids, tokens, begin, len(ids))
-    if place is None or len(tokens) != len(text):
+    place = find_tokens(ids, tokens.input_ids, begin, len(ids))
+    if place is None:
         return []
     words = word_frames(text, np.arange(len(text)))
-    found = [(place + int(i), n) for n, (_, at) in enumerate(words, 1) for i in at]
-    return [*found, (place + len(text), len(words))]  # and the token that ends the transcript
+    numbers = np.zeros(len(text), np.int64)
+    for number, (_, at) in enumerate(words, 1):
+        numbers[at] = number
+    spans = enumerate(tokens.offset_mapping, place)
+    found = [(at, int(numbers[a:b].max())) for at, (a, b) in spans if numbers[a:b].any()]
+    end = place + len(tokens.input_ids)  # the token that ends the transcript
+    return [*found, (end, len(words))]
 
 
 def counting_loss(hidden: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:

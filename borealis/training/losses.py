@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from borealis.errors import RecipeError
 from borealis.model import BorealisForConditionalGeneration
 from borealis.model.modeling import BorealisOutputWithPast
 from borealis.training.counting import counting_loss
@@ -59,17 +60,35 @@ def stage_losses(
     flat = tokens[inner.token_mask(mask, tokens.shape[1])]
     embeds = inner.embed_prompt(batch["input_ids"], flat)
     guide = batch.get("guide")
-    attentions = guide is not None and len(guide) > 0
+    guided = guide is not None and len(guide) > 0
     counted = batch.get("counted")
     counting = counted is not None and len(counted) > 0
-    asked = {"output_attentions": attentions, "output_hidden_states": counting}
-    outputs = _answers(model, embeds, batch, stage, **{k: True for k, v in asked.items() if v})
+    asked = {"output_attentions": guided, "output_hidden_states": counting}
+    outputs: Any = _answers(model, embeds, batch, stage, **{k: v for k, v in asked.items() if v})
     losses["lm"] = outputs.loss
-    if guide is not None and len(guide):
+    if guided:
         losses["guide"] = guide_loss(outputs.attentions, guide, stage.guide_layers)
-    if counted is not None and counting and outputs.hidden_states is not None:
+    if counting:
         losses["counting"] = counting_loss(outputs.hidden_states[stage.counting_layer], counted)
     return losses
+
+
+def check_layers(stage: StageSection, layers: int) -> None:
+    """Whether a language model of so many layers has those that the stage looks at.
+
+    Raises:
+        RecipeError: it has fewer.
+    """
+    if stage.guide_weight and not all(0 <= layer < layers for layer in stage.guide_layers):
+        raise RecipeError(
+            f"Stage {stage.name}: guide_layers is {stage.guide_layers}; the language model has "
+            f"the layers 0 to {layers - 1}."
+        )
+    if stage.counting_weight and stage.counting_layer > layers:
+        raise RecipeError(
+            f"Stage {stage.name}: counting_layer is {stage.counting_layer}; the language model "
+            f"has {layers} layers."
+        )
 
 
 def _answers(

@@ -384,6 +384,8 @@ class StageSection(_Section):
                 raise ValueError("frozen_precision nf4 can't be sharded; give one of the two")
         if self.use_liger_kernel and self.guide_weight:
             raise ValueError("guide_weight looks at attention, use_liger_kernel keeps no outputs")
+        if self.counting_weight and not (self.ask_share and self.read_share):
+            raise ValueError("counting_weight needs ask_share and read_share: talks to count in")
         if self.use_liger_kernel and self.counting_weight:
             raise ValueError("counting_weight looks at a layer, use_liger_kernel keeps no outputs")
         if not self.sources and (self.packing or self.sharding != "none"):

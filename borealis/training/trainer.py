@@ -23,7 +23,7 @@ from borealis.training.batches import IGNORE, StepBatches, first
 from borealis.training.failure import stop_at_bad_step
 from borealis.training.kernels import leave_liger, use_liger
 from borealis.training.lora import add_lora, merge_lora
-from borealis.training.losses import StepLosses, stage_losses
+from borealis.training.losses import StepLosses, check_layers, stage_losses
 from borealis.training.packing import check_packing
 from borealis.training.precision import use_bfloat16
 from borealis.training.progress import Meter
@@ -344,8 +344,9 @@ def stage_trainer(
 
     Raises:
         RecipeError: the processes don't share a step evenly, a library isn't there, or the language
-            model can't be packed or has no Liger kernels.
+            model can't be packed, has no Liger kernels, or lacks a layer that is looked at.
     """
+    check_layers(stage, model.config.text_config.num_hidden_layers)
     torch.manual_seed(seed)  # LoRA is drawn at random, and the same on every process
     use_cpu = not torch.cuda.is_available() if use_cpu is None else use_cpu
     device = "cpu" if use_cpu else "cuda"
