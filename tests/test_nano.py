@@ -114,6 +114,27 @@ def test_a_damaged_bundle_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
     assert not list((tmp_path / "cache").iterdir())
 
 
+def test_position_embeddings_are_not_stored_and_come_back(tmp_path):
+    """Only sines are left out: positions that somebody trained are kept."""
+    import torch
+    from safetensors.torch import load_file, save_file
+    from transformers.models.whisper.modeling_whisper import sinusoids
+
+    from borealis.checkpoints import pack, unpack
+
+    sines, learned = sinusoids(30, 16), torch.randn(30, 16)
+    (tmp_path / "whole").mkdir()
+    weights = {"tower.embed_positions.weight": sines, "other.embed_positions.weight": learned}
+    save_file(weights, tmp_path / "whole" / "model.safetensors")
+    pack(tmp_path / "whole", tmp_path / "packed")
+    unpack(tmp_path / "packed", tmp_path / "whole")
+    stored = load_file(tmp_path / "packed" / BUNDLE)
+    assert sum(v.numel() for v in stored.values()) == learned.numel() + 2
+    again = load_file(tmp_path / "whole" / "model.safetensors")
+    for name, value in weights.items():
+        torch.testing.assert_close(again[name], value.half())
+
+
 def test_the_unpacked_folder_is_a_standard_checkpoint():
     from transformers import AutoConfig, AutoModelForMultimodalLM, AutoProcessor
 

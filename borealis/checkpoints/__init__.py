@@ -1,8 +1,9 @@
 """The bundled checkpoint: packed small in the package, unpacked once into the user's cache.
 
 `bundle.safetensors` holds large matrices as int8 with one float16 scale a row and the rest as
-float16; `ngram.safetensors`, where there is one, is small as it is; the other files are those of
-any transformers checkpoint.
+float16, but for the encoder's position embeddings, which are sines and made anew;
+`ngram.safetensors`, where there is one, is small as it is; the other files are those of any
+transformers checkpoint.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from borealis.errors import CheckpointError
 
@@ -19,6 +21,7 @@ BUNDLE = "bundle.safetensors"
 NGRAM = "ngram.safetensors"  # see borealis.inference.ngram
 _HERE = Path(__file__).parent
 _SCALE = ".int8_scale"
+_SINUSOIDS = ".sinusoids"  # the shape of position embeddings that are not stored
 
 
 def bundled() -> dict[str, Path]:
@@ -121,6 +124,8 @@ def pack(source: Path, target: Path, *, int8_min_numel: int = 1 << 14) -> int:
             scale = scale.clamp(min=6e-8)  # the smallest float16
             out[name] = (value / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
             out[name + _SCALE] = scale.to(torch.float16)
+        elif name.endswith("embed_positions.weight") and _is_sinusoids(value):
+            out[name + _SINUSOIDS] = torch.tensor(value.shape)
         else:
             out[name] = value.to(torch.float16).contiguous()
     target.mkdir(parents=True, exist_ok=True)
@@ -145,13 +150,28 @@ def unpack(source: Path, target: Path) -> None:
     for name, value in packed.items():
         if name.endswith(_SCALE):
             continue
-        if name + _SCALE in packed:
+        if name.endswith(_SINUSOIDS):
+            name = name.removesuffix(_SINUSOIDS)
+            value = _sinusoids(*value.tolist())
+        elif name + _SCALE in packed:
             value = (value.float() * packed[name + _SCALE].float()[:, None]).to(torch.float16)
         out[name] = value
     save_file(out, target / "model.safetensors", metadata={"format": "pt"})
     for file in source.iterdir():
         if _is_small(file):
             shutil.copy(file, target / file.name)
+
+
+def _is_sinusoids(value: Any) -> bool:
+    return bool((value.float() - _sinusoids(*value.shape).float()).abs().max() < 1e-3)
+
+
+def _sinusoids(length: int, width: int) -> Any:
+    """The fixed position embeddings of a Whisper encoder, in float16."""
+    import torch
+    from transformers.models.whisper.modeling_whisper import sinusoids
+
+    return sinusoids(length, width).to(torch.float16)
 
 
 def _is_small(file: Path) -> bool:

@@ -168,6 +168,9 @@ def build_nano(
     )
     count = corpora.write_corpus(forms, output / "dictionary-ru.txt")
     print(f"{'dictionary-ru.txt':<32}{count:>8} words")
+    listed = package("wamerican") / "usr/share/dict/american-english"
+    count = corpora.write_corpus(corpora.listed_words(listed), output / "dictionary-en.txt")
+    print(f"{'dictionary-en.txt':<32}{count:>8} words")
 
 
 def _spread(lines: Sequence[str], count: int, shortest: int, longest: int) -> list[str]:

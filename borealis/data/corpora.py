@@ -68,6 +68,16 @@ def dictionary_forms(dictionary: Path, unmunch: Path) -> Iterator[str]:
             yield form
 
 
+def listed_words(path: Path) -> Iterator[str]:
+    """The words of a list, one a line, as CTC spells them; those with an apostrophe are left out.
+
+    In a list of English words these are mostly the genitives of the others.
+    """
+    for word in sorted({ctc_text(line) for line in path.read_text(encoding="utf-8").splitlines()}):
+        if word and " " not in word and "'" not in word:
+            yield word
+
+
 def markup_folder(
     folder: Path, suffixes: Sequence[str] = (".html", ".xhp", ".xml")
 ) -> Iterator[str]:

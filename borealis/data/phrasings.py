@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
@@ -23,8 +24,9 @@ TASKS = (
     "last_word",
     "word_count",
 )
-# Patterns are many wordings each, so they are drawn more often than the plain sentences.
-_PATTERN_SHARE = 0.6
+# Patterns are many wordings each, so they are drawn more often than the plain sentences, and those
+# of many wordings more often than those of few.
+_PATTERN_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,13 @@ class Phrasings:
     Args:
         tasks: task -> language -> `train` and `test` questions, `patterns` of more training
             questions (see `expand`), and `answers` by label.
+        parts: language -> name -> alternatives, which patterns of that language may name.
         chat: language -> question and answer pairs about the model itself.
         missing: language -> the answer to a question about a recording that isn't there.
     """
 
     tasks: dict[str, dict[str, Any]]
+    parts: dict[str, dict[str, str]]
     chat: dict[str, list[dict[str, str]]]
     missing: dict[str, str]
 
@@ -56,7 +60,8 @@ class Phrasings:
         """
         plain, patterns = self.tasks[task][language]["train"], self._patterns[task, language]
         if patterns and rng.random() < _PATTERN_SHARE:
-            wordings = patterns[int(rng.integers(len(patterns)))]
+            sizes = np.sqrt([len(wordings) for wordings in patterns])
+            wordings = patterns[int(rng.choice(len(patterns), p=sizes / sizes.sum()))]
             return wordings[int(rng.integers(len(wordings)))]
         return plain[int(rng.integers(len(plain)))]
 
@@ -68,7 +73,11 @@ class Phrasings:
             for language, entry in languages.items():
                 tested = {plain_wording(question) for question in entry["test"]}
                 found[task, language] = [
-                    [w for w in expand(pattern) if plain_wording(w) not in tested]
+                    [
+                        wording
+                        for wording in expand(pattern, self.parts[language])
+                        if plain_wording(wording) not in tested
+                    ]
                     for pattern in entry.get("patterns", [])
                 ]
         return found
@@ -87,9 +96,18 @@ class Phrasings:
         return self.missing[language]
 
 
-def expand(pattern: str) -> list[str]:
-    """All sentences of a pattern: `[Name|Write] the word[ again|].` gives four."""
+def expand(pattern: str, parts: Mapping[str, str] | None = None) -> list[str]:
+    """All sentences of a pattern: `[Name|Write] the word[ again|].` gives four.
+
+    Args:
+        pattern: text, and alternatives in brackets; one that is `*name` stands for those of a part.
+        parts: alternatives by name.
+
+    Raises:
+        KeyError: the pattern names a part that isn't there.
+    """
     sentences = [""]
+    pattern = re.sub(r"(?<=[\[|])\*(\w+)(?=[|\]])", lambda m: (parts or {})[m[1]], pattern)
     for text, choices in re.findall(r"([^\[\]]+)|\[([^\[\]]*)\]", pattern):
         options = [text] if text else choices.split("|")
         sentences = [sentence + option for sentence in sentences for option in options]
@@ -106,4 +124,6 @@ def load_phrasings() -> Phrasings:
     """Read the bundled file once."""
     text = resources.files("borealis.data").joinpath("phrasings.yaml").read_text(encoding="utf-8")
     data = yaml.safe_load(text)
-    return Phrasings(tasks=data["tasks"], chat=data["about"], missing=data["no_audio"])
+    return Phrasings(
+        tasks=data["tasks"], parts=data["parts"], chat=data["about"], missing=data["no_audio"]
+    )

@@ -33,6 +33,8 @@ ROWS = {
     "v1.1: as shipped": "v1.1: как в пакете",
     "v1.1: eight beams, merged": "v1.1: восемь лучей, слияние",
     "v1.2: as shipped": "v1.2: как в пакете",
+    "v1.2: and known words": "v1.2: и известные слова",
+    "v1.3: as shipped": "v1.3: как в пакете",
 }
 # Columns of the ablation table, in this order.
 _SETS = {

@@ -4,7 +4,8 @@ A `ctc` adapter knows which letters were heard and when; the language model know
 spelled but may skip or repeat. Adding both at each step is the hybrid decoding of Watanabe et al.,
 2017 ("Hybrid CTC/Attention Architecture for End-to-End Speech Recognition"); the prefix score is
 that of Graves, 2008, computed here for all next letters at once with cumulative log-sums. Where a
-checkpoint has a letter n-gram (`borealis.inference.ngram`), its log probability is added too.
+checkpoint has a letter n-gram (`borealis.inference.ngram`), its log probability is added too, and a
+word that it doesn't know costs something where it ends.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from transformers import LogitsProcessor
 
 from borealis.data.text import ctc_text
 from borealis.inference.decoding import Agreement
+from borealis.inference.lexicon import NO_WORD, grown
 from borealis.inference.merging import MergedSpellings
 from borealis.inference.ngram import Ngram
 
 _LOW = -30.0  # floor of a log probability: sums over a clip stay finite in float32
 _NEVER = -1e9
+SPACE = 1  # its class: the first one
 _SILENT, _FOREIGN = -1, -2
 # What the n-gram gives, in nats before its weight. A letter costs about 1.5 on average: without
 # that given back, a spelling that says less, or puts a comma off and on, would win over a full one.
 _LETTER_BONUS = 1.5
 _SILENT_SCORE = -2.0
 _FOREIGN_SCORE = -10.0
+_UNKNOWN_WORD_SCORE = -2.8
 
 
 def token_labels(tokenizer: Any, labels: str, vocab_size: int) -> torch.Tensor:
@@ -51,6 +55,10 @@ def token_labels(tokenizer: Any, labels: str, vocab_size: int) -> torch.Tensor:
         elif not text.isalnum():
             out[token] = _SILENT
     return out
+
+
+# What `PrefixScores` keeps of each row.
+_OF_ROWS = ("letter", "blank", "score", "last", "context", "word")
 
 
 class PrefixScores:
@@ -85,6 +93,8 @@ class PrefixScores:
         self.ngram = ngram
         # The n-gram's states: a text begins as after a space, the first class.
         self.context = self.clip.new_full((len(probs),), ngram.step(0, 1) if ngram else 0)
+        # The word that each row is at, as its hash; none again once its end was scored.
+        self.word = torch.full_like(self.clip, NO_WORD)
 
     def __len__(self) -> int:
         return len(self.clip)
@@ -96,7 +106,7 @@ class PrefixScores:
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep these rows, in this order; a row may come several times."""
-        for name in ("clip", "letter", "blank", "score", "last", "context"):
+        for name in ("clip", *_OF_ROWS):
             setattr(self, name, getattr(self, name)[rows])
 
     def own_clips(self) -> None:
@@ -110,7 +120,7 @@ class PrefixScores:
         frames = max(self.log_probs.shape[2], other.log_probs.shape[2])
         for mine in (self, other):
             mine._lengthen(frames)
-        for name in ("log_probs", "probs", "letter", "blank", "score", "last", "context"):
+        for name in ("log_probs", "probs", *_OF_ROWS):
             setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)]))
 
     def _lengthen(self, frames: int) -> None:
@@ -125,11 +135,12 @@ class PrefixScores:
         self.letter = pad(self.letter, (0, missing), value=_NEVER)
         self.blank = torch.cat([self.blank, ends], 1)
 
-    def extend(self, labels: torch.Tensor) -> None:
+    def extend(self, labels: torch.Tensor, marks: torch.Tensor | None = None) -> None:
         """Add a letter to each row; 0 leaves a row as it is.
 
         Args:
             labels: classes `[rows]`.
+            marks: rows that got a punctuation mark, which ends a word `[rows]`, bool.
         """
         probs, blanks = self.log_probs[self.clip, labels], self.log_probs[self.clip, 0]
         again = (labels == self.last)[:, None]  # the same letter needs a blank between
@@ -138,13 +149,23 @@ class PrefixScores:
         letter = _scan(entering, probs)
         never = letter.new_full((len(letter), 1), _NEVER)
         blank = _scan(torch.cat([never, letter[:, :-1]], 1) + blanks, blanks)
-        grown = labels > 0
-        self.letter = torch.where(grown[:, None], letter, self.letter)
-        self.blank = torch.where(grown[:, None], blank, self.blank)
-        self.score = torch.where(grown, entering.logsumexp(1), self.score)
-        self.last = torch.where(grown, labels, self.last)
+        grown_rows = labels > 0
+        self.letter = torch.where(grown_rows[:, None], letter, self.letter)
+        self.blank = torch.where(grown_rows[:, None], blank, self.blank)
+        self.score = torch.where(grown_rows, entering.logsumexp(1), self.score)
+        self.last = torch.where(grown_rows, labels, self.last)
         if self.ngram is not None:
             self.context = self.ngram.advance(self.context, labels)
+        if self.ngram is not None and self.ngram.words is not None:
+            word = torch.where(grown_rows, grown(self.word, labels), self.word)
+            over = labels == SPACE if marks is None else (labels == SPACE) | marks
+            self.word = word.masked_fill(over, NO_WORD)
+
+    def misspelled(self) -> torch.Tensor:
+        """Rows that are at the end of a word which the n-gram doesn't know `[rows]`, if it ends."""
+        if self.ngram is None or self.ngram.words is None:
+            return torch.zeros_like(self.word, dtype=torch.bool)
+        return (self.word != NO_WORD) & ~self.ngram.words.has(self.word)
 
     def _before(self, arrived: torch.Tensor) -> torch.Tensor:
         """`arrived` up to the frame before; a row of no letters begins before all frames."""
@@ -198,6 +219,10 @@ class JointScores:
         labels = self.labels[tokens].clamp(min=0)
         return labels.masked_fill((labels == self.space) & (last == self.space), 0)
 
+    def is_mark(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Which tokens are punctuation marks `[rows]`, bool."""
+        return self.labels[tokens] == _SILENT
+
     def mix(
         self,
         scores: torch.Tensor,
@@ -237,6 +262,11 @@ class JointScores:
         no_word = (spelled.last == self.space) | (spelled.last == 0)
         ends = torch.where(no_word, 0.0, letters[:, self.space])
         letters[:, self.space] = letters[:, self.space].masked_fill(no_word, _SILENT_SCORE)
+        # A word is judged by what ends it: a mark, a space or the end of the text.
+        cost = spelled.misspelled() * _UNKNOWN_WORD_SCORE
+        letters[:, 0] += cost
+        letters[:, self.space] += cost
+        ends = ends + cost
         return self._by_token(letters, ends, _FOREIGN_SCORE)
 
     def _by_token(self, classes: torch.Tensor, ends: torch.Tensor, foreign: float) -> torch.Tensor:
@@ -296,7 +326,7 @@ class CTCPrefixScore(LogitsProcessor):
             self.spelled.select(torch.tensor(come_from, device=scores.device))
         if input_ids.shape[1]:
             heard = self.joint.heard(input_ids[:, -1], self.spelled.last)
-            self.spelled.extend(heard)
+            self.spelled.extend(heard, self.joint.is_mark(input_ids[:, -1]))
         self.known = {name: row for row, name in enumerate(names)}
         mixed = self.joint.mix(scores, self.spelled, self.weight, self.ngram_weight)
         alive = self.merged.step(come_from, input_ids, heard, mixed)

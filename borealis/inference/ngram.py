@@ -4,7 +4,8 @@ A language model of a few million weights has seen too little text to know most 
 letter sequences hold many more words a byte, and adding their log probability while decoding
 (shallow fusion: Gulcehre et al., 2015, "On Using Monolingual Corpora in Neural Machine
 Translation") mends spelling that the adapter heard almost right. `borealis.training.ngram` counts.
-On disk the arrays are packed with xz: an n-gram takes about a byte and a half.
+On disk the arrays are packed with xz: an n-gram takes about a byte and a half. The words that the
+texts have may lie beside (`borealis.inference.lexicon`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import lzma
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +23,13 @@ from safetensors.numpy import load_file, save_file
 
 from borealis.checkpoints import NGRAM
 from borealis.errors import CheckpointError
+from borealis.inference.lexicon import KnownWords
 
 BITS = 6  # of a class within a key; at most 63 letters and the blank
 MAX_ORDER = 64 // BITS
 _STEP = 4  # log probabilities are kept in quarters of a nat
 _PACKED = ".xz"  # end of the names of packed arrays
+_WORDS, _WORD_HASHES = "known_words", "known_words_hashes"
 _MOST = 1 << 27  # n-grams of a file: a small one may unpack into a very large one
 _CACHED_CONTEXTS = 1 << 15
 _TYPES: dict[str, type[np.generic]] = {
@@ -49,6 +53,7 @@ class Ngram:
         children: how many n-grams go on from each context (the empty one first), uint8.
         backoffs: log weight of the shorter context in quarters, int8, as many as `children`.
         num_labels: letters that CTC may emit, also those that no text had; an array of one.
+        words: the words that the texts have, if they were kept.
 
     Raises:
         ValueError: the arrays don't fit together.
@@ -62,13 +67,14 @@ class Ngram:
         children: np.ndarray,
         backoffs: np.ndarray,
         num_labels: np.ndarray,
+        words: KnownWords | None = None,
     ) -> None:
         total, contexts = int(sizes.sum()), int(sizes[:-1].sum()) + 1
         if not (len(classes) == len(log_probs) == total == int(children.sum())):
             raise ValueError("numbers of n-grams differ")
         if not len(children) == len(backoffs) == contexts:
             raise ValueError("numbers of contexts differ")
-        self.sizes, self.order = sizes, len(sizes)
+        self.sizes, self.order, self.words = sizes, len(sizes), words
         self._stored = {
             "sizes": sizes,
             "classes": classes,
@@ -157,6 +163,9 @@ class Ngram:
         for name in _TYPES:
             packed = lzma.compress(self._stored[name].tobytes())
             arrays[name + _PACKED] = np.frombuffer(packed, np.uint8)
+        if self.words is not None:  # its bits are as good as random: nothing to pack
+            arrays[_WORDS] = self.words.filled
+            arrays[_WORD_HASHES] = np.array([self.words.num_hashes])
         save_file(arrays, folder / NGRAM)
 
     @classmethod
@@ -195,7 +204,11 @@ class Ngram:
             for name, kind in _TYPES.items():
                 length = contexts if name in ("children", "backoffs") else total
                 arrays[name] = _unpacked(arrays.pop(name + _PACKED), length, kind)
-            return cls(**arrays)
+            words = None
+            if (filled := arrays.pop(_WORDS, None)) is not None:
+                words = KnownWords(filled, int(arrays.pop(_WORD_HASHES)[0]))
+            given: dict[str, Any] = {**arrays, "words": words}
+            return cls(**given)
         except (OSError, SafetensorError, lzma.LZMAError, KeyError, TypeError, ValueError) as error:
             name = os.fspath(path)
             raise CheckpointError(f"'{name}' holds no letter n-gram: {error}.") from None

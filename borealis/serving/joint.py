@@ -116,8 +116,9 @@ class CTCLogitsProcessor(LogitsProcessor):
                 request.tokens[request.scored] if late else self.joint.eos_token_id
                 for request, late in zip(self.scored, behind, strict=True)
             ]
-            heard = self.joint.heard(torch.tensor(tokens, device=self.device), self.spelled.last)
-            self.spelled.extend(heard)
+            last = torch.tensor(tokens, device=self.device)
+            heard = self.joint.heard(last, self.spelled.last)
+            self.spelled.extend(heard, self.joint.is_mark(last))
             for request, late in zip(self.scored, behind, strict=True):
                 request.scored += late
         vocabulary = len(self.joint.labels)

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
 from borealis.data.text import ctc_label_ids
-from borealis.training.counting import word_numbers
+from borealis.training.counting import count_guides, word_numbers
 from borealis.training.features import CachedClip, FeatureCache
 from borealis.training.guides import IGNORE, guides
 from borealis.training.instructions import Turn, chat_turn, clip_turn, question_turn, text_turn
@@ -293,18 +293,18 @@ class StepBatches(Dataset):
         return torch.tensor(found, dtype=torch.long).reshape(-1, 4)
 
     def _number_words(self, batch: dict[str, Any], talks: Sequence[list[Turn]]) -> None:
-        """Put `counted` into a batch, if the stage wants it: see `counting_loss`."""
+        """Put `counted` and `count_guide` into a batch, if the stage wants them; see `counting`."""
         if not self.stage.counting_weight:
             return
         tokenizer, audio = self.context.tokenizer, self.context.config.audio_token_id
-        counted = [
-            (row, *found)
-            for row, talk in enumerate(talks)
-            for found in word_numbers(
-                talk, batch["input_ids"][row], tokenizer=tokenizer, audio_token_id=audio
-            )
-        ]
+        counted, read_off = [], []
+        for row, talk in enumerate(talks):
+            ids, labels = batch["input_ids"][row], batch["labels"][row]
+            found = word_numbers(talk, ids, tokenizer=tokenizer, audio_token_id=audio)
+            counted += [(row, *numbered) for numbered in found]
+            read_off += [(row, *guide) for guide in count_guides(talk, labels, found)]
         batch["counted"] = torch.tensor(counted, dtype=torch.long).reshape(-1, 3)
+        batch["count_guide"] = torch.tensor(read_off, dtype=torch.long).reshape(-1, 4)
 
     def _ctc_targets(self, clips: Sequence[CachedClip]) -> dict[str, torch.Tensor]:
         targets = [ctc_label_ids(c.utterance.text, self.pseudo.labels) for c in clips]

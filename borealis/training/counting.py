@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from borealis.training.guides import find_tokens, word_frames
+from borealis.training.guides import answer_spans, find_tokens, word_frames
 from borealis.training.instructions import Turn
 
 MOST = 63  # words that are told apart; more count as so many
@@ -50,6 +50,31 @@ def word_numbers(
     found = [(at, int(numbers[a:b].max())) for at, (a, b) in spans if numbers[a:b].any()]
     end = place + len(tokens.input_ids)  # the token that ends the transcript
     return [*found, (end, len(words))]
+
+
+def count_guides(
+    talk: Sequence[Turn], labels: torch.Tensor, counted: Sequence[tuple[int, int]]
+) -> list[tuple[int, int, int]]:
+    """Where the answer to "how many words?" is read off: the transcript's last letter and end.
+
+    Args:
+        talk: the turns.
+        labels: -100 outside the answers `[sequence]`.
+        counted: `word_numbers` of the talk.
+
+    Returns:
+        Guides for each token of such an answer, as of `borealis.training.guides.guides`.
+    """
+    if len(counted) < 2:
+        return []
+    first, last = counted[-2][0], counted[-1][0]
+    answers = zip([turn for turn in talk if not turn.given], answer_spans(labels), strict=True)
+    return [
+        (place - 1, first, last)
+        for turn, (start, end) in answers
+        if turn.task == "word_count"
+        for place in range(start, end - 1)  # the end mark needs no number
+    ]
 
 
 def counting_loss(hidden: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:

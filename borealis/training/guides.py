@@ -82,7 +82,7 @@ def guides(
 
     found: list[Guide] = []
     before = audio + count if read is None else read + len(text)
-    for turn, (start, end) in zip(talk, _runs(labels), strict=True):
+    for turn, (start, end) in zip(talk, answer_spans(labels), strict=True):
         if turn.task == "transcribe" and turn.answer == text:
             for i, (a, b) in enumerate(_offsets(tokenizer, turn.answer)):
                 if b > a:
@@ -104,7 +104,7 @@ def guides(
     return found
 
 
-def _runs(labels: torch.Tensor) -> list[tuple[int, int]]:
+def answer_spans(labels: torch.Tensor) -> list[tuple[int, int]]:
     """First and one past the last position of each answer."""
     learned = (labels != IGNORE).int()
     edges = torch.diff(learned, prepend=learned.new_zeros(1), append=learned.new_zeros(1))

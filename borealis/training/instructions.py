@@ -43,13 +43,13 @@ _SPEECH_TASKS = {
 }
 # The same in a batch of nothing but questions, where the clip is chosen for the question.
 QUESTION_TASKS = {
-    "language": 0.14,
-    "voice": 0.29,
-    "sound": 0.15,
-    "word_present": 0.13,
-    "first_word": 0.09,
-    "last_word": 0.09,
-    "word_count": 0.11,
+    "language": 0.09,
+    "voice": 0.27,
+    "sound": 0.12,
+    "word_present": 0.14,
+    "first_word": 0.1,
+    "last_word": 0.1,
+    "word_count": 0.18,
 }
 _TEXT_TASKS = {"word_present": 0.5, "first_word": 0.16, "last_word": 0.16, "word_count": 0.18}
 

@@ -32,7 +32,8 @@ def stage_losses(
             processes that share a model have to take the same way through it.
 
     Returns:
-        `lm` (next token, mean over answer tokens), `ctc`, `guide`, `counting`; those that apply.
+        `lm` (next token, mean over answer tokens), `ctc`, `guide`, `counting`, `read_off`; those
+        that apply.
     """
     losses: dict[str, torch.Tensor] = {}
     inner = model.model
@@ -63,13 +64,19 @@ def stage_losses(
     guided = guide is not None and len(guide) > 0
     counted = batch.get("counted")
     counting = counted is not None and len(counted) > 0
-    asked = {"output_attentions": guided, "output_hidden_states": counting}
+    read_off = counting and len(batch["count_guide"]) > 0
+    asked = {"output_attentions": guided or read_off, "output_hidden_states": counting}
     outputs: Any = _answers(model, embeds, batch, stage, **{k: v for k, v in asked.items() if v})
     losses["lm"] = outputs.loss
     if guided:
         losses["guide"] = guide_loss(outputs.attentions, guide, stage.guide_layers)
     if counting:
         losses["counting"] = counting_loss(outputs.hidden_states[stage.counting_layer], counted)
+    if read_off:
+        # The first layer that sees the numbers.
+        losses["read_off"] = guide_loss(
+            outputs.attentions, batch["count_guide"], [stage.counting_layer]
+        )
     return losses
 
 
@@ -84,10 +91,10 @@ def check_layers(stage: StageSection, layers: int) -> None:
             f"Stage {stage.name}: guide_layers is {stage.guide_layers}; the language model has "
             f"the layers 0 to {layers - 1}."
         )
-    if stage.counting_weight and stage.counting_layer > layers:
+    if stage.counting_weight and stage.counting_layer >= layers:
         raise RecipeError(
             f"Stage {stage.name}: counting_layer is {stage.counting_layer}; the language model "
-            f"has {layers} layers."
+            f"has {layers} layers, and one after it has to read the numbers."
         )
 
 

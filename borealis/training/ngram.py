@@ -4,24 +4,33 @@ Interpolated modified Kneser-Ney (Chen and Goodman, 1998, "An Empirical Study of
 Techniques for Language Modeling"), then pruned by what each n-gram adds (after Stolcke, 1998,
 "Entropy-based Pruning of Backoff Language Models"). KenLM makes the same models of words; its
 builder isn't in a Python package, and its reader scores one next letter at a time, not all.
+Beside it the words of the text may be kept (`borealis.inference.lexicon`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from borealis.data.text import ctc_text
 from borealis.errors import TrainingError
+from borealis.inference.lexicon import KnownWords
 from borealis.inference.ngram import BITS, MAX_ORDER, Ngram, quantized
 
 _FREE_ORDERS = 2  # single letters and pairs are never pruned
 
 
 def count_ngrams(
-    corpora: Iterable[Path], labels: str, *, order: int = 8, min_gain: float = 4.0
+    corpora: Sequence[Path],
+    labels: str,
+    *,
+    order: int = 8,
+    min_gain: float = 4.0,
+    word_bits: float = 0.0,
+    word_corpora: Sequence[Path] = (),
 ) -> Ngram:
     """Learn which letter follows which.
 
@@ -31,6 +40,8 @@ def count_ngrams(
         order: longest n-gram in letters, the next one included.
         min_gain: n-grams that raise the log probability of the text by less than so many nats
             against the next shorter context are left out; a larger bound makes a smaller model.
+        word_bits: memory for each known word (`known_words`); 0 keeps no words.
+        word_corpora: further text files, of which nothing but the words is learned.
 
     Raises:
         TrainingError: `order` is out of range, there are too many labels, or no text.
@@ -43,7 +54,27 @@ def count_ngrams(
     if len(ids) <= order:
         raise TrainingError("The n-gram needs text; give data.corpora with some sentences.")
     levels = [_counted(ids, length) for length in range(1, order + 1)]
-    return _pruned(*_smoothed(levels, len(labels)), levels, min_gain, len(labels))
+    ngram = _pruned(*_smoothed(levels, len(labels)), levels, min_gain, len(labels))
+    if word_bits:
+        ngram.words = KnownWords.of(known_words([*corpora, *word_corpora]), labels, word_bits)
+    return ngram
+
+
+def known_words(corpora: Iterable[Path]) -> set[str]:
+    """Words as CTC spells them that occur twice, or once on a line of their own (a dictionary's).
+
+    What occurs once in running text is often a slip.
+    """
+    counts: Counter[str] = Counter()
+    alone: set[str] = set()
+    for path in corpora:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                words = ctc_text(line).split()
+                counts.update(words)
+                if len(line.split()) == 1:
+                    alone.update(words)
+    return alone | {word for word, count in counts.items() if count > 1}
 
 
 def _class_ids(corpora: Iterable[Path], labels: str) -> np.ndarray:

@@ -176,6 +176,7 @@ def build_model(
             settings = section.ngram.model_dump()
             names = settings.pop("corpora") or recipe.data.corpora
             corpora = [data / name for name in names]
+            settings["word_corpora"] = [data / name for name in settings["word_corpora"]]
             if not model.config.ctc_labels:
                 raise RecipeError("model.ngram needs adapter_type ctc: it counts what CTC spells.")
             ngram = count_ngrams(corpora, model.config.ctc_labels, **settings)
@@ -271,8 +272,9 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
             )
     used = {name for _, name in wanted}
     manifests += [m for n in sorted(used) if (m := recipe.data.sources[n].manifest) is not None]
-    counted = recipe.model.ngram.corpora if recipe.model.ngram else []
-    files = [*recipe.data.corpora, *counted, *manifests]
+    ngram = recipe.model.ngram
+    counted, words = (ngram.corpora, ngram.word_corpora) if ngram else ([], [])
+    files = [*recipe.data.corpora, *counted, *words, *manifests]
     missing = {name for name in files if not (data / name).is_file()}
     if needed := missing - set(recipe.data.optional):
         raise RecipeError(
@@ -290,9 +292,11 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
     corpora = [name for name in recipe.data.corpora if name not in missing]
     model = recipe.model
     if model.ngram:
-        left = [name for name in counted if name not in missing]
-        ngram = model.ngram.model_copy(update={"corpora": left})
-        model = model.model_copy(update={"ngram": ngram})
+        left = {
+            "corpora": [name for name in counted if name not in missing],
+            "word_corpora": [name for name in words if name not in missing],
+        }
+        model = model.model_copy(update={"ngram": model.ngram.model_copy(update=left)})
     stages = [
         stage.model_copy(update={"features": [name for name in stage.features if name in kept]})
         for stage in recipe.stages

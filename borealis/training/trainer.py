@@ -128,6 +128,7 @@ class StageTrainer(Trainer):
             "ctc": self.stage.ctc_weight,
             "guide": self.stage.guide_weight,
             "counting": self.stage.counting_weight,
+            "read_off": self.stage.counting_weight,
         }
         for name, value in parts.items():
             key = f"{inputs['mode']}_{name}"
@@ -352,8 +353,8 @@ def stage_trainer(
     device = "cpu" if use_cpu else "cuda"
     learning = prepare_weights(model, stage, device)
     logger.info("stage %s: %.2fM parameters learn", stage.name, learning / 1e6)
-    if stage.guide_weight:
-        model.set_attn_implementation("eager")  # guided attention looks at the weights
+    if stage.guide_weight or stage.counting_weight:
+        model.set_attn_implementation("eager")  # guides look at the attention
     if stage.use_liger_kernel:
         use_liger(model, stage.name, use_cpu=use_cpu)
     sharded = None

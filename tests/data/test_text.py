@@ -80,6 +80,11 @@ def test_a_dictionary_has_all_forms_of_its_words(tmp_path):
     assert list(corpora.dictionary_forms(tmp_path / "d.dic", unmunch)) == ["дом", "дома", "елка"]
 
 
+def test_a_list_of_words_is_spelled_as_heard(tmp_path):
+    (tmp_path / "words").write_text("Zoë\nZoo\nzoo's\nzoo\nA-team\n", encoding="utf-8")
+    assert list(corpora.listed_words(tmp_path / "words")) == ["zo", "zoo"]
+
+
 def test_a_dictionary_without_its_program_says_so(tmp_path):
     with pytest.raises(SourceError, match="unmunch can't list the words"):
         list(corpora.dictionary_forms(tmp_path / "d.dic", tmp_path / "unmunch"))

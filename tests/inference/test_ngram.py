@@ -18,6 +18,7 @@ from borealis.data.text import CTC_CHARACTERS, ctc_label_ids
 from borealis.errors import CheckpointError, PromptError, TrainingError
 from borealis.inference.decoding import Agreement
 from borealis.inference.joint import JointScores, PrefixScores, token_labels
+from borealis.inference.lexicon import NO_WORD, KnownWords, grown
 from borealis.inference.ngram import Ngram
 from borealis.inference.streaming import Guess
 from borealis.training.ngram import count_ngrams
@@ -171,6 +172,85 @@ def test_rows_carry_their_contexts(ngram):
     assert rows.context[0] == begun
     rows.join(PrefixScores(probs[:1], torch.tensor([8]), ngram))
     assert len(rows.context) == 3
+
+
+@pytest.fixture(scope="module")
+def knowing(tmp_path_factory) -> Ngram:
+    """An n-gram that knows the words of the text: those that occur twice or stand alone."""
+    path = tmp_path_factory.mktemp("words") / "text.txt"
+    lines = [*LINES * 30, "мароз ударил однажды", "словарное"]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return count_ngrams([path], CTC_CHARACTERS, order=5, min_gain=1.0, word_bits=16)
+
+
+def hashed(*words: str) -> torch.Tensor:
+    rows = []
+    for word in words:
+        row = torch.full((1,), NO_WORD)
+        for label in ctc_label_ids(word):
+            row = grown(row, torch.tensor([label]))
+        rows.append(row)
+    return torch.cat(rows)
+
+
+def test_words_that_occur_twice_or_stand_alone_are_known(knowing, tmp_path):
+    assert knowing.words is not None
+    known = knowing.words.has(hashed("мороз", "солнце", "словарное", "мароз", "однажды", "соль"))
+    assert known.tolist() == [True, True, True, False, False, False]
+    knowing.save_pretrained(tmp_path)
+    again = Ngram.load(tmp_path / NGRAM)
+    assert again.words is not None
+    assert np.array_equal(again.words.filled, knowing.words.filled)
+    assert again.words.num_hashes == knowing.words.num_hashes
+
+
+def test_few_unknown_words_pass_for_known():
+    rng = np.random.default_rng(0)
+    letters = np.array(list("абвгдежзиклмнопрстуфхцчшщыэюя"))
+    words = ["".join(rng.choice(letters, 7)) for _ in range(6000)]
+    known = KnownWords.of(words[:3000], CTC_CHARACTERS, bits=8)
+    assert len(known.filled) == 3000
+    assert known.has(hashed(*words[:300])).all()
+    assert known.has(hashed(*words[3000:])).float().mean() < 0.04
+
+
+def test_a_damaged_set_of_words_is_said_to_be_one(knowing, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    knowing.save_pretrained(tmp_path)
+    arrays = load_file(tmp_path / NGRAM)
+    for wrong in (np.zeros(0, np.uint8), np.zeros(4), np.zeros((2, 2), np.uint8)):
+        save_file(arrays | {"known_words": wrong}, tmp_path / NGRAM)
+        with pytest.raises(CheckpointError, match="no row of bytes"):
+            Ngram.load(tmp_path / NGRAM)
+    save_file(arrays | {"known_words_hashes": np.array([0])}, tmp_path / NGRAM)
+    with pytest.raises(CheckpointError, match="0 hashes"):
+        Ngram.load(tmp_path / NGRAM)
+
+
+def test_a_word_that_is_not_known_costs_once_where_it_ends(knowing, tokenizer):
+    """By the space, the mark or the end behind it, whatever comes first; a known one is free."""
+    labels = token_labels(tokenizer, CTC_CHARACTERS, len(tokenizer))
+    joint = JointScores(labels, tokenizer.eos_token_id)
+    plain = Ngram(**knowing._stored)
+    space, comma = (tokenizer.convert_tokens_to_ids(t) for t in (tokenizer.tokenize(" ")[0], ","))
+
+    def costs(text: str) -> list[float]:
+        probs = torch.zeros(1, 30, len(CTC_CHARACTERS) + 1).log_softmax(-1)
+        rows = [PrefixScores(probs, torch.tensor([30]), n) for n in (knowing, plain)]
+        for token in tokenizer(text).input_ids:
+            last = torch.tensor([token])
+            for row in rows:
+                row.extend(joint.heard(last, row.last), joint.is_mark(last))
+        flat = torch.zeros(1, len(tokenizer))
+        told, free = (joint.mix(flat, row, 0.5, 1.0)[0] for row in rows)
+        letter = tokenizer.convert_tokens_to_ids("a")
+        ends = [comma, space, tokenizer.eos_token_id, letter]
+        return [round(float(told[i] - free[i]), 2) for i in ends]
+
+    assert costs("сонлце") == costs("и сонлце") == [-2.8, -2.8, -2.8, 0.0]
+    assert costs("солнце") == costs("") == [0.0] * 4
+    assert costs("сонлце,") == costs("сонлце ") == [0.0] * 4
 
 
 def test_an_empty_spelling_may_end(ngram, tokenizer):

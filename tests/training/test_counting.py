@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from borealis.training.counting import MOST, counting_loss, directions, word_numbers
+from borealis.training.counting import MOST, count_guides, counting_loss, directions, word_numbers
 from borealis.training.guides import guides
 from borealis.training.instructions import Turn
 from borealis.training.talks import encode_turns
@@ -52,6 +52,24 @@ def test_a_transcript_that_is_asked_for_again_is_looked_at_where_it_was_given(na
     assert all(place < answer for place, _ in word_numbers(
         talk, ids, tokenizer=tokenizer, audio_token_id=audio
     ))  # fmt: skip
+
+
+def test_a_count_is_read_off_the_end_of_the_transcript(nano):
+    """Each digit is written while looking at the last letter and the end; other answers aren't."""
+    tokenizer = nano.processor.tokenizer
+    text = " ".join(["да"] * 12)
+    talk = [
+        Turn("transcribe", "Запиши.", text, given=True),
+        Turn("first_word", "Первое?", "да", "да"),
+        Turn("word_count", "Сколько?", "12"),
+    ]
+    ids, labels, audio = encoded(tokenizer, *talk)
+    counted = word_numbers(talk, ids, tokenizer=tokenizer, audio_token_id=audio)
+    found = count_guides(talk, labels, counted)
+    assert "".join(tokenizer.decode([ids[query + 1]]) for query, _, _ in found) == "12"
+    assert {(low, high) for _, low, high in found} == {(counted[-2][0], counted[-1][0])}
+    assert tokenizer.decode([ids[counted[-2][0]]]) == "а"
+    assert count_guides(talk[2:], labels, []) == []
 
 
 def test_states_along_a_direction_have_its_number():

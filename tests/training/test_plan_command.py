@@ -19,9 +19,9 @@ def test_recipe_of_nano(nano) -> None:
     recipe = load_recipe("nano")
     result = plan_recipe(recipe, Options())
     assert [stage.name for stage in result.stages] == [stage.name for stage in recipe.stages]
-    text, align, instruct, clips, more, read, english, count = result.stages
-    assert more.train == english.train == align.train
-    assert read.train == count.train == instruct.train
+    text, align, instruct, clips, more, read, english, count, again, answers = result.stages
+    assert more.train == english.train == again.train == align.train
+    assert read.train == count.train == answers.train == instruct.train
     assert (text.train, align.train, instruct.train) == ("full", "ctc", "full")
     assert text.audio_hours == 0 and text.text_tokens > 0 and text.flops["encoder"] == 0
     assert align.flops["encoder"] > 0 and align.flops["language_model"] == 0

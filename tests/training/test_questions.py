@@ -88,6 +88,23 @@ def test_there_is_nothing_to_ask_about_nothing():
 def test_patterns_are_written_out():
     assert expand("Name[ again|]!") == ["Name again!", "Name!"]
     assert sorted(expand("[A|B] [c|d]")) == ["A c", "A d", "B c", "B d"]
+    parts = {"ask": "Say|Tell", "end": " now|"}
+    assert expand("[*ask|Name] it[*end].", parts) == [
+        f"{ask} it{end}." for ask in ("Say", "Tell", "Name") for end in (" now", "")
+    ]
+    with pytest.raises(KeyError):
+        expand("[*nobody]", parts)
+
+
+def test_every_pattern_is_words_and_no_two_kinds_of_question_share_a_wording():
+    phrasings = load_phrasings()
+    for language in LANGUAGES:
+        kinds: dict[str, str] = {}
+        for task in phrasings.tasks:
+            for pattern in phrasings.tasks[task][language].get("patterns", []):
+                for wording in expand(pattern, phrasings.parts[language]):
+                    assert not set("*[]|") & set(wording), wording
+                    assert kinds.setdefault(plain_wording(wording), task) == task, wording
 
 
 def test_drawn_wordings_are_many_and_never_those_of_the_test():
@@ -103,6 +120,6 @@ def test_drawn_wordings_are_many_and_never_those_of_the_test():
 
 def test_a_pattern_that_would_make_a_test_wording_leaves_it_out():
     entry = {"train": ["Пой."], "patterns": ["[Скажи|Спой] слово."], "test": ["скажи слово"]}
-    phrasings = Phrasings({"sing": {"ru": entry | {"answers": ["{word}"]}}}, {}, {})
+    phrasings = Phrasings({"sing": {"ru": entry | {"answers": ["{word}"]}}}, {"ru": {}}, {}, {})
     drawn = {phrasings.draw("sing", "ru", np.random.default_rng(n)) for n in range(60)}
     assert drawn == {"Пой.", "Спой слово."}
