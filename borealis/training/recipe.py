@@ -41,13 +41,12 @@ class NgramSection(_Section):
         0.0,
         ge=0,
         le=32,
-        description="Keep a set of the words that occur twice, or once on a line of their own, "
-        "with so many bits a word: other words then cost something in decoding. With 8, one "
-        "unknown word in 50 passes for known, with 6 one in 18; 0 keeps no words.",
+        description="Keep a set of words that occur twice, or once on a line of their own, with so "
+        "many bits a word (8: one other word in 50 passes for known): other words then cost "
+        "something in decoding. 0 keeps no words.",
     )
     word_corpora: list[str] = Field(
-        default_factory=list,
-        description="Further text files of the data folder, for the set of words only.",
+        default_factory=list, description="Further text files, for the set of words only."
     )
 
     @model_validator(mode="after")
@@ -88,12 +87,10 @@ class ModelSection(_Section):
         default_factory=dict,
         description="Keys of BorealisConfig: adapter_type, downsample_factor, encoder_window, ...",
     )
-
     decoding: dict[str, bool | float] = Field(
         default_factory=dict,
         description="Defaults of use kept in the checkpoint: max_segment_seconds, "
-        "ctc_decoding_weight, ngram_decoding_weight, decoding_num_beams, "
-        "transcribe_before_answer.",
+        "ctc_decoding_weight, ngram_decoding_weight, decoding_num_beams, transcribe_before_answer.",
     )
     ngram: NgramSection | None = Field(
         None,
