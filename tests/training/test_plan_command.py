@@ -36,10 +36,10 @@ def test_recipe_of_nano(nano) -> None:
 def test_recipe_with_hours_and_epochs() -> None:
     recipe = load_recipe("nano")
     result = plan_recipe(recipe, Options(), hours_of_audio=20, epochs=3)
-    assert [stage.audio_hours for stage in result.stages] == [0, *[60] * 7]
-    assert [stage.encoded_hours for stage in result.stages] == [0, 20, *[0] * 6]
+    assert [stage.audio_hours for stage in result.stages] == [0, *[60] * 9]
+    assert [stage.encoded_hours for stage in result.stages] == [0, 20, *[0] * 8]
     every = plan_recipe(recipe, Options(feature_cache=False), hours_of_audio=20, epochs=3)
-    assert [stage.encoded_hours for stage in every.stages] == [0, *[60] * 7]
+    assert [stage.encoded_hours for stage in every.stages] == [0, *[60] * 9]
     with pytest.raises(PlanError, match="hours_of_audio is 0"):
         plan_recipe(recipe, Options(), hours_of_audio=0)
 
