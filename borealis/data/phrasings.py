@@ -60,8 +60,7 @@ class Phrasings:
         """
         plain, patterns = self.tasks[task][language]["train"], self._patterns[task, language]
         if patterns and rng.random() < _PATTERN_SHARE:
-            sizes = np.sqrt([len(wordings) for wordings in patterns])
-            wordings = patterns[int(rng.choice(len(patterns), p=sizes / sizes.sum()))]
+            wordings = patterns[int(rng.choice(len(patterns), p=self._chances[task, language]))]
             return wordings[int(rng.integers(len(wordings)))]
         return plain[int(rng.integers(len(plain)))]
 
@@ -80,6 +79,15 @@ class Phrasings:
                     ]
                     for pattern in entry.get("patterns", [])
                 ]
+        return found
+
+    @cached_property
+    def _chances(self) -> dict[tuple[str, str], np.ndarray]:
+        """Chance of each pattern: the root of its number of wordings."""
+        found = {}
+        for kind, patterns in self._patterns.items():
+            sizes = np.sqrt([len(wordings) for wordings in patterns])
+            found[kind] = sizes / max(1.0, sizes.sum())
         return found
 
     def answers(self, task: str, language: str, label: str = "") -> list[str]:

@@ -24,7 +24,7 @@ from borealis.inference.ngram import Ngram
 
 _LOW = -30.0  # floor of a log probability: sums over a clip stay finite in float32
 _NEVER = -1e9
-SPACE = 1  # its class: the first one
+SPACE = 1  # the class of the space: the first letter of all
 _SILENT, _FOREIGN = -1, -2
 # What the n-gram gives, in nats before its weight. A letter costs about 1.5 on average: without
 # that given back, a spelling that says less, or puts a comma off and on, would win over a full one.
@@ -212,12 +212,11 @@ class JointScores:
 
     def __init__(self, labels: torch.Tensor, eos_token_id: int) -> None:
         self.labels, self.eos_token_id = labels, eos_token_id
-        self.space = int(labels[labels > 0].min())  # the space is the first class
 
     def heard(self, tokens: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         """The class that each token adds to a spelling `[rows]`, 0 for nothing."""
         labels = self.labels[tokens].clamp(min=0)
-        return labels.masked_fill((labels == self.space) & (last == self.space), 0)
+        return labels.masked_fill((labels == SPACE) & (last == SPACE), 0)
 
     def is_mark(self, tokens: torch.Tensor) -> torch.Tensor:
         """Which tokens are punctuation marks `[rows]`, bool."""
@@ -241,12 +240,12 @@ class JointScores:
         gains, ends = spelled.gains()
         # Punctuation says nothing: it comes where a word ends, before the space or the end, or,
         # like the dash of "word — word", after a space.
-        after_space = spelled.last == self.space
-        boundary = torch.maximum(gains[:, self.space], ends)
+        after_space = spelled.last == SPACE
+        boundary = torch.maximum(gains[:, SPACE], ends)
         silent = torch.where(after_space, gains[:, 1:].amax(1), boundary)
         gains[:, 0] = silent
         # Such a dash has two spaces around it where CTC hears one.
-        gains[:, self.space] = torch.where(after_space, silent, gains[:, self.space])
+        gains[:, SPACE] = torch.where(after_space, silent, gains[:, SPACE])
         ctc = self._by_token(gains, ends, _LOW)
         mixed = (1 - weight) * scores.float().log_softmax(-1) + weight * ctc
         if spelled.ngram is not None:
@@ -259,13 +258,13 @@ class JointScores:
         letters = spelled.ngram.scores(spelled.context) + _LETTER_BONUS
         letters[:, 0] = _SILENT_SCORE
         # A text that ends ends a word, unless it has a space there already, or no word at all.
-        no_word = (spelled.last == self.space) | (spelled.last == 0)
-        ends = torch.where(no_word, 0.0, letters[:, self.space])
-        letters[:, self.space] = letters[:, self.space].masked_fill(no_word, _SILENT_SCORE)
+        no_word = (spelled.last == SPACE) | (spelled.last == 0)
+        ends = torch.where(no_word, 0.0, letters[:, SPACE])
+        letters[:, SPACE] = letters[:, SPACE].masked_fill(no_word, _SILENT_SCORE)
         # A word is judged by what ends it: a mark, a space or the end of the text.
         cost = spelled.misspelled() * _UNKNOWN_WORD_SCORE
         letters[:, 0] += cost
-        letters[:, self.space] += cost
+        letters[:, SPACE] += cost
         ends = ends + cost
         return self._by_token(letters, ends, _FOREIGN_SCORE)
 

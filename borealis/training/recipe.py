@@ -264,7 +264,7 @@ class StageSection(_Section):
         0.0,
         ge=0,
         description="Weight of numbering words: at each letter of a transcript that is read "
-        "(read_share) a layer learns which word it is in, so that words can be counted.",
+        "(read_share) a layer learns which word it is in, and a count to look at the last one.",
     )
     counting_layer: int = Field(
         4, gt=0, description="Layer after which words are numbered, from 1."

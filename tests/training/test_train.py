@@ -18,7 +18,10 @@ from safetensors.torch import load_file
 
 import borealis
 from borealis.cli import main
+from borealis.data.text import ctc_label_ids
 from borealis.errors import RecipeError
+from borealis.inference.lexicon import NO_WORD, grown
+from borealis.inference.ngram import Ngram
 from borealis.training.pipeline import run_recipe
 from borealis.training.recipe import bundled_recipes, load_recipe, recipe_help
 from tests.conftest import save_tiny_whisper
@@ -81,7 +84,10 @@ def train(config: str, data: Path, output: Path, *more: str) -> int:
 @pytest.mark.slow
 def test_a_whole_recipe_gives_a_model_that_works(data, tmp_path, capsys, speech):
     value = recipe(data)
-    value["model"]["ngram"] = {"order": 4, "min_gain": 0.5}
+    (data / "words.txt").write_text("лесопилка\n", encoding="utf-8")
+    words = {"word_bits": 16, "word_corpora": ["words.txt", "missing.txt"]}
+    value["data"]["optional"] = ["missing.txt"]
+    value["model"]["ngram"] = {"order": 4, "min_gain": 0.5, **words}
     value["model"]["decoding"] |= {"ctc_decoding_weight": 0.4, "ngram_decoding_weight": 0.6}
     config = write(tmp_path / "tiny.yaml", value)
     assert train(config, data, tmp_path / "run", "--pack", str(tmp_path / "packed")) == 0
@@ -105,6 +111,12 @@ def test_a_whole_recipe_gives_a_model_that_works(data, tmp_path, capsys, speech)
     assert (tmp_path / "packed" / "bundle.safetensors").is_file()
     counted = (tmp_path / "run" / "final" / "ngram.safetensors").read_bytes()
     assert (tmp_path / "packed" / "ngram.safetensors").read_bytes() == counted
+    ngram = Ngram.load(tmp_path / "packed" / "ngram.safetensors")
+    assert ngram.words is not None
+    word, other = torch.full((2,), NO_WORD), "лесопилкв"
+    for pair in zip(ctc_label_ids("лесопилка"), ctc_label_ids(other), strict=True):
+        word = grown(word, torch.tensor(pair))
+    assert ngram.words.has(word).tolist() == [True, False]
     # What goes on from a checkpoint, and what is exported, keeps its n-gram.
     assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "ngram.safetensors").read_bytes() == counted
@@ -263,6 +275,13 @@ def test_mistakes_in_a_recipe_name_the_key(data, tmp_path, case):
     change, word = BROKEN[case]
     with pytest.raises(RecipeError, match=word):
         load_recipe(write(tmp_path / "r.yaml", recipe(data) | change))
+
+
+def test_further_words_need_a_set_to_go_to(data, tmp_path):
+    value = recipe(data)
+    value["model"]["ngram"] = {"word_corpora": ["words.txt"]}
+    with pytest.raises(RecipeError, match="word_corpora needs word_bits above 0"):
+        load_recipe(write(tmp_path / "r.yaml", value))
 
 
 def test_an_ngram_without_ctc_is_refused(data, tmp_path):
