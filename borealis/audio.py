@@ -1,7 +1,7 @@
 """Audio in: file, bytes, stream or array -> float32 mono at 16 kHz, checked; and cutting at pauses.
 
-soundfile reads WAV, FLAC, Ogg and MP3; PyAV reads the rest (m4a, mp4, webm); soxr resamples. Limits
-are applied while decoding, so a small file that unpacks into days of sound is stopped early.
+`sound_files` decodes, and says what may be opened; soxr resamples. Limits are applied while
+decoding, so a small file that unpacks into days of sound is stopped early.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -17,19 +16,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from borealis.errors import (
     AudioEmptyError,
-    AudioError,
     AudioFormatError,
     AudioNotFoundError,
     AudioTooLargeError,
     AudioTooLongError,
     AudioValueError,
 )
+from borealis.sound_files import Block, Deadline, capitalised, read_blocks
 
 if TYPE_CHECKING:
     import numpy as np
 
 SAMPLING_RATE = 16_000
-_BLOCK = 1 << 16
 _MIN_RATE, _MAX_RATE = 1_000, 768_000
 
 AudioSource: TypeAlias = (
@@ -44,10 +42,13 @@ class AudioLimits:
     Args:
         max_bytes: size of the encoded file.
         max_seconds: duration, counted while decoding and not taken from the header.
+        max_decode_seconds: time that decoding may take. The default is for any file on any
+            machine; a server wants less.
     """
 
     max_bytes: int = 512 * 2**20
     max_seconds: float = 4 * 3600.0
+    max_decode_seconds: float = 600.0
 
 
 DEFAULT_LIMITS = AudioLimits()
@@ -74,13 +75,13 @@ def load_audio(
         AudioNotFoundError: no such file, or the path is a folder or a URL.
         AudioFormatError: not audio, or broken.
         AudioEmptyError: no samples.
-        AudioTooLongError, AudioTooLargeError: over `limits`.
+        AudioTooLongError, AudioTooLargeError, AudioTimeoutError: over `limits`.
         AudioValueError: an array of the wrong shape or type, or with NaN or infinity.
     """
     if isinstance(source, (str, os.PathLike)):
         return _from_path(os.fspath(source), limits)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_stream(io.BytesIO(source), "the given bytes", limits)
+        return _from_stream(io.BytesIO(source), "the given file", limits)
     if hasattr(source, "read") and not isinstance(source, dict):
         return _from_stream(_whole_stream(source, limits), _stream_name(source), limits)
     if isinstance(source, dict):
@@ -107,6 +108,8 @@ def _from_path(path: str, limits: AudioLimits) -> np.ndarray:
             return _from_stream(file, f"'{name}'", limits)
     except PermissionError:
         raise AudioNotFoundError(f"'{name}' can't be read: permission denied.") from None
+    except OSError:
+        raise AudioNotFoundError(f"'{name}' can't be opened or read.") from None
 
 
 def _from_dict(source: dict, limits: AudioLimits) -> np.ndarray:
@@ -129,8 +132,10 @@ def _whole_stream(stream: Any, limits: AudioLimits) -> BinaryIO:
     """A seekable copy in memory, read no further than the limit."""
     try:
         data = stream.read(limits.max_bytes + 1)
-    except (OSError, ValueError) as error:  # closed, write-only, or a broken pipe
-        raise AudioFormatError(f"The stream can't be read: {error}.") from None
+    except (OSError, ValueError):
+        raise AudioFormatError(
+            "The stream can't be read: it is closed, only for writing, or broke off."
+        ) from None
     if isinstance(data, str):
         raise AudioValueError("The stream gives text; open the file in binary mode ('rb').")
     return io.BytesIO(data)
@@ -140,120 +145,44 @@ def _from_stream(stream: BinaryIO, name: str, limits: AudioLimits) -> np.ndarray
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if size == 0:
-        raise AudioEmptyError(f"{name[0].upper()}{name[1:]} is empty: it has no bytes.")
+        raise AudioEmptyError(f"{capitalised(name)} is empty: it has no bytes.")
     if size > limits.max_bytes:
         raise AudioTooLargeError(
-            f"{name[0].upper()}{name[1:]} is larger than the limit of "
+            f"{capitalised(name)} is larger than the limit of "
             f"{limits.max_bytes / 2**20:.0f} MB; cut it or compress it."
         )
-    import soundfile
-
-    _check_wav_is_whole(stream, size)
-    try:
-        with soundfile.SoundFile(stream) as file:
-            return _collect(_soundfile_blocks(file), file.samplerate, name, limits)
-    except soundfile.LibsndfileError:
-        stream.seek(0)
-    return _from_pyav(stream, name, limits)
+    deadline = Deadline(limits.max_decode_seconds, name)
+    return read_blocks(stream, size, name, deadline, lambda blocks: _collect(blocks, name, limits))
 
 
-def _soundfile_blocks(file: Any) -> Iterator[np.ndarray]:
-    read = 0
-    while True:
-        block = file.read(_BLOCK, dtype="float32", always_2d=True)
-        if not len(block):
-            break
-        read += len(block)
-        yield block.mean(axis=1)
-    # A header that promises a known length and a body that ends before it: a cut-off file.
-    if 0 < read < file.frames < 2**40 and file.format not in ("OGG", "MP3", "MPEG"):
-        raise AudioFormatError(
-            f"The file is cut off: its header promises {file.frames} samples and it has {read}."
-        )
-
-
-def _check_wav_is_whole(stream: BinaryIO, size: int) -> None:
-    """Refuse a WAV that ends before its data does: libsndfile would read what is left of it.
-
-    A length near the 31- or 32-bit maximum is what programs write to a pipe: it is unknown.
-    """
-    head = stream.read(12)
-    place = 12
-    while head[:4] == b"RIFF" and head[8:] == b"WAVE" and place + 8 <= size:
-        stream.seek(place)
-        chunk = stream.read(8)
-        length = int.from_bytes(chunk[4:], "little")
-        place += 8
-        if chunk[:4] == b"data":
-            if size - place < length < 0x7FFF0000:
-                raise AudioFormatError(
-                    f"The file is cut off: its header promises {length} bytes of sound and it has "
-                    f"{size - place}. Copy or record it again."
-                )
-            break
-        place += length + length % 2
-    stream.seek(0)
-
-
-def _from_pyav(stream: BinaryIO, name: str, limits: AudioLimits) -> np.ndarray:
-    import av
-
-    with _decoder_errors(name), av.open(stream, mode="r", metadata_errors="ignore") as container:
-        if not container.streams.audio:
-            raise AudioFormatError(f"There is no sound track in {name}.")
-        track = container.streams.audio[0]
-        rate = track.codec_context.sample_rate
-        resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
-
-        def blocks() -> Iterator[np.ndarray]:
-            for frame in container.decode(track):
-                for mono in resampler.resample(frame):
-                    yield mono.to_ndarray()[0]
-            for mono in resampler.resample(None):
-                yield mono.to_ndarray()[0]
-
-        return _collect(blocks(), rate, name, limits)
-
-
-@contextmanager
-def _decoder_errors(name: str) -> Iterator[None]:
-    """Turn what FFmpeg says into one sentence for the user."""
-    import av
-
-    try:
-        yield
-    except AudioError:
-        raise
-    except (av.FFmpegError, ValueError, IndexError) as error:
-        raise AudioFormatError(
-            f"{name[0].upper()}{name[1:]} isn't audio that can be read, or is broken "
-            f"({getattr(error, 'strerror', None) or error}). "
-            "WAV, FLAC, MP3, Ogg, Opus, M4A, MP4 and WebM work."
-        ) from None
-
-
-def _collect(blocks: Iterator[np.ndarray], rate: int, name: str, limits: AudioLimits) -> np.ndarray:
-    """Resample mono blocks to 16 kHz as they come; stop at the limit."""
+def _collect(blocks: Iterator[Block], name: str, limits: AudioLimits) -> np.ndarray:
+    """Mix blocks to mono and resample them to 16 kHz as they come; stop at the limit."""
     import numpy as np
     import soxr
 
-    _check_rate(rate)
-    resampler = None if rate == SAMPLING_RATE else soxr.ResampleStream(rate, SAMPLING_RATE, 1)
-    parts, count = [], 0
-    for block in blocks:
-        block = np.ascontiguousarray(block, dtype=np.float32)
-        parts.append(block if resampler is None else resampler.resample_chunk(block))
-        count += len(block)
-        if count > limits.max_seconds * rate:
+    parts: list[np.ndarray] = []
+    resampler, rate, seconds = None, 0, 0.0
+    for samples, block_rate in blocks:
+        if block_rate != rate:  # at the start, and where files of two rates were joined
+            _check_rate(block_rate)
+            if resampler is not None:
+                parts.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+            rate = block_rate
+            at_16_khz = rate == SAMPLING_RATE
+            resampler = None if at_16_khz else soxr.ResampleStream(rate, SAMPLING_RATE, 1)
+        mono = samples.mean(axis=1, dtype=np.float32)
+        parts.append(mono if resampler is None else resampler.resample_chunk(mono))
+        seconds += len(mono) / rate
+        if seconds > limits.max_seconds + 1e-6:
             raise AudioTooLongError(
-                f"{name[0].upper()}{name[1:]} lasts longer than the limit of "
+                f"{capitalised(name)} lasts longer than the limit of "
                 f"{_duration(limits.max_seconds)}; cut it into parts."
             )
     if resampler is not None:
         parts.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
     audio = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     if not len(audio):
-        raise AudioEmptyError(f"{name[0].upper()}{name[1:]} has no samples: it is empty.")
+        raise AudioEmptyError(f"{capitalised(name)} has no samples: it is empty.")
     return _finite(audio)
 
 
@@ -296,8 +225,8 @@ def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray:
         info = np.iinfo(array.dtype)
         scale = (info.max - info.min + 1) / 2
         array = (array.astype(np.float64) - (scale if info.min == 0 else 0)) / scale
-    mono = array.astype(np.float32) if array.ndim == 1 else array.mean(axis=1, dtype=np.float64)
-    return _collect(iter([_finite(mono)]), hertz, "the array", limits)
+    samples = _finite(array.astype(np.float32).reshape(len(array), -1))
+    return _collect(iter([Block(samples, hertz)]), "the array", limits)
 
 
 def _finite(audio: np.ndarray) -> np.ndarray:

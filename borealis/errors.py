@@ -29,6 +29,10 @@ class AudioTooLargeError(AudioError):
     """The file has more bytes than the limit."""
 
 
+class AudioTimeoutError(AudioError):
+    """The file takes longer to decode than the limit."""
+
+
 class AudioValueError(AudioError):
     """An array of the wrong shape or type, or with values that aren't finite."""
 

@@ -49,7 +49,7 @@ BAD_FILES: dict[str, tuple[bytes, type[BorealisError], str]] = {
     "cut-off.flac": (encoded("FLAC")[:9_000], AudioFormatError, "broken"),
     "header-only.ogg": (encoded("OGG")[:200], AudioFormatError, "isn't audio"),
     "no-samples.wav": (encoded("WAV", NOISE[:0]), AudioEmptyError, "no samples"),
-    "picture.png": (b"\x89PNG\r\n\x1a\n" + bytes(100), AudioFormatError, "sound track"),
+    "picture.png": (b"\x89PNG\r\n\x1a\n" + bytes(100), AudioFormatError, "isn't audio"),
 }
 
 
