@@ -122,9 +122,16 @@ def film_that_refers_to(path: str, samples: int = 16_000) -> bytes:
     return _box(b"ftyp", b"qt  ", bytes(4), b"qt  ") + film
 
 
-def hostile_files(canary: Path, port: int) -> dict[str, bytes]:
-    """Files by name; they name `canary`, or `port` of this machine."""
-    values = {"near": f"{canary.parent.name}/{canary.name}", "far": str(canary), "port": port}
+def hostile_files(canary: Path, port: int, *, near: str | None = None) -> dict[str, bytes]:
+    """Files by name; they name `canary`, or `port` of this machine.
+
+    Args:
+        canary: what they want to be read.
+        port: where they want to listen or to connect.
+        near: the relative path to it; by default from the folder above its own.
+    """
+    near = near or f"{canary.parent.name}/{canary.name}"
+    values = {"near": near, "far": str(canary), "port": port}
     files = {name: text.format(**values).encode() for name, text in _TEXTS.items()}
     far = values["far"].encode()
     files["film with its sound elsewhere"] = film_that_refers_to(str(canary))
