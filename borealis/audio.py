@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
+from borealis.downmix import Downmix
 from borealis.errors import (
     AudioEmptyError,
+    AudioError,
     AudioFormatError,
     AudioNotFoundError,
     AudioTooLargeError,
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 SAMPLING_RATE = 16_000
 _MIN_RATE, _MAX_RATE = 1_000, 768_000
+_SILENCE_DB = -80.0  # of a sound track that is passed over for the next one
+_LOUDEST = 10.0  # 20 dB over full scale; a float sample beyond it isn't scaled to -1..1
 
 AudioSource: TypeAlias = (
     "str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | tuple | dict | Any"
@@ -61,12 +66,16 @@ def load_audio(
 
     Args:
         source: a path; bytes or a binary stream of an encoded file; an array or torch tensor
-            `[n]`, `[n, channels]` or `[channels, n]` (integers are scaled to -1..1); the pair
-            `(rate, array)` that Gradio gives; or a dict with `array` and `sampling_rate`, as
-            datasets gives.
-        sampling_rate: rate of an array in Hz; an array without one is taken as 16 kHz. Encoded
-            audio carries its own.
-        limits: largest file and longest clip.
+            `[n]`, `[n, channels]` or `[channels, n]`; the pair `(rate, array)` that Gradio gives,
+            or `(array, rate)` as soundfile does; or a dict with `array` and `sampling_rate`, as
+            datasets gives. Floats lie in -1..1; integers use the whole range of their type.
+        sampling_rate: rate of an array in Hz. An array without one is taken as 16 kHz, and nothing
+            in it tells whether that is true: say so if it isn't. Encoded audio carries its own.
+        limits: largest file, longest clip, longest time of decoding.
+
+    Of a file with several sound tracks it is the first that isn't silent; files that were joined
+    end to end are read to the end; channels are mixed as `borealis.downmix` says. Packets that no
+    decoder understands are left out, with a warning in the log, up to a quarter of a file.
 
     Returns:
         float32 `[num_samples]`, mono, 16 kHz.
@@ -76,7 +85,8 @@ def load_audio(
         AudioFormatError: not audio, or broken.
         AudioEmptyError: no samples.
         AudioTooLongError, AudioTooLargeError, AudioTimeoutError: over `limits`.
-        AudioValueError: an array of the wrong shape or type, or with NaN or infinity.
+        AudioValueError: an array of the wrong shape, type or scale, or samples that are NaN or
+            infinity.
     """
     if isinstance(source, (str, os.PathLike)):
         return _from_path(os.fspath(source), limits)
@@ -85,12 +95,34 @@ def load_audio(
     if hasattr(source, "read") and not isinstance(source, dict):
         return _from_stream(_whole_stream(source, limits), _stream_name(source), limits)
     if isinstance(source, dict):
-        return _from_dict(source, limits)
-    if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], Integral):
-        return _from_array(source[1], source[0], limits)
+        return _from_dict(source, sampling_rate, limits)
     if source is None:
         raise AudioEmptyError("There is no audio: nothing was recorded or chosen.")
-    return _from_array(source, sampling_rate or SAMPLING_RATE, limits)
+    if isinstance(source, tuple) and len(source) == 2:
+        first, second = (isinstance(item, Real) for item in source)
+        if first != second:
+            rate, array = source if first else source[::-1]
+            return _from_array(array, _one_rate(rate, sampling_rate), limits)
+    if isinstance(source, (list, tuple)) and any(
+        isinstance(item, (str, os.PathLike, bytes)) for item in source
+    ):
+        raise AudioValueError(
+            f"A {type(source).__name__} of {len(source)} recordings was given where one is wanted; "
+            "load them one by one."
+        )
+    return _from_array(source, _one_rate(SAMPLING_RATE, sampling_rate, given=False), limits)
+
+
+def _one_rate(own: Any, argument: Any, *, given: bool = True) -> Any:
+    """The rate of an array: its own or the argument; both may be given if they agree."""
+    if argument is None or (given and own == argument):
+        return own
+    if given:
+        raise AudioValueError(
+            f"The array comes with a rate of {own} Hz, and sampling_rate is {argument}; "
+            "give one of them."
+        )
+    return argument
 
 
 def _from_path(path: str, limits: AudioLimits) -> np.ndarray:
@@ -105,20 +137,27 @@ def _from_path(path: str, limits: AudioLimits) -> np.ndarray:
         raise AudioNotFoundError(f"There is no file '{path}'. Check the path.")
     try:
         with open(path, "rb") as file:
-            return _from_stream(file, f"'{name}'", limits)
+            # A pipe or a terminal can't be read twice.
+            is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            return _from_stream(
+                file if is_file else _whole_stream(file, limits), f"'{name}'", limits
+            )
     except PermissionError:
         raise AudioNotFoundError(f"'{name}' can't be read: permission denied.") from None
     except OSError:
         raise AudioNotFoundError(f"'{name}' can't be opened or read.") from None
 
 
-def _from_dict(source: dict, limits: AudioLimits) -> np.ndarray:
+def _from_dict(source: dict, sampling_rate: int | None, limits: AudioLimits) -> np.ndarray:
     if source.get("array") is not None:
-        if "sampling_rate" not in source:
+        rate = source.get("sampling_rate")
+        if rate is None and sampling_rate is None:
             raise AudioValueError("The audio dict has an 'array' but no 'sampling_rate' (Hz).")
-        return _from_array(source["array"], source["sampling_rate"], limits)
+        return _from_array(
+            source["array"], _one_rate(rate, sampling_rate, given=rate is not None), limits
+        )
     for key in ("bytes", "path"):
-        if source.get(key) is not None:
+        if isinstance(source.get(key), (str, os.PathLike, bytes, bytearray, memoryview)):
             return load_audio(source[key], limits=limits)
     raise AudioValueError("An audio dict needs 'array' and 'sampling_rate', or 'path', or 'bytes'.")
 
@@ -130,15 +169,22 @@ def _stream_name(stream: Any) -> str:
 
 def _whole_stream(stream: Any, limits: AudioLimits) -> BinaryIO:
     """A seekable copy in memory, read no further than the limit."""
-    try:
-        data = stream.read(limits.max_bytes + 1)
-    except (OSError, ValueError):
-        raise AudioFormatError(
-            "The stream can't be read: it is closed, only for writing, or broke off."
-        ) from None
-    if isinstance(data, str):
-        raise AudioValueError("The stream gives text; open the file in binary mode ('rb').")
-    return io.BytesIO(data)
+    whole = io.BytesIO()
+    while whole.tell() <= limits.max_bytes:  # a pipe may give less than is asked for
+        try:
+            data = stream.read(limits.max_bytes + 1 - whole.tell())
+        except (OSError, ValueError):
+            raise AudioFormatError(
+                "The stream can't be read: it is closed, only for writing, or broke off."
+            ) from None
+        if isinstance(data, str):
+            raise AudioValueError("The stream gives text; open the file in binary mode ('rb').")
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise AudioValueError("The stream doesn't give bytes; give a binary one that waits.")
+        if not data:
+            break
+        whole.write(data)
+    return whole
 
 
 def _from_stream(stream: BinaryIO, name: str, limits: AudioLimits) -> np.ndarray:
@@ -151,39 +197,69 @@ def _from_stream(stream: BinaryIO, name: str, limits: AudioLimits) -> np.ndarray
             f"{capitalised(name)} is larger than the limit of "
             f"{limits.max_bytes / 2**20:.0f} MB; cut it or compress it."
         )
-    deadline = Deadline(limits.max_decode_seconds, name)
-    return read_blocks(stream, size, name, deadline, lambda blocks: _collect(blocks, name, limits))
+    return read_blocks(
+        stream,
+        size,
+        name,
+        Deadline(limits.max_decode_seconds, name),
+        consume=lambda blocks: _collect(blocks, name, limits),
+        audible=lambda audio: level_db(audio) > _SILENCE_DB,
+    )
 
 
 def _collect(blocks: Iterator[Block], name: str, limits: AudioLimits) -> np.ndarray:
     """Mix blocks to mono and resample them to 16 kHz as they come; stop at the limit."""
     import numpy as np
-    import soxr
 
     parts: list[np.ndarray] = []
-    resampler, rate, seconds = None, 0, 0.0
-    for samples, block_rate in blocks:
-        if block_rate != rate:  # at the start, and where files of two rates were joined
-            _check_rate(block_rate)
-            if resampler is not None:
-                parts.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-            rate = block_rate
-            at_16_khz = rate == SAMPLING_RATE
-            resampler = None if at_16_khz else soxr.ResampleStream(rate, SAMPLING_RATE, 1)
-        mono = samples.mean(axis=1, dtype=np.float32)
-        parts.append(mono if resampler is None else resampler.resample_chunk(mono))
-        seconds += len(mono) / rate
+    stage, kind, seconds, most_channels = None, (0, 0), 0.0, 0
+    for samples, rate in blocks:
+        if (rate, samples.shape[1]) != kind:  # at the start, and where unlike files were joined
+            _check_rate(rate, AudioFormatError)
+            if stage is not None:
+                parts.append(stage.flush())
+            kind = (rate, samples.shape[1])
+            stage, most_channels = _Stage(*kind), max(most_channels, samples.shape[1])
+        assert stage is not None
+        parts.append(stage.feed(samples))
+        seconds += len(samples) / rate
         if seconds > limits.max_seconds + 1e-6:
             raise AudioTooLongError(
                 f"{capitalised(name)} lasts longer than the limit of "
                 f"{_duration(limits.max_seconds)}; cut it into parts."
             )
-    if resampler is not None:
-        parts.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+    if stage is not None:
+        parts.append(stage.flush())
     audio = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     if not len(audio):
         raise AudioEmptyError(f"{capitalised(name)} has no samples: it is empty.")
-    return _finite(audio)
+    _check_samples(audio, name)
+    if most_channels > 2:  # their sum may go beyond full scale
+        audio /= max(1.0, float(np.abs(audio).max()))
+    return audio
+
+
+class _Stage:
+    """`[num_samples, channels]` of one rate -> mono at 16 kHz."""
+
+    def __init__(self, rate: int, channels: int) -> None:
+        import soxr
+
+        self._downmix = Downmix(rate, channels)
+        at_16_khz = rate == SAMPLING_RATE
+        self._resampler = None if at_16_khz else soxr.ResampleStream(rate, SAMPLING_RATE, 1)
+
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        return self._resample(self._downmix.mix(samples))
+
+    def flush(self) -> np.ndarray:
+        return self._resample(self._downmix.flush(), last=True)
+
+    def _resample(self, mono: np.ndarray, *, last: bool = False) -> np.ndarray:
+        import numpy as np
+
+        mono = np.ascontiguousarray(mono, np.float32)
+        return mono if self._resampler is None else self._resampler.resample_chunk(mono, last=last)
 
 
 def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray:
@@ -200,9 +276,7 @@ def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray:
         array = np.asarray(source)
     except ValueError:
         raise AudioValueError("The array is ragged: its rows have different lengths.") from None
-    if array.dtype == object or not (
-        np.issubdtype(array.dtype, np.number) and not np.iscomplexobj(array)
-    ):
+    if array.dtype.kind not in "iuf":
         raise AudioValueError(
             f"Audio can't be made from {type(source).__name__} of {array.dtype}; give a path, "
             "bytes, or an array of numbers."
@@ -221,25 +295,52 @@ def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray:
         raise AudioTooLongError(
             f"The array lasts longer than the limit of {_duration(limits.max_seconds)}."
         )
-    if np.issubdtype(array.dtype, np.integer):
-        info = np.iinfo(array.dtype)
-        scale = (info.max - info.min + 1) / 2
-        array = (array.astype(np.float64) - (scale if info.min == 0 else 0)) / scale
-    samples = _finite(array.astype(np.float32).reshape(len(array), -1))
+    if array.dtype.kind in "iu":
+        array = _scaled(array)
+    else:
+        _check_samples(array, "the array")
+    samples = array.astype(np.float32).reshape(len(array), -1)
     return _collect(iter([Block(samples, hertz)]), "the array", limits)
 
 
-def _finite(audio: np.ndarray) -> np.ndarray:
+def _scaled(array: np.ndarray) -> np.ndarray:
+    """Integers that use the whole range of their type -> floats in -1..1.
+
+    Samples that fill less than the 16 lowest bits of each 32 are not so: they would be silence
+    (below -96 dB), and mean that somebody keeps narrow samples in a wide type.
+    """
     import numpy as np
 
-    if not np.isfinite(audio).all():
-        raise AudioValueError("The audio has values that aren't finite numbers (NaN or infinity).")
-    return audio
-
-
-def _check_rate(rate: int) -> None:
-    if not _MIN_RATE <= rate <= _MAX_RATE:
+    info = np.iinfo(array.dtype)
+    scale = (int(info.max) - int(info.min) + 1) / 2
+    middle = scale if info.min == 0 else 0.0
+    peak = max(abs(float(array.min())), abs(float(array.max())))
+    if info.bits > 16 and 0 < peak < 2 ** (info.bits // 2):
         raise AudioValueError(
+            f"The array is {array.dtype} and its samples go up to {peak:.0f} only, which is "
+            "silence for that type. If they are of 16 bits, give array.astype('int16'); else "
+            "scale them to floats in -1..1."
+        )
+    return (array.astype(np.float64) - middle) / scale
+
+
+def _check_samples(audio: np.ndarray, name: str) -> None:
+    """Refuse what isn't a number, and floats that are integers of some width in truth."""
+    import numpy as np
+
+    peak = float(np.abs(audio).max())
+    if not np.isfinite(peak):
+        raise AudioValueError("The audio has values that aren't finite numbers (NaN or infinity).")
+    if peak > _LOUDEST:
+        raise AudioValueError(
+            f"The samples of {name} go up to {peak:.0f}, and floats must lie in -1..1; divide "
+            "samples of 16 bits by 32768."
+        )
+
+
+def _check_rate(rate: int, error: type[AudioError] = AudioValueError) -> None:
+    if not _MIN_RATE <= rate <= _MAX_RATE:
+        raise error(
             f"The sampling rate is {rate} Hz; it must lie between {_MIN_RATE} and {_MAX_RATE}."
         )
 

@@ -30,9 +30,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
-from borealis.errors import AudioError, AudioFormatError, AudioTimeoutError
+from borealis.errors import AudioEmptyError, AudioError, AudioFormatError, AudioTimeoutError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,10 +76,14 @@ _OPTIONS = {
 }
 
 _BLOCK = 1 << 16
+_MOST_TRACKS, _MOST_PARTS, _MOST_CHUNKS = 8, 1_000, 10_000
 _TOLERATED_SECONDS = 0.1  # what a header may promise too much before a file counts as cut off
+_TOLERATED_BYTES = 512  # the same where the header doesn't say how many bytes a second has
 _TOLERATED_PACKETS_SECONDS = 0.5  # the same where sound comes in packets, with padding
 _TOLERATED_LOSS = 0.25  # share of packets that can't be decoded before a file counts as broken
-_TELLS_LENGTH = ("wav", "w64", "aiff", "au", "flac", "nistsphere", "mov")
+# Integers, ADPCM of Microsoft, floats, A-law, mu-law, ADPCM of IMA, GSM, G.721.
+_WAV_TAGS = (1, 2, 3, 6, 7, 0x11, 0x31, 0x40)
+_TELLS_SAMPLES = ("wav", "w64", "aiff", "au", "nistsphere")
 _UNKNOWN_LENGTH = 0x7FFF0000  # lengths from here on are what programs write to a pipe
 
 
@@ -119,8 +124,9 @@ def read_blocks(
     name: str,
     deadline: Deadline,
     consume: Callable[[Iterator[Block]], T],
+    audible: Callable[[T], bool],
 ) -> T:
-    """Decode a recording.
+    """Decode a recording; one that was joined from several files is read to its end.
 
     Args:
         stream: the encoded file, seekable.
@@ -128,10 +134,11 @@ def read_blocks(
         name: what to call it in messages.
         deadline: when to give up.
         consume: takes the blocks; called again with the blocks of another decoder if the first
-            one fails on the way.
+            one fails on the way, and of another track if this one is silent.
+        audible: whether that is sound and not silence.
 
     Returns:
-        What `consume` returned.
+        What `consume` returned: of the first track that is audible, else of the first one.
 
     Raises:
         AudioFormatError: not audio that may be read, or broken.
@@ -140,12 +147,38 @@ def read_blocks(
     import soundfile
 
     whole = _Window(stream, 0, size, deadline)
-    if _suits_libsndfile(whole, name):
+    parts, suited = _parts(whole, name)
+    if suited:
         try:
-            return consume(_soundfile_blocks(whole, name, deadline))
+            return consume(chain.from_iterable(_soundfile_blocks(p, name, deadline) for p in parts))
         except soundfile.LibsndfileError:
             deadline.check()
-    return consume(_pyav_blocks(whole, name, deadline))
+    silent: list[T] = []
+    problem: AudioError | None = None
+    for number in range(_MOST_TRACKS):
+        try:
+            result = consume(
+                chain.from_iterable(_pyav_blocks(p, name, deadline, number) for p in parts)
+            )
+        except _NoTrackError:
+            break
+        except (_TrackError, AudioEmptyError) as error:
+            problem = problem or error
+            continue
+        if audible(result):
+            return result
+        silent.append(result)
+    if silent:
+        return silent[0]
+    raise problem or AudioFormatError(f"There is no sound track in {name}.")
+
+
+class _NoTrackError(AudioFormatError):
+    """There are fewer tracks."""
+
+
+class _TrackError(AudioFormatError):
+    """This track can't be decoded, others perhaps can."""
 
 
 class _Window:
@@ -158,6 +191,10 @@ class _Window:
     def __init__(self, stream: BinaryIO, start: int, end: int, deadline: Deadline) -> None:
         self._stream, self._start, self._size = stream, start, end - start
         self._deadline, self._place = deadline, 0
+
+    def part(self, start: int, end: int) -> _Window:
+        """The same stream, from one place to another."""
+        return _Window(self._stream, self._start + start, self._start + end, self._deadline)
 
     def read(self, size: int = -1) -> bytes:
         left = self._size - self._place
@@ -189,41 +226,133 @@ def capitalised(name: str) -> str:
     return name[0].upper() + name[1:]
 
 
-# ---- libsndfile ----
+# ---- joined files, and headers that can't be trusted ----
 
 
-def _suits_libsndfile(window: _Window, name: str) -> bool:
-    """Whether libsndfile is the one to read it: FLAC, CAF, or WAV.
+def _parts(whole: _Window, name: str) -> tuple[list[_Window], bool]:
+    """The recordings that were joined end to end (mostly there is one), and whether libsndfile
+    is the one to read them: FLAC, CAF and plain WAV.
+
+    Decoders stop after the first WAV or FLAC, and FFmpeg after the first Ogg that has another rate
+    or number of channels; joined MP3s they read by themselves.
 
     Raises:
-        AudioFormatError: a WAV that ends before its data does.
+        AudioFormatError: a WAV that ends before its data does, or far too many parts.
     """
-    window.seek(0)
-    head = window.read(12)
-    window.seek(0)
+    whole.seek(0)
+    head = whole.read(12)
+    starts, suited = [0], False
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        _check_wav_is_whole(window, name)
-        return True
-    return head[:4] in (b"fLaC", b"caff")
+        starts, suited = _wavs(whole, name)
+    elif head[:4] == b"fLaC":
+        starts, suited = _flacs(whole), True
+    elif head[:4] == b"OggS":
+        starts = _oggs(whole)
+    elif head[:4] == b"caff":
+        _check_caf_is_whole(whole, name)
+        suited = True
+    if len(starts) > _MOST_PARTS:
+        raise AudioFormatError(
+            f"{capitalised(name)} is joined from more than {_MOST_PARTS} files; cut it into parts."
+        )
+    return [whole.part(start, end) for start, end in pairwise([*starts, whole.size])], suited
 
 
-def _check_wav_is_whole(window: _Window, name: str) -> None:
-    """Refuse a WAV that ends before its data does: libsndfile would read what is left of it."""
-    place = 12
-    while place + 8 <= window.size:
+def _wavs(window: _Window, name: str) -> tuple[list[int], bool]:
+    """Where each WAV begins, and whether all are plain samples with a length that is known.
+
+    A length of 0 is what a recorder leaves that was switched off; one near the 31- or 32-bit
+    maximum is what programs write to a pipe. Both mean: until the end of the file.
+    """
+    starts, plain, place, byte_rate = [0], True, 12, 0
+    for _ in range(_MOST_CHUNKS):
         window.seek(place)
-        chunk = window.read(8)
-        length = int.from_bytes(chunk[4:], "little")
-        place += 8
-        if chunk[:4] == b"data":
-            if window.size - place < length < _UNKNOWN_LENGTH:
-                raise AudioFormatError(
-                    f"{capitalised(name)} is cut off: its header promises {length} bytes of sound "
-                    f"and it has {window.size - place}. Copy or record it again."
-                )
+        chunk = window.read(40)
+        if len(chunk) < 8 or len(starts) > _MOST_PARTS:
             break
-        place += length + length % 2
+        kind, length = chunk[:4], int.from_bytes(chunk[4:8], "little")
+        place += 8
+        if kind == b"RIFF" and chunk[8:12] == b"WAVE":
+            starts.append(place - 8)
+            place += 4
+            continue
+        if kind == b"fmt ":
+            tag = int.from_bytes(chunk[8:10], "little")
+            if tag == 0xFFFE:  # "extensible": the tag begins the identifier of the coding
+                tag = int.from_bytes(chunk[32:34], "little")
+            plain &= tag in _WAV_TAGS
+            byte_rate = int.from_bytes(chunk[16:20], "little")
+        if kind == b"data":
+            there = window.size - place
+            if length >= _UNKNOWN_LENGTH and length > there:
+                break
+            if length == 0 and there and not _is_chunk(window, place):
+                return starts, False  # FFmpeg reads until the end then
+            if length - there > _TOLERATED_SECONDS * (byte_rate or 16_000):
+                raise _cut_off(name, f"{length} bytes", f"{there}")
+        place += length
+        # Chunks begin at even places; not all programs know.
+        if length % 2 and not _is_chunk(window, place):
+            place += 1
+    return starts, plain
+
+
+def _check_caf_is_whole(window: _Window, name: str) -> None:
+    """Refuse a CAF that ends before its data does: FFmpeg would read what is left of it."""
+    place = 8
+    for _ in range(_MOST_CHUNKS):
+        window.seek(place)
+        head = window.read(12)
+        length = int.from_bytes(head[4:], "big", signed=True)
+        place += 12
+        if len(head) < 12 or length < 0:  # -1: until the end
+            return
+        if head[:4] == b"data" and length - _TOLERATED_BYTES > window.size - place:
+            raise _cut_off(name, f"{length} bytes", f"{window.size - place}")
+        place += length
+
+
+def _is_chunk(window: _Window, place: int) -> bool:
+    """Whether a chunk with a name of letters, that fits into the file, begins here."""
+    window.seek(place)
+    head = window.read(8)
+    fits = place + 8 + int.from_bytes(head[4:], "little") <= window.size
+    return len(head) == 8 and fits and all(32 <= letter < 127 for letter in head[:4])
+
+
+def _flacs(window: _Window) -> list[int]:
+    """Where each FLAC begins: its mark, and the head of the block that must come first."""
+    starts, place, kept = [], 0, b""
     window.seek(0)
+    while data := window.read(1 << 20):
+        data = kept + data
+        found = -1
+        while (found := data.find(b"fLaC", found + 1)) >= 0:
+            if data[found + 4 : found + 8] in (b"\0\0\0\x22", b"\x80\0\0\x22"):
+                starts.append(place + found)
+        kept = data[-7:]
+        place += len(data) - len(kept)
+    return starts or [0]
+
+
+def _oggs(window: _Window) -> list[int]:
+    """Where each link of the chain begins: first pages of streams after other pages."""
+    starts, place, before_was_first = [0], 0, True
+    while len(starts) <= _MOST_PARTS:
+        window.seek(place)
+        page = window.read(27 + 255)
+        if page[:4] != b"OggS" or len(page) < 27:
+            return starts
+        is_first = bool(page[5] & 2)
+        if is_first and not before_was_first:
+            starts.append(place)
+        before_was_first = is_first
+        segments = page[27 : 27 + page[26]]
+        place += 27 + page[26] + sum(segments)
+    return starts
+
+
+# ---- libsndfile ----
 
 
 def _soundfile_blocks(window: _Window, name: str, deadline: Deadline) -> Iterator[Block]:
@@ -240,20 +369,22 @@ def _soundfile_blocks(window: _Window, name: str, deadline: Deadline) -> Iterato
             yield Block(block, file.samplerate)
         # A header that promises a known length and a body that ends before it.
         if read and _TOLERATED_SECONDS * file.samplerate < file.frames - read < 2**40:
-            raise _cut_off(name, file.frames / file.samplerate, read / file.samplerate)
+            promised, there = file.frames / file.samplerate, read / file.samplerate
+            raise _cut_off(name, f"{promised:.1f} s", f"{there:.1f} s")
 
 
-def _cut_off(name: str, promised: float, there: float) -> AudioFormatError:
+def _cut_off(name: str, promised: str, there: str) -> AudioFormatError:
     return AudioFormatError(
-        f"{capitalised(name)} is cut off or broken: its header promises {promised:.1f} s of sound "
-        f"and it has {there:.1f} s. Copy or record it again."
+        f"{capitalised(name)} is cut off or broken: its header promises {promised} of sound and "
+        f"it has {there}. Copy or record it again."
     )
 
 
 # ---- FFmpeg ----
 
 
-def _pyav_blocks(window: _Window, name: str, deadline: Deadline) -> Iterator[Block]:
+def _pyav_blocks(window: _Window, name: str, deadline: Deadline, number: int) -> Iterator[Block]:
+    """The blocks of one track, counted from 0."""
     import av
 
     def refuse(*_: Any) -> None:
@@ -271,12 +402,12 @@ def _pyav_blocks(window: _Window, name: str, deadline: Deadline) -> Iterator[Blo
         with av.open(
             window, mode="r", options=_OPTIONS, io_open=refuse, metadata_errors="ignore"
         ) as container:
-            if not container.streams.audio:
-                raise AudioFormatError(f"There is no sound track in {name}.")
-            track = container.streams.audio[0]
+            if number >= len(container.streams.audio):
+                raise _NoTrackError
+            track = container.streams.audio[number]
+            decode = _decoder(track, name)
             promised = _promised_seconds(container, track)
             read, skipped, end = 0, 0, 0.0
-            decode = _decoder(track, name)
             for packet in container.demux():
                 deadline.check()
                 if packet.pts is not None and packet.time_base is not None:
@@ -297,7 +428,7 @@ def _pyav_blocks(window: _Window, name: str, deadline: Deadline) -> Iterator[Blo
                     yield Block(_samples(frame), frame.sample_rate)
             deadline.check()
             if promised > end + _TOLERATED_PACKETS_SECONDS:
-                raise _cut_off(name, promised, end)
+                raise _cut_off(name, f"{promised:.1f} s", f"{end:.1f} s")
             if skipped > (read + skipped) * _TOLERATED_LOSS:
                 raise unreadable
             if skipped:
@@ -316,7 +447,7 @@ def _decoder(track: Any, name: str) -> Callable[[Any], list[Any]]:
 
     coding = None if track.codec_context is None else track.codec_context.name
     if coding not in CODECS:
-        raise AudioFormatError(
+        raise _TrackError(
             f"The sound in {name} is coded in a way that isn't read; convert it to WAV or FLAC."
         )
     better = _BETTER.get(coding)
@@ -333,15 +464,18 @@ def _is_film(container: Any) -> bool:
 
 
 def _promised_seconds(container: Any, track: Any) -> float:
-    """How long the header says that it lasts; 0 if it doesn't say."""
+    """How long the header says that it lasts; 0 if it doesn't say or would only be a guess."""
     kind = container.format.name
     if _is_film(container):  # one length for all tracks
         return (container.duration or 0) / 1e6
-    if track.duration is None or not kind.startswith(_TELLS_LENGTH):
+    if track.duration is None:
         return 0.0
     seconds = float(track.duration * track.time_base)
-    unknown = not kind.startswith("mov") and seconds * (track.rate or 0) > _UNKNOWN_LENGTH / 8
-    return 0.0 if unknown else seconds
+    if kind.startswith(("mov", "flac")):
+        return seconds
+    samples = track.codec_context.name.startswith("pcm_") and kind in _TELLS_SAMPLES
+    unknown = seconds * (track.rate or 0) >= _UNKNOWN_LENGTH / 8  # bytes of a sample, at most
+    return seconds if samples and not unknown else 0.0
 
 
 def _samples(frame: Any) -> np.ndarray:

@@ -17,7 +17,15 @@ from borealis.audio import (
     load_audio,
     split_at_silence,
 )
-from borealis.errors import AudioFormatError, AudioTooLargeError, AudioTooLongError
+from borealis.downmix import Downmix
+from borealis.errors import (
+    AudioFormatError,
+    AudioTooLargeError,
+    AudioTooLongError,
+    AudioValueError,
+)
+from tests.conftest import AUDIO
+from tests.encoding import with_ffmpeg, with_soundfile
 
 TONE = 440.0
 
@@ -26,31 +34,6 @@ def tone(seconds: float = 1.0, rate: int = SAMPLING_RATE, channels: int = 1) -> 
     """A sine: `[num_samples]`, or `[num_samples, channels]`."""
     wave = 0.5 * np.sin(2 * np.pi * TONE * np.arange(int(seconds * rate)) / rate)
     return wave if channels == 1 else np.repeat(wave[:, None], channels, axis=1)
-
-
-def encoded(audio: np.ndarray, rate: int, format: str, subtype: str | None = None) -> bytes:
-    out = io.BytesIO()
-    soundfile.write(out, audio, rate, format=format, subtype=subtype)
-    return out.getvalue()
-
-
-def encoded_with_pyav(audio: np.ndarray, rate: int, container: str, codec: str) -> bytes:
-    av = pytest.importorskip("av")
-    out = io.BytesIO()
-    with av.open(out, mode="w", format=container) as file:
-        stream = file.add_stream(codec, rate=rate)
-        stream.layout = "mono"
-        frame = av.AudioFrame.from_ndarray(
-            audio.astype(np.float32)[None], format="fltp", layout="mono"
-        )
-        frame.sample_rate = rate
-        resampler = av.AudioResampler(
-            format=stream.format, layout="mono", rate=rate, frame_size=stream.frame_size or 960
-        )
-        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-            file.mux(stream.encode(piece))
-        file.mux(stream.encode(None))
-    return out.getvalue()
 
 
 def peak_frequency(audio: np.ndarray) -> float:
@@ -84,37 +67,39 @@ def assert_is_tone(audio: np.ndarray, seconds: float = 1.0, slack: float = 0.1) 
     ],
 )
 def test_reads_a_format_of_soundfile(format: str, subtype: str) -> None:
-    assert_is_tone(load_audio(encoded(tone(), SAMPLING_RATE, format, subtype)))
+    assert_is_tone(load_audio(with_soundfile(tone(), SAMPLING_RATE, format, subtype)))
 
 
 @pytest.mark.parametrize(
     ("container", "codec"), [("mp4", "aac"), ("ipod", "aac"), ("webm", "libopus")]
 )
 def test_reads_a_format_of_pyav(container: str, codec: str) -> None:
-    data = encoded_with_pyav(tone(rate=48_000), 48_000, container, codec)
+    data = with_ffmpeg(tone(rate=48_000), 48_000, container, codec)
     assert_is_tone(load_audio(data), slack=0.15)
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000])
 def test_resamples_any_rate_to_16_khz(rate: int) -> None:
-    audio = load_audio(encoded(tone(rate=rate), rate, "WAV"))
+    audio = load_audio(with_soundfile(tone(rate=rate), rate, "WAV"))
     assert_is_tone(audio, slack=0.001)
 
 
 def test_rate_of_16_khz_is_left_alone() -> None:
     wave = tone().astype(np.float32)
-    np.testing.assert_array_equal(load_audio(encoded(wave, SAMPLING_RATE, "WAV", "FLOAT")), wave)
+    np.testing.assert_array_equal(
+        load_audio(with_soundfile(wave, SAMPLING_RATE, "WAV", "FLOAT")), wave
+    )
 
 
 def test_channels_are_averaged() -> None:
     left, right = tone(), np.zeros(SAMPLING_RATE)
-    audio = load_audio(encoded(np.stack([left, right], 1), SAMPLING_RATE, "WAV", "FLOAT"))
+    audio = load_audio(with_soundfile(np.stack([left, right], 1), SAMPLING_RATE, "WAV", "FLOAT"))
     np.testing.assert_allclose(audio, left / 2, atol=1e-6)
 
 
 def test_path_bytes_and_file_object_give_the_same(tmp_path: Path) -> None:
     path = tmp_path / "запись с пробелом.flac"
-    path.write_bytes(encoded(tone(), SAMPLING_RATE, "FLAC"))
+    path.write_bytes(with_soundfile(tone(), SAMPLING_RATE, "FLAC"))
     whole = load_audio(path)
     np.testing.assert_array_equal(load_audio(str(path)), whole)
     np.testing.assert_array_equal(load_audio(path.read_bytes()), whole)
@@ -139,12 +124,12 @@ def test_stream_that_cannot_seek_is_read() -> None:
         def read(self, size: int = -1) -> bytes:
             return self.inner.read(size)
 
-    assert_is_tone(load_audio(Pipe(encoded(tone(), SAMPLING_RATE, "OGG"))))
+    assert_is_tone(load_audio(Pipe(with_soundfile(tone(), SAMPLING_RATE, "OGG"))))
 
 
 def test_name_without_a_suffix_or_with_a_wrong_one_is_read(tmp_path: Path) -> None:
     for name in ("recording", "recording.mp3", "recording.txt"):
-        (tmp_path / name).write_bytes(encoded(tone(), SAMPLING_RATE, "WAV"))
+        (tmp_path / name).write_bytes(with_soundfile(tone(), SAMPLING_RATE, "WAV"))
         assert_is_tone(load_audio(tmp_path / name))
 
 
@@ -162,6 +147,9 @@ def test_arrays_of_every_layout_give_the_same() -> None:
         torch.tensor(wave),
         torch.tensor(wave)[None],
         (SAMPLING_RATE, wave),
+        (wave, SAMPLING_RATE),
+        (float(SAMPLING_RATE), wave),
+        (np.int64(SAMPLING_RATE), wave.tolist()),
         {"array": wave, "sampling_rate": SAMPLING_RATE},
         {"array": wave, "sampling_rate": SAMPLING_RATE, "path": "a.wav"},
     ):
@@ -186,6 +174,194 @@ def test_array_with_a_rate_is_resampled() -> None:
     assert_is_tone(load_audio((48_000, (wave * 32_767).astype(np.int16))), slack=0.001)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        tone() * 32_767,
+        (tone() * 32_767).astype(np.float32),
+        tone() * 127,
+        tone(channels=2) * 8_388_607,
+        tone() * 1e300,
+    ],
+    ids=["16 bits", "float32", "8 bits", "24 bits", "beyond float32"],
+)
+def test_float_array_that_is_not_scaled_is_refused(source: np.ndarray) -> None:
+    with pytest.raises(AudioValueError, match=r"floats must lie in -1\.\.1"):
+        load_audio(source)
+
+
+def test_float_file_that_is_not_scaled_is_refused() -> None:
+    # What scipy.io.wavfile writes when samples were made floats and never divided.
+    data = with_soundfile(tone() * 32_767, SAMPLING_RATE, "WAV", "FLOAT")
+    with pytest.raises(AudioValueError, match="the given file go up to"):
+        load_audio(data)
+
+
+def test_float_array_that_is_a_little_too_loud_is_read() -> None:
+    np.testing.assert_allclose(load_audio(tone() * 6), tone() * 6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32"])
+def test_wide_integers_with_16_bit_values_are_refused(dtype: str) -> None:
+    narrow = np.abs(np.round(tone() * 32_767)).astype(dtype)
+    with pytest.raises(AudioValueError, match=r"astype\('int16'\)"):
+        load_audio(narrow)
+    if dtype == "int64":
+        with pytest.raises(AudioValueError, match="16 bits"):
+            load_audio(narrow.tolist())
+    np.testing.assert_allclose(load_audio(narrow.astype(np.int16)), np.abs(tone()), atol=1e-3)
+    assert not load_audio(np.zeros(100, dtype="int32")).any()
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (("a.wav", "b.wav"), "tuple of 2 recordings"),
+        ([AUDIO / "speech.flac"], "list of 1 recordings"),
+        ((b"RIFF", b"RIFF", b"RIFF"), "tuple of 3"),
+        ((SAMPLING_RATE, "a.wav"), "from str"),
+        ((True, tone()), "whole number of Hz"),
+        ((SAMPLING_RATE, np.array(["1", "2"])), "array of numbers"),
+        (np.zeros(4, "timedelta64[s]"), "array of numbers"),
+        ({"path": 5}, "'path'"),
+        ({"array": tone(), "sampling_rate": None}, "no 'sampling_rate'"),
+    ],
+    ids=str,
+)
+def test_what_is_no_recording_is_refused(source: object, says: str) -> None:
+    with pytest.raises(AudioValueError, match=says):
+        load_audio(source)
+
+
+def test_rate_given_twice_must_be_the_same() -> None:
+    wave = tone(rate=48_000)
+    for source in ((48_000, wave), {"array": wave, "sampling_rate": 48_000}):
+        assert len(load_audio(source, sampling_rate=48_000)) == SAMPLING_RATE
+        with pytest.raises(AudioValueError, match="48000 Hz, and sampling_rate is 16000"):
+            load_audio(source, sampling_rate=16_000)
+    assert len(load_audio({"array": wave}, sampling_rate=48_000)) == SAMPLING_RATE
+    with pytest.raises(AudioValueError, match="0 Hz"):
+        load_audio(wave, sampling_rate=0)
+
+
+def test_pipe_is_read_by_its_path_and_in_small_pieces(tmp_path: Path) -> None:
+    import os
+    import threading
+
+    data = with_soundfile(tone(), SAMPLING_RATE, "WAV")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with pipe.open("wb", buffering=0) as out:
+            for start in range(0, len(data), 1_000):
+                out.write(data[start : start + 1_000])
+
+    for read in (lambda: load_audio(pipe), lambda: load_audio(pipe.open("rb", buffering=0))):
+        writer = threading.Thread(target=write)
+        writer.start()
+        assert_is_tone(read())
+        writer.join()
+
+
+# ---- channels ----
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    return load_audio(AUDIO / "speech.flac")
+
+
+def rms(audio: np.ndarray) -> float:
+    return float(np.sqrt((audio.astype(np.float64) ** 2).mean()))
+
+
+def in_channels(*channels: np.ndarray) -> np.ndarray:
+    return np.stack(channels, axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+@pytest.mark.parametrize("kind", ["array", "WAV", "FLAC", "OGG"])
+def test_opposite_phase_does_not_cancel(kind: str, rate: int, speech: np.ndarray) -> None:
+    import soxr
+
+    source = soxr.resample(speech, SAMPLING_RATE, rate)
+    stereo = in_channels(source, -source)
+    if kind == "array":
+        audio = load_audio(stereo, sampling_rate=rate)
+    else:
+        audio = load_audio(with_soundfile(stereo, rate, kind))
+    assert abs(np.corrcoef(audio, speech)[0, 1]) > 0.98  # either side may be the one turned over
+    assert rms(audio) == pytest.approx(rms(speech), rel=0.02)
+
+
+def test_part_in_opposite_phase_does_not_cancel(speech: np.ndarray) -> None:
+    turned = speech.copy()
+    turned[2 * SAMPLING_RATE : 4 * SAMPLING_RATE] *= -1
+    audio = load_audio(in_channels(speech, turned))
+    for start in range(0, len(speech) - 1_600, 1_600):
+        part = slice(start, start + 1_600)
+        assert rms(audio[part]) > 0.7 * rms(speech[part])
+    # Where the polarity changes there is no click.
+    steps = np.abs(np.diff(audio)).max()
+    assert steps < 1.5 * np.abs(np.diff(speech)).max()
+
+
+def test_opposite_phase_with_noise_and_other_loudness_does_not_cancel(speech: np.ndarray) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.002, (2, len(speech)))
+    audio = load_audio(in_channels(speech + noise[0], -0.7 * speech + noise[1]))
+    assert rms(audio) > 0.8 * rms(speech)
+    assert np.corrcoef(audio, speech)[0, 1] > 0.95
+
+
+def test_ordinary_stereo_is_exactly_the_mean(speech: np.ndarray) -> None:
+    random = np.random.default_rng(0)
+    size = len(speech)
+    other = load_audio(AUDIO / "night.flac")[:size]
+    call = in_channels(speech, np.pad(other, (0, size - len(other))))
+    for stereo in (
+        in_channels(speech, speech),
+        in_channels(speech, np.zeros(size)),
+        in_channels(np.zeros(size), speech),
+        in_channels(speech, 0.3 * speech),
+        in_channels(speech, np.roll(speech, 8)),
+        random.normal(0, 0.1, (size, 2)).astype(np.float32),
+        call,
+    ):
+        np.testing.assert_array_equal(load_audio(stereo), stereo.mean(axis=1))
+
+
+@settings(deadline=None, max_examples=20)
+@given(sizes=st.lists(st.integers(1, 9_000), min_size=1, max_size=12), turned=st.booleans())
+def test_mix_does_not_depend_on_the_size_of_blocks(sizes: list[int], turned: bool) -> None:
+    random = np.random.default_rng(len(sizes))
+    one = random.normal(0, 0.1, sum(sizes)).astype(np.float32)
+    stereo = in_channels(one, -one if turned else one)
+    stereo[: len(one) // 2, 1] *= -1
+    whole, cut = Downmix(SAMPLING_RATE, 2), Downmix(SAMPLING_RATE, 2)
+    ends = np.cumsum(sizes)[:-1]
+    parts = [*(cut.mix(block) for block in np.split(stereo, ends)), cut.flush()]
+    expected = np.concatenate([whole.mix(stereo), whole.flush()])
+    np.testing.assert_array_equal(np.concatenate(parts), expected)
+    assert len(expected) == len(one)
+
+
+def test_voice_in_the_centre_of_surround_sound_stays_loud(speech: np.ndarray) -> None:
+    nothing = np.zeros(len(speech))
+    surround = in_channels(nothing, nothing, speech, nothing, nothing, nothing)
+    for source in (surround, with_soundfile(surround, SAMPLING_RATE, "WAV")):
+        audio = load_audio(source)
+        assert rms(audio) == pytest.approx(0.5 * rms(speech), rel=0.01)
+    film = with_ffmpeg(surround, SAMPLING_RATE, "matroska", "pcm_s16le", layout="5.1")
+    assert rms(load_audio(film)) == pytest.approx(0.5 * rms(speech), rel=0.01)
+
+
+def test_many_loud_channels_stay_within_full_scale() -> None:
+    audio = load_audio(np.repeat(tone()[:, None] * 1.9, 8, axis=1))
+    assert np.abs(audio).max() == pytest.approx(1.0)
+    assert peak_frequency(audio) == pytest.approx(TONE, abs=3)
+
+
 def test_source_array_is_not_changed() -> None:
     wave = tone().astype(np.float32)
     before = wave.copy()
@@ -195,7 +371,7 @@ def test_source_array_is_not_changed() -> None:
 
 @pytest.mark.parametrize(("format", "rate"), [("FLAC", 16_000), ("WAV", 8_000), ("OGG", 48_000)])
 def test_length_limit_holds_for_files(format: str, rate: int) -> None:
-    data = encoded(np.zeros(20 * rate), rate, format)
+    data = with_soundfile(np.zeros(20 * rate), rate, format)
     assert len(load_audio(data, limits=AudioLimits(max_seconds=21))) == pytest.approx(
         20 * SAMPLING_RATE, abs=10
     )
@@ -205,7 +381,7 @@ def test_length_limit_holds_for_files(format: str, rate: int) -> None:
 
 def test_length_limit_holds_for_pyav_and_arrays() -> None:
     limits = AudioLimits(max_seconds=2)
-    data = encoded_with_pyav(tone(5, 48_000), 48_000, "webm", "libopus")
+    data = with_ffmpeg(tone(5, 48_000), 48_000, "webm", "libopus")
     with pytest.raises(AudioTooLongError):
         load_audio(data, limits=limits)
     with pytest.raises(AudioTooLongError):
@@ -216,7 +392,7 @@ def test_length_limit_holds_for_pyav_and_arrays() -> None:
 
 def test_length_limit_stops_decoding_early(monkeypatch: pytest.MonkeyPatch) -> None:
     # A small file that unpacks into an hour must not be unpacked whole.
-    data = encoded(np.zeros(3600 * 8_000, np.int16), 8_000, "FLAC")
+    data = with_soundfile(np.zeros(3600 * 8_000, np.int16), 8_000, "FLAC")
     read = 0
     original = soundfile.SoundFile.read
 
@@ -233,7 +409,7 @@ def test_length_limit_stops_decoding_early(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_size_limit_holds_for_every_encoded_source(tmp_path: Path) -> None:
-    data = encoded(tone(), SAMPLING_RATE, "WAV")
+    data = with_soundfile(tone(), SAMPLING_RATE, "WAV")
     limits = AudioLimits(max_bytes=len(data) - 1)
     (tmp_path / "a.wav").write_bytes(data)
     for source in (data, io.BytesIO(data), tmp_path / "a.wav"):
@@ -244,14 +420,16 @@ def test_size_limit_holds_for_every_encoded_source(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("format", "subtype"), [("WAV", "PCM_16"), ("FLAC", "PCM_16")])
 def test_file_cut_off_in_the_middle_is_an_error(format: str, subtype: str) -> None:
-    data = encoded(np.random.default_rng(0).normal(0, 0.1, 32_000), SAMPLING_RATE, format, subtype)
+    data = with_soundfile(
+        np.random.default_rng(0).normal(0, 0.1, 32_000), SAMPLING_RATE, format, subtype
+    )
     with pytest.raises(AudioFormatError):
         load_audio(data[: len(data) // 2])
 
 
 def test_wav_written_to_a_pipe_is_read() -> None:
     # ffmpeg and arecord can't go back to write the length, so the header promises the maximum.
-    data = bytearray(encoded(tone(), SAMPLING_RATE, "WAV"))
+    data = bytearray(with_soundfile(tone(), SAMPLING_RATE, "WAV"))
     data[4:8] = data[40:44] = b"\xff\xff\xff\xff"
     assert data[36:40] == b"data"
     assert_is_tone(load_audio(bytes(data)))

@@ -19,6 +19,7 @@ from borealis.audio import AudioLimits, load_audio
 from borealis.errors import AudioFormatError, AudioTimeoutError
 from borealis.sound_files import CODECS, DEMUXERS
 from tests.conftest import AUDIO, ROOT
+from tests.encoding import with_ffmpeg
 from tests.hostile import CAN_SEAL, film_that_refers_to, hostile_files, watch
 
 pytestmark = pytest.mark.skipif(
@@ -99,7 +100,7 @@ def attempt(name, source):
 
 def test_bytes_and_streams_open_nothing_at_all(canary: Path, tmp_path: Path) -> None:
     # Once all is imported and every decoder has been used, no file may be opened any more.
-    (tmp_path / "film").write_bytes(encoded_film("mp4", video="mpeg4", audio="aac"))
+    (tmp_path / "film").write_bytes(with_ffmpeg(TONE, 48_000, "mp4", "aac", video="mpeg4"))
     program = f"""{_TRY}
 import contextlib, io
 canary = Path({str(canary)!r})
@@ -238,47 +239,21 @@ def test_every_demuxer_and_codec_of_the_lists_is_known_to_ffmpeg() -> None:
         assert av.Codec(name, "r").type == "audio"
 
 
-def encoded_film(kind: str, *, video: str | None, audio: str | None, rate: int = 48_000) -> bytes:
-    import io
-
-    out = io.BytesIO()
-    with av.open(out, "w", format=kind) as file:
-        streams = []
-        if video:
-            picture = file.add_stream(video, rate=25)
-            picture.width = picture.height = 64
-            picture.pix_fmt = "yuv420p"
-            frame = av.VideoFrame.from_ndarray(np.zeros((96, 64), np.uint8), format="yuv420p")
-            streams.append((picture, [frame] * 30))
-        if audio:
-            sound = file.add_stream(audio, rate=rate)
-            sound.layout = "mono"
-            tone = 0.5 * np.sin(np.arange(rate) * 2 * np.pi * 440 / rate)
-            whole = av.AudioFrame.from_ndarray(tone.astype(np.float32)[None], "fltp", "mono")
-            whole.sample_rate = rate
-            cut = av.AudioResampler(sound.format, "mono", rate, sound.frame_size or 960)
-            streams.append((sound, [*cut.resample(whole), *cut.resample(None)]))
-        for stream, frames in streams:
-            for number, frame in enumerate(frames):
-                if stream.type == "video":
-                    frame.pts = number
-                file.mux(stream.encode(frame))
-            file.mux(stream.encode(None))
-    return out.getvalue()
+TONE = 0.5 * np.sin(np.arange(48_000) * 2 * np.pi * 440 / 48_000)
 
 
 @pytest.mark.parametrize(("kind", "video"), [("mp4", "mpeg4"), ("matroska", "mpeg4")])
 def test_sound_of_a_film_is_read_and_its_picture_left_alone(kind: str, video: str) -> None:
     assert video not in CODECS
-    assert len(load_audio(encoded_film(kind, video=video, audio="aac"))) == pytest.approx(
+    assert len(load_audio(with_ffmpeg(TONE, 48_000, kind, "aac", video=video))) == pytest.approx(
         16_000, abs=2_000
     )
     with pytest.raises(AudioFormatError, match="no sound track"):
-        load_audio(encoded_film(kind, video=video, audio=None))
+        load_audio(with_ffmpeg(None, 48_000, kind, video=video))
 
 
 def test_sound_of_a_codec_that_is_not_listed_is_refused() -> None:
-    data = encoded_film("matroska", video=None, audio="real_144", rate=8_000)
+    data = with_ffmpeg(TONE[::6], 8_000, "matroska", "real_144")
     with pytest.raises(AudioFormatError, match="coded in a way"):
         load_audio(data)
 
@@ -291,8 +266,8 @@ def slow() -> Iterator[AudioLimits]:
 def test_deadline_ends_every_decoder(slow: AudioLimits) -> None:
     for data in (
         (AUDIO / "speech.flac").read_bytes(),
-        encoded_film("mp4", video=None, audio="aac"),
-        encoded_film("ogg", video=None, audio="libopus"),
+        with_ffmpeg(TONE, 48_000, "mp4", "aac"),
+        with_ffmpeg(TONE, 48_000, "ogg", "libopus"),
         b"no sound" * 1000,
     ):
         with pytest.raises(AudioTimeoutError, match="longer to read than the limit"):
