@@ -20,8 +20,9 @@ other files, addresses or ports for a "recording" and opens those. So what it ma
 * No protocol at all, and a hook that refuses whatever a demuxer might still want to open.
 * A deadline: when it has passed, the window ends, and so does every demuxer.
 
-libsndfile (inside soundfile) reads FLAC, CAF and plain WAV, chosen by their first bytes: it is
-quick there. It isn't asked about anything else, as it knows formats without a signature, too.
+libsndfile (inside soundfile) reads FLAC and plain WAV, chosen by their first bytes: it is much
+quicker there. It isn't asked about anything else: some of its formats have no signature, and its
+older codecs are seldom tried.
 """
 
 from __future__ import annotations
@@ -81,8 +82,9 @@ _TOLERATED_SECONDS = 0.1  # what a header may promise too much before a file cou
 _TOLERATED_BYTES = 512  # the same where the header doesn't say how many bytes a second has
 _TOLERATED_PACKETS_SECONDS = 0.5  # the same where sound comes in packets, with padding
 _TOLERATED_LOSS = 0.25  # share of packets that can't be decoded before a file counts as broken
-# Integers, ADPCM of Microsoft, floats, A-law, mu-law, ADPCM of IMA, GSM, G.721.
-_WAV_TAGS = (1, 2, 3, 6, 7, 0x11, 0x31, 0x40)
+# Codings of WAV that libsndfile reads: integers, floats, A-law, mu-law, G.721.
+_WAV_TAGS = (1, 3, 6, 7, 0x40)
+_SAMPLE_KINDS = {"u8": "u1", "s16": "i2", "s32": "i4", "flt": "f4", "dbl": "f8"}
 _TELLS_SAMPLES = ("wav", "w64", "aiff", "au", "nistsphere")
 _UNKNOWN_LENGTH = 0x7FFF0000  # lengths from here on are what programs write to a pipe
 
@@ -231,7 +233,7 @@ def capitalised(name: str) -> str:
 
 def _parts(whole: _Window, name: str) -> tuple[list[_Window], bool]:
     """The recordings that were joined end to end (mostly there is one), and whether libsndfile
-    is the one to read them: FLAC, CAF and plain WAV.
+    is the one to read them: FLAC and plain WAV.
 
     Decoders stop after the first WAV or FLAC, and FFmpeg after the first Ogg that has another rate
     or number of channels; joined MP3s they read by themselves.
@@ -250,7 +252,6 @@ def _parts(whole: _Window, name: str) -> tuple[list[_Window], bool]:
         starts = _oggs(whole)
     elif head[:4] == b"caff":
         _check_caf_is_whole(whole, name)
-        suited = True
     if len(starts) > _MOST_PARTS:
         raise AudioFormatError(
             f"{capitalised(name)} is joined from more than {_MOST_PARTS} files; cut it into parts."
@@ -481,11 +482,19 @@ def _promised_seconds(container: Any, track: Any) -> float:
 def _samples(frame: Any) -> np.ndarray:
     """A frame of PyAV -> float32 `[num_samples, channels]`."""
     import numpy as np
+    from av.audio.plane import AudioPlane
 
-    array = frame.to_ndarray()  # [channels, n] if planar, else [1, n * channels]
-    array = array.T if frame.format.is_planar else array.reshape(frame.samples, -1)
-    if array.dtype.kind == "f":
+    kind = np.dtype(_SAMPLE_KINDS[frame.format.name.rstrip("p")])
+    channels = frame.layout.nb_channels
+    # Not `frame.to_ndarray()`: with 8 planes or more it reads memory that isn't the frame's.
+    if frame.format.is_planar:
+        planes = [np.frombuffer(AudioPlane(frame, n), kind, frame.samples) for n in range(channels)]
+        array = np.stack(planes, axis=1)
+    else:
+        array = np.frombuffer(AudioPlane(frame, 0), kind, frame.samples * channels)
+        array = array.reshape(frame.samples, channels)
+    if kind.kind == "f":
         return array.astype(np.float32)
-    if array.dtype == np.uint8:
+    if kind == np.uint8:
         return (array.astype(np.float32) - 128) / 128
-    return array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max + 1)
+    return array.astype(np.float32) / np.float32(np.iinfo(kind).max + 1)

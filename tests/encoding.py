@@ -66,8 +66,9 @@ def with_ffmpeg(
             sound.layout = layout
             assert audio is not None
             samples = audio * (0 if number in silent else 1)
-            planes = np.ascontiguousarray(samples.reshape(len(samples), -1).T, np.float32)
-            whole = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
+            # Packed, as PyAV makes frames of eight planes or more wrongly.
+            packed = np.ascontiguousarray(samples, np.float32).reshape(1, -1)
+            whole = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
             whole.sample_rate = rate
             cut = av.AudioResampler(sound.format, layout, rate, sound.frame_size or 960)
             pieces = [*cut.resample(whole), *cut.resample(None)]
