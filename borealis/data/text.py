@@ -13,6 +13,7 @@ _QUOTES = re.compile(r"[«»„“”\"‹›]")
 _DASHES = re.compile(r"\s*(?:—|–|―|--)\s*|(?:^|\s+)-\s+")
 _SPACES = re.compile(r"\s+")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+(?=[А-ЯЁA-Z«\"—–-])")
+_CONTROL_WORD = re.compile(r"<\|[^<>|\s]{1,40}\|>")
 _SPEAKABLE = re.compile(r"[А-Яа-яЁёA-Za-z ,.!?:;—'-]+")
 
 
@@ -42,6 +43,14 @@ def ctc_label_ids(text: str, labels: str = CTC_CHARACTERS) -> list[int]:
     """Class indices of `ctc_text(text)`; 0 is the blank, so the first label is 1."""
     index = {c: i + 1 for i, c in enumerate(labels)}
     return [index[c] for c in ctc_text(text) if c in index]
+
+
+def control_words(text: str) -> list[str]:
+    """Words such as `<|audio|>` in a text, each once: marks of a prompt where a model writes it.
+
+    In data they are text and are learned as such; mostly they got there by mistake.
+    """
+    return list(dict.fromkeys(_CONTROL_WORD.findall(text)))
 
 
 def paragraphs(text: str) -> Iterator[str]:

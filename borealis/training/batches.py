@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
 from borealis.data.text import ctc_label_ids
+from borealis.model.markup import encode, plain
 from borealis.training.counting import count_guides, word_numbers
 from borealis.training.features import CachedClip, FeatureCache
 from borealis.training.guides import IGNORE, guides
@@ -128,13 +129,14 @@ class StepBatches(Dataset):
             ]
             return {"mode": "text", **self._prompts(talks, [0] * len(talks))}
         rows = max(1, self.stage.batch_tokens // length)
-        end = self.context.tokenizer.eos_token_id
+        tokenizer = self.context.tokenizer
+        end = tokenizer.eos_token_id
         block = []
         for _ in range(rows):
             row: list[int] = []
             while len(row) < length:
                 pick = sentences[int(rng.integers(len(sentences)))]
-                row += [*self.context.tokenizer(pick).input_ids, end]
+                row += [*encode(tokenizer, plain(tokenizer, pick)), end]
             block.append(row[:length])
         ids = torch.tensor(block)
         return {"mode": "text", "input_ids": ids, "labels": ids.clone()}

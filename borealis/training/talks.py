@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from borealis.model.markup import encode, plain_messages
 from borealis.training.guides import IGNORE
 from borealis.training.instructions import Turn
 
@@ -64,7 +65,7 @@ def encode_messages(
     """Ids of a conversation, and labels that are -100 outside the assistant's turns.
 
     An assistant turn is learned with its end mark, so that the model learns to stop; one with a
-    true `given` isn't learned.
+    true `given` isn't learned. Control words in what is said are plain text.
 
     Args:
         tokenizer: with a chat template.
@@ -72,6 +73,7 @@ def encode_messages(
         num_tokens: audio tokens of each clip, in reading order.
         audio_token_id: id of the placeholder.
     """
+    messages = plain_messages(tokenizer, messages)
     ids: list[int] = []
     labels: list[int] = []
     counts = iter(num_tokens)
@@ -106,6 +108,6 @@ def _render(tokenizer: Any, messages: Sequence[dict[str, Any]], prompt: bool) ->
 def _extend(
     tokenizer: Any, text: str, ids: list[int], labels: list[int], learn: bool = False
 ) -> None:
-    fresh = tokenizer(text, add_special_tokens=False).input_ids
+    fresh = encode(tokenizer, text)
     ids += fresh
     labels += fresh if learn else [IGNORE] * len(fresh)
