@@ -16,12 +16,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import Trainer, TrainingArguments
 
-from borealis.errors import RecipeError
+from borealis.errors import RecipeError, TrainingError
 from borealis.model import BorealisForConditionalGeneration
 from borealis.training import processes, sharding
 from borealis.training.batches import IGNORE, StepBatches, first
 from borealis.training.failure import stop_at_bad_step
 from borealis.training.kernels import leave_liger, use_liger
+from borealis.training.loading import CheckedBatches, raise_errors
 from borealis.training.lora import add_lora, merge_lora
 from borealis.training.losses import StepLosses, check_layers, stage_losses
 from borealis.training.packing import check_packing
@@ -83,9 +84,9 @@ class StageTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         # Batches are made in order, so that a resumed run skips by number.
-        batches = cast(StepBatches, self.train_dataset)
+        batches = CheckedBatches(self.train_dataset)
         loader = DataLoader(
-            batches,
+            cast(Dataset, batches),
             batch_size=1,
             sampler=SequentialSampler(batches),
             collate_fn=first,
@@ -165,6 +166,7 @@ class StageTrainer(Trainer):
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
         """Answer tokens of the whole step, on all processes."""
+        raise_errors(batch_samples)
         if not self._sharded:
             return super()._get_num_items_in_batch(batch_samples, device)
         own = [b["labels"][..., 1:].ne(IGNORE).sum() for b in batch_samples if "labels" in b]
@@ -415,7 +417,8 @@ def run_stage(
 
     Raises:
         RecipeError: see `stage_trainer`.
-        TrainingError: a loss isn't finite, or the disk is full.
+        TrainingError: a loss isn't finite, the disk is full, a row can't be learned from, or fewer
+            steps were taken than asked.
     """
     trainer = stage_trainer(
         model,
@@ -430,6 +433,11 @@ def run_stage(
     sharded = trainer.sharded
     newest = latest_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    if (taken := trainer.state.global_step) != stage.max_steps:
+        raise TrainingError(
+            f"Stage '{stage.name}' ended at step {taken} of {stage.max_steps}, though nothing said "
+            "why; it isn't finished. Run the same command again: it goes on from there."
+        )
     model.set_attn_implementation("sdpa")
     if stage.use_liger_kernel:
         leave_liger(model)
