@@ -372,12 +372,13 @@ def _hub(args: argparse.Namespace) -> int:
 
 def _synth(args: argparse.Namespace) -> int:
     from borealis.data.synth import synthesize
+    from borealis.data.text import read_lines
 
     lines = Path(args.sentences)
     if not lines.is_file():
         raise ManifestError(f"There is no file '{lines}'.")
     engines = args.engine.split(",") if args.engine else None
-    sentences = [s.strip() for s in lines.read_text(encoding="utf-8").splitlines() if s.strip()]
+    sentences = [s.strip() for s in read_lines(lines) if s.strip()]
     made = synthesize(
         sentences,
         Path(args.output),

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
-from borealis.data.text import ctc_label_ids
+from borealis.data.text import ctc_label_ids, read_lines
 from borealis.model.markup import encode, plain
 from borealis.training.counting import count_guides, word_numbers
 from borealis.training.features import CachedClip, FeatureCache
@@ -51,7 +51,7 @@ class BatchContext:
 
 def load_sentences(paths: Sequence[Path]) -> list[str]:
     """Sentences of all corpora, shortest first."""
-    lines = [line for p in paths for line in p.read_text(encoding="utf-8").splitlines() if line]
+    lines = [line for path in paths for line in read_lines(path) if line]
     return sorted(lines, key=len)
 
 

@@ -27,6 +27,7 @@ from borealis.training.instructions import clip_turn
 from borealis.training.loading import at_row
 from borealis.training.packing import packed, padded
 from borealis.training.recipe import StageSection
+from borealis.training.run_folder import preset_place
 from borealis.training.talks import encode_talk
 
 logger = logging.getLogger(__name__)
@@ -214,8 +215,7 @@ class RecordingBatches(StepBatches):
                 logger.warning("left out, %d by now: %s", len(self.unreadable), error)
             return None
         presets = self.stage.augment
-        place = min(int(step / len(self) * len(presets)), len(presets) - 1)
-        config = AUGMENTATIONS[presets[place]]
+        config = AUGMENTATIONS[presets[preset_place(step, len(self), len(presets))]]
         if config is None:
             return audio
         if item.kind == "silence":  # louder silence would become noise

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,9 +23,10 @@ from borealis.training.failure import stop_at_bad_step
 from borealis.training.kernels import leave_liger, use_liger
 from borealis.training.loading import CheckedBatches, raise_errors
 from borealis.training.lora import add_lora, merge_lora
-from borealis.training.losses import StepLosses, check_layers, stage_losses
+from borealis.training.losses import StepLosses, stage_losses
 from borealis.training.packing import check_packing
 from borealis.training.precision import use_bfloat16
+from borealis.training.preflight import check_model, check_stage
 from borealis.training.progress import Meter
 from borealis.training.quantization import dequantize, quantize
 from borealis.training.recipe import StageSection
@@ -285,7 +285,7 @@ def set_trainable(
         parameter.requires_grad = learns
         count += parameter.numel() if parameter.requires_grad else 0
     if not count:
-        raise ValueError(f"No parameter begins with any of {prefixes}; nothing would be trained.")
+        raise RecipeError(f"No parameter begins with any of {prefixes}; nothing would be trained.")
     return count
 
 
@@ -349,7 +349,8 @@ def stage_trainer(
         RecipeError: the processes don't share a step evenly, a library isn't there, or the language
             model can't be packed, has no Liger kernels, or lacks a layer that is looked at.
     """
-    check_layers(stage, model.config.text_config.num_hidden_layers)
+    check_stage(stage, use_cpu=use_cpu)
+    check_model(model, stage)
     torch.manual_seed(seed)  # LoRA is drawn at random, and the same on every process
     use_cpu = not torch.cuda.is_available() if use_cpu is None else use_cpu
     device = "cpu" if use_cpu else "cuda"
@@ -455,17 +456,6 @@ def run_stage(
 
 
 def _arguments(stage: StageSection, output: Path, *, seed: int, use_cpu: bool) -> TrainingArguments:
-    share, rest = divmod(stage.batches_per_step, processes.count())
-    if rest:
-        raise RecipeError(
-            f"Stage '{stage.name}': {processes.count()} processes can't share "
-            f"batches_per_step={stage.batches_per_step} evenly; make it a multiple."
-        )
-    if missing := [name for name in stage.log_to if find_spec(name) is None]:
-        raise RecipeError(
-            f"Stage '{stage.name}' logs to {missing[0]}, which isn't installed: "
-            f"'pip install {missing[0]}', or leave it out of log_to."
-        )
     kwargs: dict[str, Any] = {}
     if stage.scheduler == "cosine":
         scheduler = "cosine_with_min_lr"
@@ -481,7 +471,7 @@ def _arguments(stage: StageSection, output: Path, *, seed: int, use_cpu: bool) -
         output_dir=str(output),
         max_steps=stage.max_steps,
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=share,
+        gradient_accumulation_steps=stage.batches_per_step // processes.count(),
         learning_rate=stage.learning_rate,
         warmup_steps=stage.warmup_steps,
         lr_scheduler_type=scheduler,
