@@ -43,6 +43,7 @@ from borealis.training.run_folder import (
     START,
     RunFolder,
     audio_sizes,
+    local_names,
     weights_digest,
     write_record,
 )
@@ -502,6 +503,7 @@ def _write_log(
 ) -> None:
     record = {
         "recipe": recipe.model_dump(mode="json"),
+        "local": local_names(recipe),
         "stages": stages,
         "processes": processes.count(),
         "dollars_per_hour": price,

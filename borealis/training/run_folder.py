@@ -562,6 +562,18 @@ def local_path(name: str) -> Path | None:
     return path if name not in bundled() and path.exists() else None
 
 
+def local_names(recipe: Recipe) -> list[str]:
+    """Values of a recipe that are files or folders of this machine, and nothing to publish."""
+    model, found = recipe.model, []
+    for name in (model.checkpoint, model.audio_tower, model.language_model):
+        if name and local_path(name) is not None:
+            found.append(name)
+    for section in recipe.data.sources.values():
+        if section.dataset and Path(section.dataset).exists():
+            found.append(section.dataset)
+    return list(dict.fromkeys(found))
+
+
 def _weights_of(name: str) -> str:
     """Digest of what a key of `model` names; empty for a hub id or where nothing is left."""
     if name in bundled():
