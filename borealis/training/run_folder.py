@@ -228,9 +228,9 @@ class RunFolder:
         if old.before != before:
             told.append(f"it began with '{old.before}' -> it would begin with '{before}'")
         elif anew:
-            told.append(f"'{before}', which it begins with, isn't what it was")
+            told.append(f"it begins with '{before}', which isn't what it was")
         elif old.before_weights != weights:
-            told.append(f"the weights of '{before}', which it begins with, have changed")
+            told.append(f"it begins with '{before}', whose weights have changed")
         return told, more
 
     def _check_is_a_run(self) -> None:
