@@ -219,7 +219,8 @@ def _own(args: argparse.Namespace) -> int:
             f"'{source}' is neither a folder of recordings nor a .csv or .tsv file."
         )
     output = Path(args.output)
-    _check_apart(output, [source, *(row[0] for row in rows if not isinstance(row, str))])
+    read = [row[0] for row in rows if not isinstance(row, str)]
+    _check_apart(output, [source, *read, *(path.with_suffix(".txt") for path in read)])
     items, problems = _measure(rows, args.language, args.voice)
     for problem in problems:
         print(problem)
@@ -280,7 +281,7 @@ def _table_rows(path: Path) -> Iterable[_Row]:
     except UnicodeDecodeError:
         raise ManifestError(f"'{path.name}' {_NOT_UTF8} and run it again.") from None
     except csv.Error as error:
-        raise ManifestError(f"'{path.name}', line {reader.line_num}: {error}.") from None
+        raise ManifestError(f"'{path.name}', line {reader.line_num + 1}: {error}.") from None
 
 
 def _delimiter(header: str, name: str) -> str:

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from borealis.audio import load_audio
 from borealis.cli import main
+from borealis.data.manifest import read_manifest
 from borealis.errors import RecipeError
-from borealis.training.recipe import StageSection, load_recipe
+from borealis.training.recipe import SourceSection, StageSection, load_recipe
 from borealis.training.run_folder import (
     RECORD,
     RunFolder,
@@ -23,6 +24,7 @@ from borealis.training.run_folder import (
     read_record,
     why_not_on,
 )
+from borealis.training.sources import source_manifest
 
 LORA = {"rank": 2, "alpha": 4, "dropout": 0.1}
 
@@ -334,6 +336,42 @@ def test_a_folder_of_recordings_is_known_by_names_sizes_and_texts(data):
     assert folder_digest(data) == first
     shutil.copy(next(data.glob("0.flac")), data / "9.flac")
     assert folder_digest(data) != first
+
+
+def test_a_folder_that_has_changed_is_read_again(data, caplog):
+    section = SourceSection(folder="calls", language="ru")
+    calls = data / "calls"
+    calls.mkdir()
+    for name, text in (("0", "Раз."), ("1", "Два.")):
+        shutil.copy(data / f"{name}.flac", calls)
+        (calls / f"{name}.txt").write_text(text, encoding="utf-8")
+        made = source_manifest("calls", section, data)
+        assert made == data / "sources" / "calls.jsonl"
+    assert [item.text for item in read_manifest(made)] == ["Раз.", "Два."]
+    assert "the folder has changed, reading it again" in caplog.text
+    caplog.clear()
+    assert source_manifest("calls", section, data) == made and not caplog.text
+
+
+def test_a_manifest_of_another_dataset_is_not_used(data, tmp_path):
+    from datasets import Audio, Dataset
+
+    rows = {"audio": [str(data / "0.flac"), str(data / "1.flac")], "text": ["Раз.", "Два."]}
+    for name in ("one", "two"):
+        Dataset.from_dict(rows).cast_column("audio", Audio(decode=False)).save_to_disk(tmp_path / name)  # fmt: skip
+    one = SourceSection(dataset=str(tmp_path / "one"), limit=1)
+    made = source_manifest("calls", one, data)
+    assert len(read_manifest(made)) == 1 and source_manifest("calls", one, data) == made
+    for changes, says in (
+        ({"dataset": str(tmp_path / "two")}, "dataset: "),
+        ({"split": "test"}, "split: 'train' -> 'test'"),
+        ({"limit": 2}, "limit: 1 -> 2"),
+    ):
+        with pytest.raises(RecipeError, match="made from something else") as error:
+            source_manifest("calls", one.model_copy(update=changes), data)
+        assert says in str(error.value) and "another name" in str(error.value)
+    other = one.model_copy(update={"weight": 3.0, "max_seconds": 9.0, "streaming": True})
+    assert source_manifest("calls", other, data) == made
 
 
 def test_a_stage_without_a_record_counts_as_begun(recipe, data, tmp_path):
