@@ -18,6 +18,7 @@ from borealis.data.manifest import read_manifest
 from borealis.errors import RecipeError
 from borealis.training.recipe import SourceSection, StageSection, load_recipe
 from borealis.training.run_folder import (
+    HARMLESS,
     RECORD,
     RunFolder,
     folder_digest,
@@ -300,6 +301,17 @@ def test_more_steps_are_taken_where_those_before_would_be_the_same(keys, taken, 
     old = StageSection(**(STAGE | keys))
     reason = why_not_on(old, old.model_copy(update={"max_steps": 20}), taken)
     assert reason is None if says is None else says in (reason or "")
+
+
+@pytest.mark.parametrize("language", ["ru", "en"])
+def test_the_reference_names_every_key_that_may_differ(language):
+    page = Path(__file__).parents[2] / "docs" / language / "reference" / "recipe.md"
+    [told] = [p for p in page.read_text("utf-8").split("\n\n") if "`gradient_checkpointing`" in p]
+    for key in {key for keys in HARMLESS.values() for key in keys} - {"decoding"} | {
+        "model.decoding"
+    }:
+        assert f"`{key}`" in told
+    assert told.count("`") == 2 * (sum(map(len, HARMLESS.values())) + 2)
 
 
 def test_folders_that_are_read_are_not_written(recipe, data, world, tmp_path, capsys):
