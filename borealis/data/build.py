@@ -7,7 +7,7 @@ import csv
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from borealis.errors import BorealisError, ManifestError
 
@@ -21,6 +21,18 @@ _TESTS = (
     "synthetic-ru.test",
     "english-tts.test",
     "russian-tts.test",
+)
+
+
+_CORPORA = (  # that `build_nano` writes
+    "fortunes-ru.txt",
+    "libreoffice-help-ru.txt",
+    "english.txt",
+    "literature-ru.txt",
+    "phrases-ru.txt",
+    "synthetic-ru.txt",
+    "dictionary-ru.txt",
+    "dictionary-en.txt",
 )
 
 
@@ -112,6 +124,9 @@ def build_nano(
     def package(name: str) -> Path:
         return sources.unpack_debian_package(name, packages)
 
+    if literature is not None:
+        for name in _CORPORA:
+            _check_apart(output / name, [literature])
     output.mkdir(parents=True, exist_ok=True)
     made = sources.festvox_ru(package("festvox-ru"), output)
     prompts = package("asterisk-core-sounds-ru-wav"), package("asterisk-core-sounds-ru")
@@ -197,50 +212,111 @@ def _own(args: argparse.Namespace) -> int:
     source = Path(args.source)
     if source.is_dir():
         rows = list(_folder_rows(source))
-    elif source.suffix in (".csv", ".tsv") and source.is_file():
+    elif source.suffix.lower() in (".csv", ".tsv") and source.is_file():
         rows = list(_table_rows(source))
     else:
         raise ManifestError(
             f"'{source}' is neither a folder of recordings nor a .csv or .tsv file."
         )
+    output = Path(args.output)
+    read = [row[0] for row in rows if not isinstance(row, str)]
+    _check_apart(output, [source, *read, *(path.with_suffix(".txt") for path in read)])
     items, problems = _measure(rows, args.language, args.voice)
     for problem in problems:
         print(problem)
     if not items:
         raise ManifestError(f"No usable recording with a text was found in '{source}'.")
-    write_manifest(args.output, items)
+    write_manifest(output, items)
     hours = sum(item.duration for item in items) / 3600
     print(f"{len(items)} recordings, {hours:.2f} h, written; {len(problems)} skipped")
     return 0
 
 
-def _folder_rows(folder: Path) -> Iterable[tuple[Path, str | None]]:
-    """Recordings in order with the text beside each, or None where it is missing."""
+def _check_apart(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        ManifestError: `output` is one of the inputs.
+    """
+    target = output.resolve()
+    if any(path.resolve() == target for path in inputs):
+        raise ManifestError(f"'{output}' is what is read here, too; give another --output.")
+
+
+# A recording with its text, or why a row is of no use.
+_Row = tuple[Path, str] | str
+_NOT_UTF8 = "isn't in UTF-8 (in cp1251, perhaps, as Windows writes it); save it in UTF-8"
+_WANTED = ("audio", "text")
+
+
+def _folder_rows(folder: Path) -> Iterable[_Row]:
+    """Recordings in order, each with the text beside it."""
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES):
-        text = path.with_suffix(".txt")
-        yield path, text.read_text(encoding="utf-8").strip() if text.is_file() else None
+        beside = path.with_suffix(".txt")
+        try:
+            text = beside.read_text(encoding="utf-8-sig").strip() if beside.is_file() else ""
+        except UnicodeDecodeError:
+            yield f"the text '{beside}' {_NOT_UTF8}"
+            continue
+        yield (path, text) if text else f"'{path}' has no text"
 
 
-def _table_rows(path: Path) -> Iterable[tuple[Path, str | None]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
-        if not {"audio", "text"} <= set(reader.fieldnames or ()):
-            raise ManifestError(f"'{path.name}' needs the columns 'audio' and 'text' in line 1.")
-        for row in reader:
-            yield path.parent / row["audio"], row["text"]
+def _table_rows(path: Path) -> Iterable[_Row]:
+    """Rows of a table whose first line names the columns `audio` and `text`; others are told.
+
+    Raises:
+        ManifestError: it isn't text in UTF-8, lacks a column, or isn't a table.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+            delimiter = _delimiter(header, path.name)
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=delimiter)
+            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+            if others := [name for name in reader.fieldnames if name not in _WANTED]:
+                print(f"not used: the column{'s' * (len(others) > 1)} {', '.join(others)}")
+            for row in reader:
+                yield _table_row(row, f"'{path.name}', line {reader.line_num}", path.parent)
+    except UnicodeDecodeError:
+        raise ManifestError(f"'{path.name}' {_NOT_UTF8} and run it again.") from None
+    except csv.Error as error:
+        raise ManifestError(f"'{path.name}', line {reader.line_num + 1}: {error}.") from None
 
 
-def _measure(
-    rows: Iterable[tuple[Path, str | None]], language: str, voice: str
-) -> tuple[list[Utterance], list[str]]:
+def _delimiter(header: str, name: str) -> str:
+    """What separates the columns of a table, by its first line."""
+    for delimiter in (",", ";", "\t"):
+        found = next(csv.reader([header], delimiter=delimiter), [])
+        if set(_WANTED) <= {column.strip().lower() for column in found}:
+            return delimiter
+    raise ManifestError(
+        f"'{name}' needs the columns 'audio' and 'text' in line 1, with commas, semicolons or "
+        f"tabs between; that line is {header.strip()[:80]!r}."
+    )
+
+
+def _table_row(row: dict[Any, Any], where: str, folder: Path) -> _Row:
+    if None in row:
+        return f"{where} has more fields than the first line; put a text with commas in quotes"
+    audio, text = ((row[name] or "").strip() for name in _WANTED)
+    if "\n" in audio + text:
+        return f"{where}: a field runs over several lines; is a quotation mark left open before?"
+    if not audio:
+        return f"{where} names no recording"
+    return (folder / audio, text) if text else f"'{folder / audio}' has no text"
+
+
+def _measure(rows: Iterable[_Row], language: str, voice: str) -> tuple[list[Utterance], list[str]]:
     from borealis.audio import SAMPLING_RATE, load_audio
     from borealis.data.manifest import Utterance
 
     items, problems = [], []
-    for path, text in rows:
-        if not text:
-            problems.append(f"skipped: '{path}' has no text")
+    for row in rows:
+        if isinstance(row, str):
+            problems.append(f"skipped: {row}")
             continue
+        path, text = row
         try:
             seconds = len(load_audio(path)) / SAMPLING_RATE
         except BorealisError as error:
@@ -297,12 +373,13 @@ def _hub(args: argparse.Namespace) -> int:
 
 def _synth(args: argparse.Namespace) -> int:
     from borealis.data.synth import synthesize
+    from borealis.data.text import read_lines
 
     lines = Path(args.sentences)
     if not lines.is_file():
         raise ManifestError(f"There is no file '{lines}'.")
     engines = args.engine.split(",") if args.engine else None
-    sentences = [s.strip() for s in lines.read_text(encoding="utf-8").splitlines() if s.strip()]
+    sentences = [s.strip() for s in read_lines(lines) if s.strip()]
     made = synthesize(
         sentences,
         Path(args.output),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from borealis.audio import SAMPLING_RATE, load_audio
 from borealis.data.manifest import Utterance, read_manifest
+from borealis.data.text import control_words
 from borealis.errors import BorealisError
 
 # Letters and marks of Russian and English text that can be read aloud as it stands.
@@ -58,6 +59,8 @@ def check_manifest(path: str | Path, *, any_text: bool = False) -> Checked:
 
         if not any_text and (strange := unspeakable(item.text)):
             tell(f"text outside the alphabet: {strange}")
+        if marks := control_words("\n".join(item.texts)):
+            tell(f"control words of a prompt, learned as plain text: {' '.join(marks)}")
         if not item.audio:
             continue
         try:

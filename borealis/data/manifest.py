@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Utterance:
         messages: a whole conversation instead, `role` (system, user, assistant) and `content` each;
             the recording, if there is one, is heard in the first turn of the user. Only here
             `audio` may be empty.
+        place: manifest and line it was read from, for messages; no key of a manifest.
     """
 
     audio: str = ""
@@ -42,9 +44,16 @@ class Utterance:
     question: str = ""
     answer: str = ""
     messages: list[dict[str, str]] = field(default_factory=list)
+    place: str = field(default="", compare=False, repr=False)
+
+    @property
+    def texts(self) -> list[str]:
+        """Everything in it that is written: what is said, asked and answered."""
+        written = [self.text, self.question, self.answer]
+        return [t for t in (*written, *(m["content"] for m in self.messages)) if t]
 
 
-_FIELDS = {f.name: f for f in fields(Utterance)}
+_FIELDS = {f.name: f for f in fields(Utterance) if f.name != "place"}
 _TYPES: dict[str, tuple[type, ...]] = dict.fromkeys(_FIELDS, (str,))
 _TYPES |= {"duration": (int, float), "messages": (list,)}
 _DEFAULTS = Utterance()
@@ -62,9 +71,11 @@ def read_manifest(path: str | Path) -> list[Utterance]:
     if not path.is_file():
         raise ManifestError(f"There is no manifest at '{path}'. Check the path.")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ManifestError(f"'{path.name}' isn't text in UTF-8, so it isn't a manifest.") from None
+    except OSError as error:
+        raise ManifestError(f"'{path}' can't be read: {error.strerror}.") from None
     items = []
     # Not splitlines(): a text may hold U+2028, which JSON leaves as it is.
     for number, line in enumerate(text.split("\n"), 1):
@@ -99,7 +110,7 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
         )
     if (problem := conversation_problem(row.get("messages", []))) is not None:
         raise ManifestError(f"{where}: {problem}.")
-    item = Utterance(**row)
+    item = Utterance(**row, place=where)
     if item.audio and not Path(item.audio).is_absolute():
         item.audio = str(folder / item.audio)
     return item
@@ -122,15 +133,27 @@ def conversation_problem(messages: Any) -> str | None:
 
 
 def write_manifest(path: str | Path, items: Iterable[Utterance]) -> Path:
-    """Write a manifest; audio under the manifest's folder is stored as a relative path."""
+    """Write a manifest; audio under the manifest's folder is stored as a relative path.
+
+    Raises:
+        ManifestError: the file can't be written there.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     root = path.parent.resolve()
-    with path.open("w", encoding="utf-8") as file:
-        for item in items:
-            row = {k: v for k, v in asdict(item).items() if v != getattr(_DEFAULTS, k)}
-            audio = Path(item.audio)
-            if item.audio and audio.is_absolute() and audio.resolve().is_relative_to(root):
-                row["audio"] = audio.resolve().relative_to(root).as_posix()
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8") as file:
+            for item in items:
+                values = {k: getattr(item, k) for k in _FIELDS}
+                row = {k: v for k, v in values.items() if v != getattr(_DEFAULTS, k)}
+                audio = Path(item.audio)
+                if item.audio and audio.is_absolute() and audio.resolve().is_relative_to(root):
+                    row["audio"] = audio.resolve().relative_to(root).as_posix()
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise ManifestError(f"'{path}' can't be written: {error.strerror}.") from None
     return path

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from borealis.errors import ManifestError
 
 # Characters CTC may emit. ё is folded into е: the classics in the corpus are printed without it.
 CTC_CHARACTERS = " абвгдежзийклмнопрстуфхцчшщъыьэюяabcdefghijklmnopqrstuvwxyz'"
@@ -13,6 +17,7 @@ _QUOTES = re.compile(r"[«»„“”\"‹›]")
 _DASHES = re.compile(r"\s*(?:—|–|―|--)\s*|(?:^|\s+)-\s+")
 _SPACES = re.compile(r"\s+")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+(?=[А-ЯЁA-Z«\"—–-])")
+_CONTROL_WORD = re.compile(r"<\|[^<>|\s]{1,40}\|>")
 _SPEAKABLE = re.compile(r"[А-Яа-яЁёA-Za-z ,.!?:;—'-]+")
 
 
@@ -42,6 +47,41 @@ def ctc_label_ids(text: str, labels: str = CTC_CHARACTERS) -> list[int]:
     """Class indices of `ctc_text(text)`; 0 is the blank, so the first label is 1."""
     index = {c: i + 1 for i, c in enumerate(labels)}
     return [index[c] for c in ctc_text(text) if c in index]
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file in UTF-8.
+
+    Raises:
+        ManifestError: it is missing, or isn't in UTF-8.
+    """
+    with reading(path):
+        return path.read_text(encoding="utf-8-sig").splitlines()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around the reading of a text file.
+
+    Raises:
+        ManifestError: it is missing, or isn't in UTF-8.
+    """
+    try:
+        yield
+    except UnicodeDecodeError:
+        raise ManifestError(
+            f"'{path}' isn't text in UTF-8 (in cp1251, perhaps, as Windows writes it)."
+        ) from None
+    except OSError as error:
+        raise ManifestError(f"'{path}' can't be read: {error.strerror}.") from None
+
+
+def control_words(text: str) -> list[str]:
+    """Words such as `<|audio|>` in a text, each once: marks of a prompt where a model writes it.
+
+    In data they are text and are learned as such; mostly they got there by mistake.
+    """
+    return list(dict.fromkeys(_CONTROL_WORD.findall(text)))
 
 
 def paragraphs(text: str) -> Iterator[str]:

@@ -28,6 +28,7 @@ from borealis.inference.stopping import StopOnDemand
 from borealis.inference.streaming import Guess, read_along
 from borealis.inference.transcript import Segment, Transcript
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
+from borealis.model.markup import plain_messages
 
 # Quieter than this (RMS of the loudest 100 ms) nobody speaks; the model isn't asked.
 SILENCE_DB = -60.0
@@ -344,7 +345,7 @@ class Borealis:
     ) -> dict[str, torch.Tensor]:
         prompts = [
             self.processor.tokenizer.apply_chat_template(
-                list(c),
+                plain_messages(self.processor.tokenizer, c),
                 tokenize=False,
                 add_generation_prompt=True,
                 chat_template=self.processor.chat_template,

@@ -12,6 +12,7 @@ from transformers.processing_utils import ProcessorMixin
 
 from borealis.errors import PromptError
 from borealis.model.configuration import BorealisConfig
+from borealis.model.markup import SEAM, encode, plain_messages
 
 AUDIO_TOKEN = "<|audio|>"
 START_OF_AUDIO = "<|start_of_audio|>"
@@ -82,6 +83,16 @@ class BorealisProcessor(ProcessorMixin):
         """Audio tokens of a clip of `num_samples` samples at 16 kHz (the config's own function)."""
         return self.lengths.num_audio_tokens(num_samples)
 
+    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
+        """As of any processor; control words in the conversation's texts are plain text."""
+        several = bool(conversation) and not isinstance(conversation[0], dict)
+        plain = (
+            [plain_messages(self.tokenizer, messages) for messages in conversation]
+            if several
+            else plain_messages(self.tokenizer, conversation)
+        )
+        return super().apply_chat_template(plain, *args, **kwargs)
+
     def __call__(
         self,
         text: str | Sequence[str] | None = None,
@@ -117,13 +128,7 @@ class BorealisProcessor(ProcessorMixin):
             prompts = self._expand([text] if isinstance(text, str) else list(text), clips)
             kwargs.setdefault("padding", True)
             kwargs.setdefault("add_special_tokens", False)
-            data |= self.tokenizer(
-                prompts,
-                return_tensors="pt",
-                padding_side=padding_side,
-                return_token_type_ids=False,
-                **kwargs,
-            )
+            data |= self._tokenize(prompts, padding_side, kwargs)
         if clips:
             data |= self.extract_features(clips)
         return BatchFeature(data)
@@ -153,6 +158,19 @@ class BorealisProcessor(ProcessorMixin):
             "input_features": stacked.contiguous(),
             "num_samples": torch.tensor([len(w) for w in windows]),
         }
+
+    def _tokenize(
+        self, prompts: Sequence[str], padding_side: str, kwargs: dict[str, Any]
+    ) -> dict[str, torch.Tensor]:
+        if not any(SEAM in prompt for prompt in prompts):
+            kwargs = kwargs | {"padding_side": padding_side, "return_token_type_ids": False}
+            return self.tokenizer(prompts, return_tensors="pt", **kwargs)
+        longest = kwargs.get("max_length") if kwargs.get("truncation") else None
+        rows = [encode(self.tokenizer, prompt)[:longest] for prompt in prompts]
+        settings = {key: kwargs[key] for key in ("padding", "max_length") if key in kwargs}
+        return self.tokenizer.pad(
+            {"input_ids": rows}, return_tensors="pt", padding_side=padding_side, **settings
+        )
 
     def _check_clip(self, clip: Any, index: int) -> np.ndarray:
         array = np.asarray(clip, dtype=np.float32)

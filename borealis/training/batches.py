@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from torch.utils.data import Dataset
 
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
-from borealis.data.text import ctc_label_ids
+from borealis.data.text import ctc_label_ids, read_lines
+from borealis.model.markup import encode, plain
 from borealis.training.counting import count_guides, word_numbers
 from borealis.training.features import CachedClip, FeatureCache
 from borealis.training.guides import IGNORE, guides
 from borealis.training.instructions import Turn, chat_turn, clip_turn, question_turn, text_turn
+from borealis.training.loading import at_row
 from borealis.training.pseudo import PseudoAudio, PseudoClip
 from borealis.training.questions import QuestionClips
 from borealis.training.reading import draw_tasks, reading_talk
@@ -48,7 +51,7 @@ class BatchContext:
 
 def load_sentences(paths: Sequence[Path]) -> list[str]:
     """Sentences of all corpora, shortest first."""
-    lines = [line for p in paths for line in p.read_text(encoding="utf-8").splitlines() if line]
+    lines = [line for path in paths for line in read_lines(path) if line]
     return sorted(lines, key=len)
 
 
@@ -128,13 +131,14 @@ class StepBatches(Dataset):
             ]
             return {"mode": "text", **self._prompts(talks, [0] * len(talks))}
         rows = max(1, self.stage.batch_tokens // length)
-        end = self.context.tokenizer.eos_token_id
+        tokenizer = self.context.tokenizer
+        end = tokenizer.eos_token_id
         block = []
         for _ in range(rows):
             row: list[int] = []
             while len(row) < length:
                 pick = sentences[int(rng.integers(len(sentences)))]
-                row += [*self.context.tokenizer(pick).input_ids, end]
+                row += [*encode(tokenizer, plain(tokenizer, pick)), end]
             block.append(row[:length])
         ids = torch.tensor(block)
         return {"mode": "text", "input_ids": ids, "labels": ids.clone()}
@@ -214,18 +218,19 @@ class StepBatches(Dataset):
             others = [
                 cache.clips[i].utterance.text for i in rng.integers(len(cache), size=len(clips))
             ]
-            turns = [
-                clip_turn(c.utterance, self.context.phrasings, rng, share, other)
-                for c, other in zip(clips, others, strict=True)
-            ]
-            talks = [
-                [turn, *self._follow_up(c.utterance, other, rng)]
-                for turn, c, other in zip(turns, clips, others, strict=True)
-            ]
+            turns = []
+            for clip, other in zip(clips, others, strict=True):
+                with at_row(clip.utterance):
+                    turns.append(
+                        clip_turn(clip.utterance, self.context.phrasings, rng, share, other)
+                    )
+            for turn, clip, other in zip(turns, clips, others, strict=True):
+                with at_row(clip.utterance):
+                    talks.append([turn, *self._follow_up(clip.utterance, other, rng)])
             rows = [c.utterance.messages or talk for c, talk in zip(clips, talks, strict=True)]
-            batch |= self._prompts(rows, [c.frames for c in clips])
+            batch |= self._prompts(rows, [c.frames for c in clips], [c.utterance for c in clips])
         if self.stage.ctc_weight:
-            batch |= self._ctc_targets(clips)
+            batch |= self._ctc_targets([c.utterance for c in clips])
         # A clip that is asked about its voice keeps its own; a conversation may ask about it.
         mixable = [
             not c.utterance.messages and all(turn.task != "voice" for turn in talk)
@@ -244,18 +249,20 @@ class StepBatches(Dataset):
         while longest * len(clips) < self.stage.batch_tokens:
             tasks, clip = self.questions.draw(length, _num_turns(rng), rng)
             other = cache.clips[int(rng.integers(len(cache)))].utterance.text
-            if rng.random() < self.stage.read_share:
-                talk = reading_talk(clip.utterance, tasks, self.context.phrasings, rng, other)
-            else:
-                talk = [
-                    question_turn(task, clip.utterance, self.context.phrasings, rng, other)
-                    for task in tasks
-                ]
+            with at_row(clip.utterance):
+                if rng.random() < self.stage.read_share:
+                    talk = reading_talk(clip.utterance, tasks, self.context.phrasings, rng, other)
+                else:
+                    talk = [
+                        question_turn(task, clip.utterance, self.context.phrasings, rng, other)
+                        for task in tasks
+                    ]
             clips.append(clip)
             talks.append(talk)
             tokens = self.context.config.num_tokens_from_frames(clip.frames)
             longest = max(longest, tokens + _talk_length(talk))
-        batch = {"mode": "audio", **self._prompts(talks, [c.frames for c in clips])}
+        items = [clip.utterance for clip in clips]
+        batch = {"mode": "audio", **self._prompts(talks, [c.frames for c in clips], items)}
         mixable = [all(turn.task != "voice" for turn in talk) for talk in talks]
         batch["frames"], batch["frame_mask"] = self.frames(clips, rng, mixable)
         if self.stage.guide_weight:  # a transcript is a place to look at; sound has no known ones
@@ -264,7 +271,7 @@ class StepBatches(Dataset):
             batch["guide"] = self._guides(batch, read)
         self._number_words(batch, talks)
         if self.stage.ctc_weight:
-            batch |= self._ctc_targets(clips)
+            batch |= self._ctc_targets(items)
         return batch
 
     def _guides(
@@ -306,8 +313,8 @@ class StepBatches(Dataset):
         batch["counted"] = torch.tensor(counted, dtype=torch.long).reshape(-1, 3)
         batch["count_guide"] = torch.tensor(read_off, dtype=torch.long).reshape(-1, 4)
 
-    def _ctc_targets(self, clips: Sequence[CachedClip]) -> dict[str, torch.Tensor]:
-        targets = [ctc_label_ids(c.utterance.text, self.pseudo.labels) for c in clips]
+    def _ctc_targets(self, items: Sequence[Utterance]) -> dict[str, torch.Tensor]:
+        targets = [ctc_label_ids(item.text, self.pseudo.labels) for item in items]
         return {
             "ctc_targets": torch.tensor([t for row in targets for t in row]),
             "ctc_lengths": torch.tensor([len(row) for row in targets]),
@@ -376,21 +383,22 @@ class StepBatches(Dataset):
 
     # ---- prompts ----
 
-    def _prompts(self, talks: Sequence[Any], num_frames: Sequence[int]) -> dict[str, torch.Tensor]:
+    def _prompts(
+        self,
+        talks: Sequence[Any],
+        num_frames: Sequence[int],
+        items: Sequence[Utterance] = (),
+    ) -> dict[str, torch.Tensor]:
         """Ids and labels of whole conversations, padded on the right; only answers are learned.
 
-        A conversation is a list of turns, or of messages.
+        A conversation is a list of turns, or of messages; `items` are the rows they come from.
         """
-        tokens = [self.context.config.num_tokens_from_frames(n) for n in num_frames]
-        rows = [
-            encode_talk(
-                self.context.tokenizer,
-                talk,
-                [count] * bool(count),
-                self.context.config.audio_token_id,
-            )
-            for talk, count in zip(talks, tokens, strict=True)
-        ]
+        tokenizer, placeholder = self.context.tokenizer, self.context.config.audio_token_id
+        rows = []
+        for number, (talk, frames) in enumerate(zip(talks, num_frames, strict=True)):
+            count = self.context.config.num_tokens_from_frames(frames)
+            with at_row(items[number]) if items else nullcontext():
+                rows.append(encode_talk(tokenizer, talk, [count] * bool(count), placeholder))
         width = max(len(ids) for ids, _ in rows)
         ids = torch.full((len(rows), width), self.context.tokenizer.pad_token_id)
         labels = torch.full((len(rows), width), IGNORE)

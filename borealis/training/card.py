@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import yaml
@@ -26,7 +27,7 @@ def model_card(
         results: result files of `borealis eval`.
         licence: identifier of the hub.
     """
-    recipe = (record or {}).get("recipe", {})
+    recipe = _published((record or {}).get("recipe", {}), (record or {}).get("local", ()))
     name = f"borealis-{recipe['name']}" if recipe else "Borealis"
     parts = recipe.get("model", {})
     bases = [b for k in ("checkpoint", "audio_tower", "language_model") if (b := parts.get(k))]
@@ -37,8 +38,7 @@ def model_card(
         "library_name": "transformers",
         "pipeline_tag": "automatic-speech-recognition",
         "tags": ["borealis", "audio", "speech"],
-        # A path of somebody's disk is nothing to publish.
-        "base_model": [b for b in bases if b.count("/") == 1 and not b.startswith((".", "/"))],
+        "base_model": [b for b in bases if b.count("/") == 1],
         "datasets": [d for d in datasets if d.count("/") == 1],
     }
     meta = {key: value for key, value in meta.items() if value}
@@ -72,8 +72,41 @@ def model_card(
     lines += ["", "## Measured", "", *_results(results)]
     if recipe:
         shown = yaml.safe_dump(_without_defaults(recipe), allow_unicode=True, sort_keys=False)
-        lines += ["", "## Recipe", "", "```yaml", shown.strip(), "```"]
+        lines += ["", "## Recipe", ""]
+        if record and recipe != record["recipe"]:
+            lines += ["Of paths on the maker's disk only the last part is shown.", ""]
+        lines += ["```yaml", shown.strip(), "```"]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _published(recipe: dict[str, Any], local: Collection[str]) -> dict[str, Any]:
+    """A recipe whose paths of somebody's disk are names: the rest is nothing to publish.
+
+    Args:
+        recipe: as in `run.json`.
+        local: values of it that were files or folders of that machine, `runs/base` among them: they
+            look like hub ids.
+    """
+
+    def named(value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {name: named(item, name) for name, item in value.items()}
+        if isinstance(value, list):
+            return [named(item, key) for item in value]
+        if isinstance(value, str) and (value in local or _is_path(value, key)):
+            return re.split(r"[\\/]", value.rstrip("\\/"))[-1]
+        return value
+
+    return named(recipe)
+
+
+def _is_path(value: str, key: str) -> bool:
+    """Whether a value of a recipe's key can only be a path outside of the data folder."""
+    if key == "notes":
+        return False
+    deep = key in ("checkpoint", "audio_tower", "language_model", "dataset")
+    start = re.match(r"[\\/~]|\.{1,2}[\\/]|[A-Za-z]:[\\/]", value)
+    return bool(start) or (deep and value.count("/") > 1)
 
 
 def _datasets(recipe: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from borealis.training.recipe import Recipe
+    from borealis.training.recipe import Recipe, StageSection
 
 # `borealis train nano --data d seed=1`: changed keys may stand anywhere.
 INTERMIXED = True
@@ -89,7 +89,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) -> str:
-    """What a run would do: sources, steps, tokens, and the planner's memory, hours and dollars."""
+    """What a run would do: sources, steps, tokens, and the planner's memory, hours and dollars.
+
+    What stands in its way here is told too: the plan may be for another machine.
+    """
     from borealis.training.plan_command import describe
     from borealis.training.planner import Options, plan_recipe
 
@@ -98,7 +101,7 @@ def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) 
     if args.max_steps is not None:
         limit = args.max_steps
         chosen = [s.model_copy(update={"max_steps": min(limit, s.max_steps)}) for s in chosen]
-    recipe = recipe.model_copy(update={"stages": chosen})
+    whole, recipe = recipe, recipe.model_copy(update={"stages": chosen})
     given = {"gpu": args.gpu, "gpus": args.gpus, "price": args.price}
     options = Options(**{name: value for name, value in given.items() if value is not None})
     plan = plan_recipe(recipe, options)
@@ -119,7 +122,38 @@ def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) 
             lines.append(f"  from {', '.join(names)}")
         if missing:
             lines.append(f"  not in '{args.data}' yet: {len(missing)} of {len(names)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_in_the_way(whole, chosen, args)])
+
+
+def _in_the_way(recipe: Recipe, chosen: list[StageSection], args: argparse.Namespace) -> list[str]:
+    """What would stop the run before its first step, a line each; and where it would go on."""
+    from borealis.errors import BorealisError
+    from borealis.training.preflight import check_stage
+
+    lines = []
+    for stage in chosen:
+        try:
+            check_stage(stage)
+        except BorealisError as error:
+            lines.append(f"on this machine: {error}")
+    output = Path(args.output)
+    if not output.exists():
+        return lines
+    from borealis.training.pipeline import resolve
+    from borealis.training.run_folder import RunFolder
+
+    names = [stage.name for stage in chosen]
+    try:
+        resolved, _ = resolve(recipe, Path(args.data), names, args.max_steps)
+        plan = RunFolder(output, resolved, Path(args.data)).look(names, resume=not args.no_resume)
+    except BorealisError as error:
+        return [*lines, f"not with this folder: {error}"]
+    said = {
+        "done": "done already",
+        "on": "goes on from its newest checkpoint",
+        "new": "from its start",
+    }
+    return [*lines, *(f"{output}: {name} {said[work]}" for name, work in plan.work.items())]
 
 
 def _there(recipe: Recipe, name: str, data: Path) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from borealis.model.markup import encode_with_offsets
 from borealis.training.guides import answer_spans, find_tokens, word_frames
 from borealis.training.instructions import Turn
 
@@ -37,18 +38,18 @@ def word_numbers(
     if not talk or not talk[0].given or not talk[0].answer:
         return []
     text = talk[0].answer
-    tokens = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    tokens, offsets = encode_with_offsets(tokenizer, text)
     begin = int((ids == audio_token_id).nonzero().max()) + 1
-    place = find_tokens(ids, tokens.input_ids, begin, len(ids))
+    place = find_tokens(ids, tokens, begin, len(ids))
     if place is None:
         return []
     words = word_frames(text, np.arange(len(text)))
     numbers = np.zeros(len(text), np.int64)
     for number, (_, at) in enumerate(words, 1):
         numbers[at] = number
-    spans = enumerate(tokens.offset_mapping, place)
+    spans = enumerate(offsets, place)
     found = [(at, int(numbers[a:b].max())) for at, (a, b) in spans if numbers[a:b].any()]
-    end = place + len(tokens.input_ids)  # the token that ends the transcript
+    end = place + len(tokens)  # the token that ends the transcript
     return [*found, (end, len(words))]
 
 

@@ -15,6 +15,7 @@ from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.training.card import model_card
 from borealis.training.lora import split_lora
 from borealis.training.recipe import Recipe
+from borealis.training.run_folder import RECORD, START, read_record
 from borealis.training.saving import LEARNED, best_checkpoint, is_whole, load_learned, save_whole
 from borealis.training.trainer import finish_weights, prepare_weights
 
@@ -115,22 +116,30 @@ def _from_learned(
     source: Path, stage: str, folder: Path, lora: Path | None
 ) -> BorealisForConditionalGeneration:
     """What a stage began with, and on top of it what it has learned; LoRA merged, or apart."""
-    path = folder.parent / "recipe.json"
-    if not path.is_file():
-        raise RecipeError(f"'{path}' is missing: it says which parameters learn.")
-    recipe = Recipe(**json.loads(path.read_text(encoding="utf-8")))
-    names = [item.name for item in recipe.stages]
-    before = [n for n in names[: names.index(stage)] if is_whole(source / n)]
+    recipe, before = _made(folder.parent, stage)
     settings = recipe.stage(stage)
     if lora is not None and settings.lora is None:
         raise CheckpointError(f"The stage '{stage}' has no LoRA of the language model.")
-    model = _read(source / before[-1] if before else source / "start")
+    model = _read(source / before)
     prepare_weights(model, settings)
     load_learned(model, folder)
     if lora is not None and settings.lora is not None:
         split_lora(model, settings.lora, lora)
     finish_weights(model, settings)
     return model
+
+
+def _made(folder: Path, stage: str) -> tuple[Recipe, str]:
+    """The recipe of a stage, and the part of the run that it began with."""
+    if (made := read_record(folder)) is not None:
+        return made.recipe, made.before
+    path = folder / "recipe.json"  # what earlier versions kept
+    if not path.is_file():
+        raise RecipeError(f"'{folder / RECORD}' is missing: it says which parameters learn.")
+    recipe = Recipe(**json.loads(path.read_text(encoding="utf-8")))
+    names = [item.name for item in recipe.stages]
+    before = [n for n in names[: names.index(stage)] if is_whole(folder.parent / n)]
+    return recipe, before[-1] if before else START
 
 
 def _read(folder: Path) -> BorealisForConditionalGeneration:

@@ -21,6 +21,7 @@ from borealis.audio import SAMPLING_RATE, load_audio
 from borealis.data.augment import AugmentConfig, augment
 from borealis.data.manifest import Utterance, read_manifest
 from borealis.errors import AudioError, RecipeError
+from borealis.training.loading import at_row
 
 if TYPE_CHECKING:
     from borealis.model import BorealisConfig
@@ -306,7 +307,8 @@ def _batches(
     groups: dict[int, list[tuple[Clip, np.ndarray]]] = {}
     for i in order:
         try:
-            audio = clip_audio(clips[i])
+            with at_row(clips[i].parts[0]):
+                audio = clip_audio(clips[i])
         except AudioError as error:
             logger.warning("dropped %s: %s", clips[i].parts[0].audio, error)
             yield [], {"unreadable": 1}

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from borealis.data.text import ctc_text
+from borealis.model.markup import encode_with_offsets
 from borealis.training.instructions import Turn
 
 IGNORE = -100
@@ -68,7 +69,8 @@ def guides(
         text, talk = talk[0].answer, talk[1:]
         char_frames = np.arange(len(text))
         # The first place: it may be asked for once more further on.
-        read = find_tokens(ids, tokenizer(text).input_ids, audio + count, len(ids))
+        letters, _ = encode_with_offsets(tokenizer, text)
+        read = find_tokens(ids, letters, audio + count, len(ids))
         if read is None:
             return []
     words = word_frames(text, char_frames)
@@ -94,7 +96,8 @@ def guides(
                     found.append((start + i - 1, *span(frames[a:b])))
         elif turn.task == "word_present":
             said = [frames for word, frames in words if word == turn.word]
-            asked = find_tokens(ids, tokenizer(turn.word).input_ids, before, start, last=True)
+            letters, _ = encode_with_offsets(tokenizer, turn.word)
+            asked = find_tokens(ids, letters, before, start, last=True)
             if len(said) == 1 and asked is not None:
                 # The first letter may be anywhere yet; from the second on the place gets clear.
                 for i, (a, b) in enumerate(_offsets(tokenizer, turn.word)):
@@ -113,7 +116,7 @@ def answer_spans(labels: torch.Tensor) -> list[tuple[int, int]]:
 
 
 def _offsets(tokenizer: Any, text: str) -> list[tuple[int, int]]:
-    return tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+    return encode_with_offsets(tokenizer, text)[1]
 
 
 def find_tokens(

@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+def check_liger(stage_name: str, *, use_cpu: bool) -> None:
+    """Whether the kernels can run here; see `use_liger`.
+
+    Raises:
+        RecipeError: no liger-kernel, or no GPU.
+    """
+    start = f"Stage '{stage_name}': use_liger_kernel"
+    if find_spec("liger_kernel") is None:
+        raise RecipeError(f"{start} needs 'pip install liger-kernel', or leave it out.")
+    if use_cpu and os.environ.get("TRITON_INTERPRET") != "1":
+        raise RecipeError(f"{start} needs a GPU that Triton knows; leave it out on a CPU.")
+
+
 def use_liger(
     model: BorealisForConditionalGeneration, stage_name: str, *, use_cpu: bool
 ) -> dict[str, int]:
@@ -40,11 +53,8 @@ def use_liger(
     Raises:
         RecipeError: no liger-kernel, no GPU, or a family that it doesn't know.
     """
+    check_liger(stage_name, use_cpu=use_cpu)
     start = f"Stage '{stage_name}': use_liger_kernel"
-    if find_spec("liger_kernel") is None:
-        raise RecipeError(f"{start} needs 'pip install liger-kernel', or leave it out.")
-    if use_cpu and os.environ.get("TRITON_INTERPRET") != "1":
-        raise RecipeError(f"{start} needs a GPU that Triton knows; leave it out on a CPU.")
     from liger_kernel.transformers import monkey_patch
 
     decoder = model.model.language_model

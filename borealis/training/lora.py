@@ -17,6 +17,30 @@ if TYPE_CHECKING:
 TOWERS = ("language_model", "audio_tower")
 
 
+def check_lora(model: BorealisForConditionalGeneration, settings: LoraSection, tower: str) -> None:
+    """Whether LoRA can be put on the layers that are named, and merged.
+
+    Raises:
+        RecipeError: the tower has none of them, or one shares its weights with the output layer.
+    """
+    modules = dict(getattr(model.model, tower).named_modules())
+    wanted = settings.target_modules
+    found = [n for n in modules if any(n == t or n.endswith(f".{t}") for t in wanted)]
+    if not found:
+        raise RecipeError(
+            f"LoRA of the {tower}: it has no layer called {', '.join(wanted) or 'nothing'} "
+            "(target_modules)."
+        )
+    output: Any = model.get_output_embeddings()
+    for name in found:
+        if output is not None and getattr(modules[name], "weight", None) is output.weight:
+            raise RecipeError(
+                f"LoRA of the {tower}: '{name}' shares its weights with the output layer "
+                "(tie_word_embeddings). An update of the input alone would change the output too "
+                "when it is merged, and the model with it; leave it out of target_modules."
+            )
+
+
 def add_lora(
     model: BorealisForConditionalGeneration,
     settings: LoraSection,
@@ -30,8 +54,9 @@ def add_lora(
         tower: `language_model` or `audio_tower`.
 
     Raises:
-        RecipeError: the tower has none of the layers that the settings name.
+        RecipeError: see `check_lora`.
     """
+    check_lora(model, settings, tower)
     from peft import LoraConfig, inject_adapter_in_model
 
     wanted = LoraConfig(

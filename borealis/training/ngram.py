@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from borealis.data.text import ctc_text
+from borealis.data.text import ctc_text, reading
 from borealis.errors import TrainingError
 from borealis.inference.lexicon import KnownWords
 from borealis.inference.ngram import BITS, MAX_ORDER, Ngram, quantized
@@ -68,7 +68,7 @@ def known_words(corpora: Iterable[Path]) -> set[str]:
     counts: Counter[str] = Counter()
     alone: set[str] = set()
     for path in corpora:
-        with path.open(encoding="utf-8") as file:
+        with reading(path), path.open(encoding="utf-8") as file:
             for line in file:
                 words = ctc_text(line).split()
                 counts.update(words)
@@ -83,7 +83,7 @@ def _class_ids(corpora: Iterable[Path], labels: str) -> np.ndarray:
         table[ord(letter)] = number
     lines = []
     for path in corpora:
-        with path.open(encoding="utf-8") as file:
+        with reading(path), path.open(encoding="utf-8") as file:
             lines += [ctc_text(line) for line in file]
     text = " " + " ".join(line for line in lines if line) + " "
     ids = table[np.frombuffer(text.encode("utf-16-le"), np.uint16)]

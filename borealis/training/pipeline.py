@@ -7,6 +7,7 @@ import logging
 import platform
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import torch
 from transformers import AutoConfig, WhisperFeatureExtractor
 
 from borealis.checkpoints import pack, resolve_checkpoint
-from borealis.data.manifest import write_manifest
+from borealis.data.manifest import read_manifest, write_manifest
 from borealis.data.phrasings import load_phrasings
-from borealis.data.text import CTC_CHARACTERS
+from borealis.data.text import CTC_CHARACTERS, read_lines
 from borealis.errors import RecipeError
 from borealis.inference.ngram import Ngram
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
@@ -34,9 +35,19 @@ from borealis.training.features import (
 from borealis.training.initial import start_from_letters
 from borealis.training.ngram import count_ngrams
 from borealis.training.pieces import collect_pieces
+from borealis.training.preflight import check_apart, check_model, check_stage
 from borealis.training.recipe import FeatureSourceSection, ModelSection, Recipe, StageSection
 from borealis.training.recordings import RecordingBatches, Source
-from borealis.training.saving import is_whole, publish, save_whole
+from borealis.training.run_folder import (
+    FINAL,
+    START,
+    RunFolder,
+    audio_sizes,
+    local_names,
+    weights_digest,
+    write_record,
+)
+from borealis.training.saving import clear_stage, drop_model, publish, save_whole
 from borealis.training.sharding import is_sharded
 from borealis.training.sources import read_source
 from borealis.training.tokenizer import train_tokenizer
@@ -63,42 +74,55 @@ def run_recipe(
     """Train a model; returns the folder of the finished checkpoint.
 
     Every stage leaves its weights in `output/<stage>`, so a run that was cut off goes on with the
-    stage it was in, from that stage's newest checkpoint.
+    stage it was in, from that stage's newest checkpoint. A folder belongs to one recipe and one set
+    of data; see `borealis.training.run_folder`.
 
     Args:
         recipe: what to do.
         data: folder with the manifests and corpora that the recipe names.
         output: folder of the run.
         stages: only these, in the recipe's order.
-        max_steps: upper bound on the steps of each stage, for trial runs.
+        max_steps: upper bound on the steps of each of these stages, for trial runs.
         resume: keep finished stages and checkpoints; otherwise stages are trained anew.
         pack_to: folder for the compact form (see `borealis.checkpoints.pack`).
         price: dollars for an hour of one GPU, for the progress line and the record.
 
     Raises:
-        RecipeError: a stage, file, source or feature cache that is named doesn't exist.
-        TrainingError: a loss isn't finite, or the disk is full.
+        RecipeError: a stage, file, source or feature cache that is named doesn't exist; a library
+            that a stage needs isn't there; `output` holds another run, or what is read.
+        TrainingError: a loss isn't finite, the disk is full, or a row can't be learned from.
     """
     processes.start()
-    chosen = [recipe.stage(name) for name in stages] if stages else recipe.stages
-    chosen = [stage for stage in recipe.stages if stage in chosen]
-    recipe = _available(recipe, data)
-    chosen = [recipe.stage(stage.name) for stage in chosen]
-    output.mkdir(parents=True, exist_ok=True)
+    recipe, chosen = resolve(recipe, data, stages, max_steps)
+    check_apart(recipe, data, output, pack_to)
+    for stage in chosen:
+        check_stage(stage)
+    run = RunFolder(output, recipe, data)
+    plan = run.look([stage.name for stage in chosen], resume=resume)
+    processes.wait()  # nobody changes the folder while others look
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(f"'{output}' can't be made: {error.strerror}.") from None
     with processes.main_first():
-        model, processor = build_model(recipe, data, output / "start")
+        anew = plan.remake_start and processes.is_main()
+        model, processor = build_model(recipe, data, output / START, anew=anew)
+    for stage in chosen:
+        check_model(model, stage)
     with processes.main_first():
         features = _features(recipe, chosen, data, output / "features", model, processor)
     sentences = load_sentences([data / name for name in recipe.data.corpora])
-    log = _finished_stages(output / "run.json") if resume else {}
+    log = _finished_stages(output / "run.json")
+    log = {name: entry for name, entry in log.items() if name in plan.kept}
+    at = START  # the part whose weights the model has
     for stage in chosen:
-        if max_steps is not None and stage.max_steps > max_steps:
-            stage = stage.model_copy(update={"max_steps": max_steps})
-        folder = output / stage.name
-        if resume and is_whole(folder):
-            logger.info("stage %s is done already", stage.name)
-            model = BorealisForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        folder, work, before = output / stage.name, plan.work[stage.name], plan.before[stage.name]
+        if work == "done":
+            logger.info("stage %s is done already: %d steps", stage.name, stage.max_steps)
             continue
+        if at != before:
+            model = _read(output / before)
+        at = stage.name
         seed = recipe.seed if stage.seed is None else stage.seed
         context = BatchContext(
             processor.tokenizer,
@@ -122,32 +146,34 @@ def run_recipe(
         if stage.validation:
             validate = _validation(recipe, stage, data, output, model, processor)
         if processes.is_main():
-            # Checkpoints that hold only what learns are read by it.
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "recipe.json").write_text(
-                json.dumps(recipe.model_dump(mode="json"), ensure_ascii=False), encoding="utf-8"
-            )
+            drop_model(output / FINAL)
+            (drop_model if work == "on" else clear_stage)(folder)
+            run.begin(stage, before)
+        processes.wait()
         took = run_stage(
             model,
             stage,
             batches,
             folder,
             seed=seed,
-            resume=resume,
+            resume=work == "on",
             price=price,
             validate=validate,
         )
         if is_sharded(stage):
-            model = BorealisForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+            model = _read(folder)
         log[stage.name] = {"stage": stage.name, "steps": stage.max_steps, **took}
         if processes.is_main():
+            run.finish(stage.name, stage.max_steps)
             _write_log(output / "run.json", recipe, list(log.values()), price)
-    final = output / "final"
+    if chosen and at != chosen[-1].name:
+        model = _read(output / chosen[-1].name)
+    final = output / FINAL
     model.config.use_cache = True  # Trainer switches it off
     for key, value in recipe.model.decoding.items():
         setattr(model.config, key, value)
     if processes.is_main():
-        save_whole(model, final, processor, Ngram.of_checkpoint(output / "start"))
+        save_whole(model, final, processor, Ngram.of_checkpoint(output / START))
         if pack_to is not None:
             size = pack(final, pack_to)
             logger.info("packed into %.1f MB", size / 1e6)
@@ -155,11 +181,50 @@ def run_recipe(
     return final
 
 
+def resolve(
+    recipe: Recipe, data: Path, stages: Sequence[str] | None, max_steps: int | None
+) -> tuple[Recipe, list[StageSection]]:
+    """The recipe as it will be used, and its chosen stages.
+
+    Args:
+        recipe: as it was read.
+        data: data folder; optional files that it lacks are left out.
+        stages: names of the chosen ones; all by default.
+        max_steps: upper bound on the steps of each of them.
+
+    Raises:
+        RecipeError: a stage or file that is named doesn't exist.
+    """
+    names = {recipe.stage(name).name for name in stages} if stages else None
+    recipe = _available(recipe, data)
+    bounded = [
+        stage.model_copy(update={"max_steps": max_steps})
+        if max_steps is not None
+        and stage.max_steps > max_steps
+        and (names is None or stage.name in names)
+        else stage
+        for stage in recipe.stages
+    ]
+    recipe = recipe.model_copy(update={"stages": bounded})
+    return recipe, [stage for stage in bounded if names is None or stage.name in names]
+
+
+def _read(folder: Path) -> BorealisForConditionalGeneration:
+    return BorealisForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+
+
 def build_model(
-    recipe: Recipe, data: Path, folder: Path
+    recipe: Recipe, data: Path, folder: Path, *, anew: bool = False
 ) -> tuple[BorealisForConditionalGeneration, BorealisProcessor]:
-    """The model a run begins with; kept in `folder`, so that a resumed run begins with the same."""
-    if not (folder / "config.json").is_file():
+    """The model a run begins with; kept in `folder`, so that a resumed run begins with the same.
+
+    Args:
+        recipe: what it is made of.
+        data: data folder.
+        folder: where it is, or will be.
+        anew: make it again, although it is there.
+    """
+    if anew or not (folder / "config.json").is_file():
         section = recipe.model
         if section.checkpoint:
             source = resolve_checkpoint(section.checkpoint)
@@ -182,9 +247,10 @@ def build_model(
             ngram = count_ngrams(corpora, model.config.ctc_labels, **settings)
         partial = folder.with_name(f"{folder.name}.partial")
         save_whole(model, partial, processor, ngram)
+        made = RunFolder(folder.parent, recipe, data).made_start()
+        write_record(partial, replace(made, weights=weights_digest(partial)))
         publish(partial, folder)
-    model = BorealisForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-    return model, BorealisProcessor.from_pretrained(folder)
+    return _read(folder), BorealisProcessor.from_pretrained(folder)
 
 
 def _from_scratch(
@@ -195,7 +261,7 @@ def _from_scratch(
         raise RecipeError("A language model from scratch needs data.corpora to learn from.")
     lines: list[str] = []
     for name in recipe.data.corpora:
-        lines += (data / name).read_text(encoding="utf-8").splitlines()[:_TOKENIZER_LINES]
+        lines += read_lines(data / name)[:_TOKENIZER_LINES]
     tokenizer = train_tokenizer(
         lines, section.tokenizer_vocab_size, single_characters=section.tokenizer_single_characters
     )
@@ -334,16 +400,19 @@ def _features(
             seed=recipe.seed,
         )
         note = folder / name / "key.json"
-        # Caches of before keys existed are taken as they are.
+        heard = [audio_sizes(u.audio for u in read_manifest(data / s.manifest)) for s in sources]
+        # Caches of before keys existed are taken as they are, and so are recordings where a key
+        # says nothing of them.
         known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else key
-        if known == key and (folder / name / "frames.npy").is_file():
+        same = known in (key, {"key": key, "recordings": heard})
+        if same and (folder / name / "frames.npy").is_file():
             continue
         clips = plan_clips(sources, data, seed=recipe.seed)  # a mistake in a pass costs no cache
-        if known != key:
+        if not same:
             logger.warning("features %s: made from something else, making them anew", name)
             shutil.rmtree(folder / name)
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(key), encoding="utf-8")
+        note.write_text(json.dumps({"key": key, "recordings": heard}), encoding="utf-8")
         counts = build_features(
             clips,
             folder / name,
@@ -434,6 +503,7 @@ def _write_log(
 ) -> None:
     record = {
         "recipe": recipe.model_dump(mode="json"),
+        "local": local_names(recipe),
         "stages": stages,
         "processes": processes.count(),
         "dollars_per_hour": price,

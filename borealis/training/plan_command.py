@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from borealis.training.planner import Options, Plan, StageCost
     from borealis.training.planner.measured import Point
+    from borealis.training.recipe import Recipe, StageSection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,8 +88,8 @@ def run(args: argparse.Namespace) -> int:
     from borealis.training.planner.measured import measured_points
     from borealis.training.recipe import load_recipe
 
-    if args.compare and (args.recipe or args.format == "json"):
-        raise PlanError("--compare goes with options, as text; a recipe or JSON has one plan.")
+    if args.compare and args.format == "json":
+        raise PlanError("--compare prints text; JSON has one plan.")
     values = {f.name: getattr(args, f.name, None) for f in fields(Options)}
     given = {name: value for name, value in values.items() if value is not None}
     if args.recipe:
@@ -98,7 +100,8 @@ def run(args: argparse.Namespace) -> int:
         if epochs is not None and hours is None:
             raise PlanError("--epochs needs --hours-of-audio: how much is one epoch?")
         options = Options(**given)
-        result = plan_recipe(load_recipe(args.recipe), options, hours_of_audio=hours, epochs=epochs)
+        recipe = load_recipe(args.recipe)
+        result = plan_recipe(recipe, options, hours_of_audio=hours, epochs=epochs)
         title = f"recipe {args.recipe}"
     else:
         options = Options(**given)
@@ -114,7 +117,9 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(record, ensure_ascii=False))
     else:
         print(describe(result, options, title, points))
-        if args.compare:
+        if args.compare and args.recipe:
+            print("\n" + compare_recipe(recipe, options, hours_of_audio=hours, epochs=epochs))
+        elif args.compare:
             print("\n" + compare(options))
     return 0
 
@@ -123,7 +128,7 @@ def compare(options: Options) -> str:
     """What one other choice each would cost in hours, dollars and memory."""
     from dataclasses import replace
 
-    from borealis.training.planner import PlanError, plan
+    from borealis.training.planner import plan
 
     choices: list[dict[str, Any]] = [{}]
     choices += [{"feature_cache": not options.feature_cache}]
@@ -135,12 +140,57 @@ def compare(options: Options) -> str:
     choices += [{"frozen_precision": name} for name in ("bfloat16", "nf4")]
     choices += [{"sharding": name} for name in ("none", "fsdp") if options.gpus > 1]
     choices += [{"feature_cache": False, "encoder_lora_rank": 16}]
-    rows = [("instead", "GPU h", "dollars", "memory")]
+    plans: list[tuple[dict[str, Any], Callable[[], Plan]]] = []
     for change in choices:
-        if change and all(getattr(options, name) == value for name, value in change.items()):
-            continue
+        if not change or any(getattr(options, name) != value for name, value in change.items()):
+            plans.append((change, partial(plan, replace(options, **change))))
+    return _compared(plans)
+
+
+def compare_recipe(recipe: Recipe, options: Options, **given: Any) -> str:
+    """The same of a recipe: one other value of a key in every stage that takes it.
+
+    Args:
+        recipe: as planned.
+        options: as planned.
+        **given: further arguments of `plan_recipe`.
+    """
+    from borealis.training.planner import plan_recipe
+
+    changes: list[dict[str, Any]] = [
+        {name: value} for name in ("gradient_checkpointing", "packing") for value in (False, True)
+    ]
+    changes += [{"frozen_precision": "nf4"}]
+    changes += [{"sharding": name} for name in ("none", "fsdp") if options.gpus > 1]
+    plans: list[tuple[dict[str, Any], Callable[[], Plan]]] = [
+        ({}, partial(plan_recipe, recipe, options, **given))
+    ]
+    for change in changes:
+        stages = [_changed(stage, change) for stage in recipe.stages]
+        if stages != recipe.stages:
+            other = recipe.model_copy(update={"stages": stages})
+            plans.append((change, partial(plan_recipe, other, options, **given)))
+    return _compared(plans)
+
+
+def _changed(stage: StageSection, change: dict[str, Any]) -> StageSection:
+    """A stage with other values of its keys, or as it is where they don't go with the rest."""
+    from pydantic import ValidationError
+
+    try:
+        return type(stage)(**(stage.model_dump() | change))
+    except ValidationError:
+        return stage
+
+
+def _compared(plans: Sequence[tuple[dict[str, Any], Callable[[], Plan]]]) -> str:
+    """A table of plans, each with what was changed for it."""
+    from borealis.training.planner import PlanError
+
+    rows = [("instead", "GPU h", "dollars", "memory")]
+    for change, make in plans:
         try:
-            result = plan(replace(options, **change))
+            result = make()
         except PlanError:  # the two don't go together
             continue
         words = ", ".join(f"{k} {_word(v)}" for k, v in change.items()) or "as planned"

@@ -23,17 +23,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def four_bits() -> BitsAndBytesConfig:
-    """How weights are rounded.
+def check_bitsandbytes() -> None:
+    """Whether the library is here.
 
     Raises:
-        RecipeError: bitsandbytes isn't installed.
+        RecipeError: it isn't installed.
     """
     if find_spec("bitsandbytes") is None:
         raise RecipeError(
             "frozen_precision nf4 needs the library bitsandbytes: 'pip install bitsandbytes', or "
             "frozen_precision=bfloat16."
         )
+
+
+def four_bits() -> BitsAndBytesConfig:
+    """How weights are rounded.
+
+    Raises:
+        RecipeError: bitsandbytes isn't installed.
+    """
+    check_bitsandbytes()
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(

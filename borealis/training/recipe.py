@@ -206,7 +206,20 @@ class StageSection(_Section):
     seed: int | None = Field(None, description="Seed of the stage's batches; the recipe's if None.")
     learning_rate: float = Field(description="Peak learning rate.", gt=0)
     warmup_steps: int = Field(100, ge=0, description="Linear warm-up, steps.")
-    scheduler: str = Field("cosine", description="Schedule after warm-up (transformers name).")
+    scheduler: Literal[
+        "cosine",
+        "cosine_with_restarts",
+        "linear",
+        "polynomial",
+        "inverse_sqrt",
+        "constant",
+        "constant_with_warmup",
+    ] = Field(
+        "cosine",
+        description="Schedule after warm-up, by its transformers name: cosine, "
+        "cosine_with_restarts, linear, polynomial, inverse_sqrt, constant, constant_with_warmup. "
+        "Only the last three let a finished stage go on with more steps.",
+    )
     min_learning_rate_ratio: float = Field(
         0.05, ge=0, le=1, description="Floor of a cosine schedule, relative to the peak."
     )
@@ -469,9 +482,11 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         known = ", ".join(bundled_recipes())
         raise RecipeError(f"There is no recipe '{name_or_path}'. Bundled: {known}; or give a path.")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except yaml.YAMLError as error:
         raise RecipeError(f"'{path}' isn't valid YAML: {error}") from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"'{path}' isn't text in UTF-8.") from None
     if not isinstance(data, dict):
         raise RecipeError(f"'{path}' should hold keys and values, as recipes/nano.yaml does.")
     for text in overrides:

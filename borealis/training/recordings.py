@@ -16,7 +16,6 @@ import torch
 from borealis.audio import SAMPLING_RATE, load_audio
 from borealis.data.augment import augment
 from borealis.data.manifest import Utterance
-from borealis.data.text import ctc_label_ids
 from borealis.errors import AudioError, TrainingError
 from borealis.training.batches import (
     BatchContext,
@@ -25,8 +24,10 @@ from borealis.training.batches import (
 )
 from borealis.training.features import AUGMENTATIONS
 from borealis.training.instructions import clip_turn
+from borealis.training.loading import at_row
 from borealis.training.packing import packed, padded
 from borealis.training.recipe import StageSection
+from borealis.training.run_folder import preset_place
 from borealis.training.talks import encode_talk
 
 logger = logging.getLogger(__name__)
@@ -161,7 +162,8 @@ class RecordingBatches(StepBatches):
         picks = self._epochs[number].batch(int(self._places[step]))
         items = [self.sources[number].utterances[i] for i in picks]
         if number >= self.audio_sources:
-            return {"mode": "text", **self._rows([(item.messages, []) for item in items])}
+            talks: list[tuple[Any, list[int]]] = [(item.messages, []) for item in items]
+            return {"mode": "text", **self._rows(items, talks)}
         return self.recorded_batch(step, items, self.sources[number])
 
     # ---- recordings ----
@@ -178,7 +180,8 @@ class RecordingBatches(StepBatches):
         kept: list[Utterance] = []
         audios: list[np.ndarray] = []
         for row, item in enumerate(items):
-            audio = self._audio(item, step, row)
+            with at_row(item):
+                audio = self._audio(item, step, row)
             if audio is not None:
                 kept.append(item)
                 audios.append(audio)
@@ -197,11 +200,9 @@ class RecordingBatches(StepBatches):
                 for i in rng.integers(len(source.utterances), size=len(kept))
             ]
             talks = [self._talk(item, o, rng) for item, o in zip(kept, others, strict=True)]
-            batch |= self._rows(list(zip(talks, ([n] for n in counts), strict=True)))
+            batch |= self._rows(kept, list(zip(talks, ([n] for n in counts), strict=True)))
         if self.stage.ctc_weight:
-            targets = [ctc_label_ids(item.text, self.pseudo.labels) for item in kept]
-            batch["ctc_targets"] = torch.tensor([t for row in targets for t in row])
-            batch["ctc_lengths"] = torch.tensor([len(row) for row in targets])
+            batch |= self._ctc_targets(kept)
         return batch
 
     def _audio(self, item: Utterance, step: int, row: int) -> np.ndarray | None:
@@ -214,8 +215,7 @@ class RecordingBatches(StepBatches):
                 logger.warning("left out, %d by now: %s", len(self.unreadable), error)
             return None
         presets = self.stage.augment
-        place = min(int(step / len(self) * len(presets)), len(presets) - 1)
-        config = AUGMENTATIONS[presets[place]]
+        config = AUGMENTATIONS[presets[preset_place(step, len(self), len(presets))]]
         if config is None:
             return audio
         if item.kind == "silence":  # louder silence would become noise
@@ -233,8 +233,9 @@ class RecordingBatches(StepBatches):
             return item.messages
         instruct = self.stage.kind == "instruct"
         share = self.stage.question_share if instruct else 0.0
-        turn = clip_turn(item, self.context.phrasings, rng, share, other)
-        return [turn, *self._follow_up(item, other, rng)]
+        with at_row(item):
+            turn = clip_turn(item, self.context.phrasings, rng, share, other)
+            return [turn, *self._follow_up(item, other, rng)]
 
     def _mask(self, batch: dict[str, Any], rng: np.random.Generator) -> None:
         """SpecAugment (Park et al., 2019) on log-mel features, in place."""
@@ -254,10 +255,15 @@ class RecordingBatches(StepBatches):
 
     # ---- prompts ----
 
-    def _rows(self, talks: Sequence[tuple[Any, list[int]]]) -> dict[str, torch.Tensor]:
+    def _rows(
+        self, items: Sequence[Utterance], talks: Sequence[tuple[Any, list[int]]]
+    ) -> dict[str, torch.Tensor]:
         """Ids and labels of conversations, in rows or packed; only answers are learned."""
         tokenizer, placeholder = self.context.tokenizer, self.context.config.audio_token_id
-        rows = [encode_talk(tokenizer, talk, counts, placeholder) for talk, counts in talks]
+        rows = []
+        for item, (talk, counts) in zip(items, talks, strict=True):
+            with at_row(item):
+                rows.append(encode_talk(tokenizer, talk, counts, placeholder))
         return packed(rows) if self.stage.packing else padded(rows, tokenizer.pad_token_id)
 
 

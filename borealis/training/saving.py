@@ -125,6 +125,20 @@ def is_whole(folder: Path) -> bool:
     )
 
 
+def drop_model(folder: Path) -> None:
+    """Remove the weights that `save_whole` wrote: what they are the result of goes on."""
+    for file in folder.glob("model*.safetensors*"):
+        file.unlink()
+
+
+def clear_stage(folder: Path) -> None:
+    """Remove what a stage left, so that nothing of it is taken for a new one's."""
+    drop_model(folder)
+    for checkpoint in _checkpoints(folder):
+        (checkpoint / "trainer_state.json").unlink()
+        shutil.rmtree(checkpoint)
+
+
 def save_learned(model: torch.nn.Module, folder: Path) -> None:
     """Write the parameters that learn; the frozen rest is in the stage's beginning.
 
@@ -168,12 +182,12 @@ def latest_checkpoint(output: Path) -> Path | None:
 
     Trainer writes its state last, so a folder without it was cut off while saving.
     """
-    return max(_checkpoints(output), key=_step, default=None)
+    return max(_checkpoints(output), key=step_of, default=None)
 
 
 def rotate(output: Path, keep: int) -> None:
     """Remove all checkpoints but the newest `keep` and the one with the best validation."""
-    found = sorted(_checkpoints(output), key=_step)
+    found = sorted(_checkpoints(output), key=step_of)
     best = best_checkpoint(output)
     for folder in found[:-keep]:
         if folder != best:
@@ -190,12 +204,13 @@ def best_checkpoint(output: Path) -> Path | None:
             rate = json.loads(file.read_text(encoding="utf-8"))["word_error_rate"]
             if rate is not None:
                 rates[folder] = rate
-    return min(rates, key=lambda folder: (rates[folder], _step(folder)), default=None)
+    return min(rates, key=lambda folder: (rates[folder], step_of(folder)), default=None)
 
 
 def _checkpoints(output: Path) -> list[Path]:
     return [p for p in output.glob("checkpoint-*") if (p / "trainer_state.json").is_file()]
 
 
-def _step(folder: Path) -> int:
-    return int(folder.name.split("-")[1])
+def step_of(checkpoint: Path) -> int:
+    """The step after which a `checkpoint-N` was written."""
+    return int(checkpoint.name.split("-")[1])

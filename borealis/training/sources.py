@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from borealis.data.manifest import Utterance, read_manifest, write_manifest
 from borealis.errors import AudioError, RecipeError
 from borealis.training.recipe import SourceSection
+from borealis.training.run_folder import folder_digest, made_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -41,15 +44,49 @@ class Examples:
 def source_manifest(name: str, section: SourceSection, data: Path) -> Path:
     """The manifest of a source; a folder's or a dataset's is made on the first call.
 
+    What it was made from is kept beside it. A folder that has changed is read again; a dataset is
+    not, as other runs may learn from what is there.
+
     Raises:
-        BorealisError: the folder or dataset can't be read.
+        BorealisError: the folder or dataset can't be read, or the manifest is of another dataset.
     """
     if section.manifest is not None:
         return data / section.manifest
-    place = data / "sources"
-    made = place / f"{name}.jsonl"
+    made = data / made_manifest(name)
+    note = made.with_suffix(".made-from.json")
+    origin = _origin(section, data)
     if made.is_file():
-        return made
+        known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+        if not note.is_file() and section.folder is None:
+            return made  # put there by 'borealis data hub', or by an earlier version
+        other = [key for key in origin if known.get(key) != origin[key]]
+        if not other:
+            return made
+        if section.folder is None:
+            told = [f"{key}: {known.get(key)!r} -> {origin[key]!r}" for key in other]
+            raise RecipeError(
+                f"Source '{name}': '{made}' was made from something else ({'; '.join(told)}). "
+                "Remove it to have it made anew, or give the source another name."
+            )
+        logger.warning("source %s: the folder has changed, reading it again", name)
+    made = _make_manifest(name, section, data, made)
+    partial = note.with_suffix(".partial")
+    partial.write_text(json.dumps(origin, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(note)
+    return made
+
+
+def _origin(section: SourceSection, data: Path) -> dict[str, Any]:
+    """What the manifest of a source depends on; how the source is used is another matter."""
+    if section.folder is not None:
+        digest = folder_digest(data / section.folder)
+        return {"folder": section.folder, "language": section.language, "recordings": digest}
+    keys = {"dataset", "config", "split", "revision", "columns", "language", "limit"}
+    return section.model_dump(mode="json", include=keys)
+
+
+def _make_manifest(name: str, section: SourceSection, data: Path, made: Path) -> Path:
+    place = made.parent
     place.mkdir(parents=True, exist_ok=True)
     if section.folder is not None:
         from borealis.data.build import measured_folder
@@ -59,9 +96,7 @@ def source_manifest(name: str, section: SourceSection, data: Path) -> Path:
             logger.warning("source %s: %s", name, problem)
         if not items:
             raise RecipeError(f"Source '{name}': '{data / section.folder}' has nothing to use.")
-        partial = write_manifest(place / f"{name}.jsonl.partial", items)
-        partial.replace(made)
-        return made
+        return write_manifest(made, items)
     from borealis.data.hub import read_dataset
 
     assert section.dataset is not None

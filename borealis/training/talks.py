@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from borealis.errors import TrainingError
+from borealis.model.markup import encode, plain_messages
 from borealis.training.guides import IGNORE
 from borealis.training.instructions import Turn
 
@@ -64,17 +66,21 @@ def encode_messages(
     """Ids of a conversation, and labels that are -100 outside the assistant's turns.
 
     An assistant turn is learned with its end mark, so that the model learns to stop; one with a
-    true `given` isn't learned.
+    true `given` isn't learned. Control words in what is said are plain text.
 
     Args:
         tokenizer: with a chat template.
         messages: the conversation; system, user and assistant turns in any number.
         num_tokens: audio tokens of each clip, in reading order.
         audio_token_id: id of the placeholder.
+
+    Raises:
+        TrainingError: the template has other places for audio than `num_tokens` has clips.
     """
+    messages = plain_messages(tokenizer, messages)
     ids: list[int] = []
     labels: list[int] = []
-    counts = iter(num_tokens)
+    counts, placed = iter(num_tokens), 0
     for i, message in enumerate(messages):
         answer = message["role"] == "assistant"
         before = _render(tokenizer, messages[:i], answer)
@@ -89,9 +95,15 @@ def encode_messages(
             fresh: list[int] = []
             _extend(tokenizer, after[len(before) :], fresh, [])
             for token in fresh:
-                repeat = next(counts) if token == audio_token_id else 1
+                repeat = next(counts, 0) if token == audio_token_id else 1
+                placed += token == audio_token_id
                 ids += [token] * repeat
                 labels += [IGNORE] * repeat
+    if placed != len(num_tokens):
+        raise TrainingError(
+            f"The chat template made {placed} places for audio, and there are {len(num_tokens)} "
+            "recordings. Is it the model's own template?"
+        )
     return ids, labels
 
 
@@ -106,6 +118,6 @@ def _render(tokenizer: Any, messages: Sequence[dict[str, Any]], prompt: bool) ->
 def _extend(
     tokenizer: Any, text: str, ids: list[int], labels: list[int], learn: bool = False
 ) -> None:
-    fresh = tokenizer(text, add_special_tokens=False).input_ids
+    fresh = encode(tokenizer, text)
     ids += fresh
     labels += fresh if learn else [IGNORE] * len(fresh)

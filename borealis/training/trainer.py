@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,16 +15,18 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import Trainer, TrainingArguments
 
-from borealis.errors import RecipeError
+from borealis.errors import RecipeError, TrainingError
 from borealis.model import BorealisForConditionalGeneration
 from borealis.training import processes, sharding
 from borealis.training.batches import IGNORE, StepBatches, first
 from borealis.training.failure import stop_at_bad_step
 from borealis.training.kernels import leave_liger, use_liger
+from borealis.training.loading import CheckedBatches, raise_errors
 from borealis.training.lora import add_lora, merge_lora
-from borealis.training.losses import StepLosses, check_layers, stage_losses
+from borealis.training.losses import StepLosses, stage_losses
 from borealis.training.packing import check_packing
 from borealis.training.precision import use_bfloat16
+from borealis.training.preflight import check_model, check_stage
 from borealis.training.progress import Meter
 from borealis.training.quantization import dequantize, quantize
 from borealis.training.recipe import StageSection
@@ -83,9 +84,9 @@ class StageTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         # Batches are made in order, so that a resumed run skips by number.
-        batches = cast(StepBatches, self.train_dataset)
+        batches = CheckedBatches(self.train_dataset)
         loader = DataLoader(
-            batches,
+            cast(Dataset, batches),
             batch_size=1,
             sampler=SequentialSampler(batches),
             collate_fn=first,
@@ -165,6 +166,7 @@ class StageTrainer(Trainer):
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
         """Answer tokens of the whole step, on all processes."""
+        raise_errors(batch_samples)
         if not self._sharded:
             return super()._get_num_items_in_batch(batch_samples, device)
         own = [b["labels"][..., 1:].ne(IGNORE).sum() for b in batch_samples if "labels" in b]
@@ -283,7 +285,7 @@ def set_trainable(
         parameter.requires_grad = learns
         count += parameter.numel() if parameter.requires_grad else 0
     if not count:
-        raise ValueError(f"No parameter begins with any of {prefixes}; nothing would be trained.")
+        raise RecipeError(f"No parameter begins with any of {prefixes}; nothing would be trained.")
     return count
 
 
@@ -347,7 +349,8 @@ def stage_trainer(
         RecipeError: the processes don't share a step evenly, a library isn't there, or the language
             model can't be packed, has no Liger kernels, or lacks a layer that is looked at.
     """
-    check_layers(stage, model.config.text_config.num_hidden_layers)
+    check_stage(stage, use_cpu=use_cpu)
+    check_model(model, stage)
     torch.manual_seed(seed)  # LoRA is drawn at random, and the same on every process
     use_cpu = not torch.cuda.is_available() if use_cpu is None else use_cpu
     device = "cpu" if use_cpu else "cuda"
@@ -415,7 +418,8 @@ def run_stage(
 
     Raises:
         RecipeError: see `stage_trainer`.
-        TrainingError: a loss isn't finite, or the disk is full.
+        TrainingError: a loss isn't finite, the disk is full, a row can't be learned from, or fewer
+            steps were taken than asked.
     """
     trainer = stage_trainer(
         model,
@@ -430,6 +434,11 @@ def run_stage(
     sharded = trainer.sharded
     newest = latest_checkpoint(output) if resume else None
     trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+    if (taken := trainer.state.global_step) != stage.max_steps:
+        raise TrainingError(
+            f"Stage '{stage.name}' ended at step {taken} of {stage.max_steps}, though nothing said "
+            "why; it isn't finished. Run the same command again: it goes on from there."
+        )
     model.set_attn_implementation("sdpa")
     if stage.use_liger_kernel:
         leave_liger(model)
@@ -447,17 +456,6 @@ def run_stage(
 
 
 def _arguments(stage: StageSection, output: Path, *, seed: int, use_cpu: bool) -> TrainingArguments:
-    share, rest = divmod(stage.batches_per_step, processes.count())
-    if rest:
-        raise RecipeError(
-            f"Stage '{stage.name}': {processes.count()} processes can't share "
-            f"batches_per_step={stage.batches_per_step} evenly; make it a multiple."
-        )
-    if missing := [name for name in stage.log_to if find_spec(name) is None]:
-        raise RecipeError(
-            f"Stage '{stage.name}' logs to {missing[0]}, which isn't installed: "
-            f"'pip install {missing[0]}', or leave it out of log_to."
-        )
     kwargs: dict[str, Any] = {}
     if stage.scheduler == "cosine":
         scheduler = "cosine_with_min_lr"
@@ -473,7 +471,7 @@ def _arguments(stage: StageSection, output: Path, *, seed: int, use_cpu: bool) -
         output_dir=str(output),
         max_steps=stage.max_steps,
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=share,
+        gradient_accumulation_steps=stage.batches_per_step // processes.count(),
         learning_rate=stage.learning_rate,
         warmup_steps=stage.warmup_steps,
         lr_scheduler_type=scheduler,

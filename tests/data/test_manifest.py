@@ -88,6 +88,109 @@ def test_manifest_of_a_table(tmp_path, suffix, comma):
     assert [i.text for i in read_manifest(target)] == ["Раз", "Два"]
 
 
+TABLE = "audio{0}text\na.flac{0}Раз\nb.wav{0}Два\n"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        TABLE.format(",").encode("utf-8-sig"),
+        TABLE.format(";").encode("utf-8-sig"),
+        TABLE.format("\t").encode(),
+        TABLE.format(";").replace("\n", "\r\n").encode(),
+        TABLE.format(",").replace("audio,text", " Audio , TEXT").encode(),
+    ],
+)
+def test_tables_as_spreadsheets_write_them(tmp_path, table, capsys):
+    recordings(tmp_path / "mine")
+    (tmp_path / "mine" / "t.csv").write_bytes(table)
+    target = tmp_path / "m.jsonl"
+    assert (
+        main(["data", "manifest", str(tmp_path / "mine" / "t.csv"), "--output", str(target)]) == 0
+    )
+    assert [i.text for i in read_manifest(target)] == ["Раз", "Два"]
+    assert "not used" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (TABLE.format(",").encode("cp1251"), "isn't in UTF-8 (in cp1251"),
+        (TABLE.format(",").encode("utf-16"), "isn't in UTF-8"),
+        (TABLE.format("|").encode(), "commas, semicolons or tabs"),
+        (b"", "needs the columns 'audio' and 'text'"),
+        (("audio,text\na.flac," + "о" * 200_000).encode(), "line 2: field larger"),
+    ],
+)
+def test_tables_that_cannot_be_read_are_told(tmp_path, table, says, capsys):
+    path = tmp_path / "t.csv"
+    path.write_bytes(table)
+    assert main(["data", "manifest", str(path), "--output", str(tmp_path / "m.jsonl")]) == 2
+    error = capsys.readouterr().err
+    assert says in error and "Traceback" not in error and not (tmp_path / "m.jsonl").exists()
+
+
+def test_rows_of_a_table_that_are_left_out_are_told(tmp_path, capsys):
+    recordings(tmp_path / "mine")
+    rows = [
+        "audio,text,speaker,age",
+        "a.flac,Раз,анна,30",
+        "b.wav",
+        "b.wav,Да, конечно,иван,40",
+        ",Три,,",
+        'b.wav,"Два\nтри',
+    ]
+    (tmp_path / "mine" / "t.csv").write_text("\n".join(rows), encoding="utf-8")
+    target = tmp_path / "m.jsonl"
+    assert (
+        main(["data", "manifest", str(tmp_path / "mine" / "t.csv"), "--output", str(target)]) == 0
+    )
+    assert [i.text for i in read_manifest(target)] == ["Раз"]
+    out = capsys.readouterr().out
+    for words in (
+        "not used: the columns speaker, age",
+        "b.wav' has no text",
+        "line 4 has more fields than the first line",
+        "line 5 names no recording",
+        "runs over several lines",
+        "1 recordings, 0.00 h, written; 4 skipped",
+    ):
+        assert words in out
+
+
+def test_texts_beside_recordings_that_are_not_utf8_are_told(tmp_path, capsys):
+    folder = tmp_path / "mine"
+    recordings(folder)
+    (folder / "a.txt").write_bytes("Текст".encode("cp1251"))
+    (folder / "b.txt").write_text("Текст", encoding="utf-8-sig")
+    assert main(["data", "manifest", str(folder), "--output", str(tmp_path / "m.jsonl")]) == 0
+    assert "a.txt' isn't in UTF-8" in capsys.readouterr().out
+    assert [i.text for i in read_manifest(tmp_path / "m.jsonl")] == ["Текст"]
+
+
+def test_what_is_read_is_not_written_over(tmp_path, capsys):
+    folder = tmp_path / "mine"
+    recordings(folder)
+    table = folder / "t.csv"
+    table.write_text(TABLE.format(","), encoding="utf-8")
+    kept = {path: path.read_bytes() for path in folder.iterdir()}
+    for source, name in ((table, "t.csv"), (table, "a.flac"), (folder, "b.wav"), (folder, "b.txt")):
+        output = folder / name
+        assert main(["data", "manifest", str(source), "--output", str(output)]) == 2
+        assert "is what is read here, too" in capsys.readouterr().err
+    for output in (tmp_path, table / "m.jsonl"):  # a folder; a file on the way
+        assert main(["data", "manifest", str(folder), "--output", str(output)]) == 2
+        error = capsys.readouterr().err
+        assert "can't be written" in error and "Traceback" not in error
+    assert {path: path.read_bytes() for path in folder.iterdir()} == kept
+
+
+def test_a_manifest_with_a_byte_order_mark_is_read(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"audio": "a.wav", "text": "а"}\n', encoding="utf-8-sig")
+    assert read_manifest(path)[0].text == "а"
+
+
 def test_sources_that_are_refused(tmp_path, capsys):
     (tmp_path / "t.csv").write_text("file,words\n", encoding="utf-8")
     (tmp_path / "empty").mkdir()

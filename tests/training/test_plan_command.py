@@ -110,6 +110,23 @@ def test_command_prints_the_plan(capsys) -> None:
     assert "doesn't fit" in run(capsys, "--gpu", "l4")[1]
 
 
+def test_command_compares_choices_of_a_recipe(capsys) -> None:
+    code, out, _ = run(capsys, "5b", "--compare", "--gpus", 8, "--gpu", "rtx4090", "--price", 0.35)
+    assert code == 0
+    _, table = out.split("\n\ninstead")
+    rows = [line.split("  ")[0] for line in table.splitlines()[1:]]
+    assert rows == [
+        "as planned", "gradient_checkpointing no", "packing yes", "frozen_precision nf4",
+        "sharding fsdp",
+    ]  # fmt: skip
+    planned, _, _, four_bits, shared = table.splitlines()[1:]
+    assert planned.split()[2:4] == four_bits.split()[2:4], "4 bits cost no hours by the plan"
+    memory = [float(line.split()[-2]) for line in (planned, four_bits, shared)]
+    assert memory[1] < memory[0] and memory[2] < memory[0]
+    total = next(line for line in out.splitlines() if line.startswith("in all"))
+    assert planned.split()[3] in total.replace("$", "").replace(",", " ").split()
+
+
 def test_command_compares_choices(capsys) -> None:
     code, out, _ = run(capsys, "--compare", "--gpus", 8, "--train", "full")
     assert code == 0

@@ -1,0 +1,587 @@
+"""A run folder belongs to one run: what each part was made from is kept in it and compared.
+
+A part is `start`, the model the run begins with, or the folder of a stage. Beside the weights of
+each, `made-from.json` has the recipe as it was used, digests of the data, and the part before it.
+A command that wants anything else of a part is refused by naming what differs, before any work; or
+the stage goes on, where that gives what a run of so many steps from the beginning gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from borealis import __version__
+from borealis.checkpoints import bundled, resolve_checkpoint
+from borealis.data.build import AUDIO_SUFFIXES
+from borealis.data.manifest import read_manifest
+from borealis.errors import RecipeError, TrainingError
+from borealis.training.recipe import (
+    ModelSection,
+    Recipe,
+    SourceSection,
+    StageSection,
+)
+from borealis.training.saving import is_whole, latest_checkpoint, step_of, sync_folder_name
+
+RECORD = "made-from.json"
+START, FINAL = "start", "final"
+# Folders of a run beside those of its stages.
+FOLDERS = (START, FINAL, "features", "left-out")
+
+# Keys that change no weight; all others may not differ when a part of a run is used again. Nor does
+# it matter where data and run lie, how many threads, processes or GPUs there are, what an hour
+# costs, and where the compact form is put: none of that is a key.
+HARMLESS: dict[type[BaseModel], frozenset[str]] = {
+    ModelSection: frozenset({"decoding"}),  # every command puts it into the finished model
+    SourceSection: frozenset({"streaming"}),
+    StageSection: frozenset(
+        {
+            "gradient_checkpointing",
+            "keep_checkpoints",
+            "log_to",
+            "logging_steps",
+            "save_steps",
+            "validation",
+            "validation_clips",
+            "validation_steps",
+            "workers",
+        }
+    ),
+}
+
+# Schedules whose rate at a step doesn't depend on how many there will be.
+_OPEN_ENDED = ("constant", "constant_with_warmup", "inverse_sqrt")
+_SHOWN = 12
+_GONE = object()
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a part of a run was made from.
+
+    Args:
+        recipe: as it was used: changes of the command line in it, files that were missing not.
+        files: digests of data and of local weights, by their names in the recipe.
+        before: the part it begins with; empty for `start`.
+        before_weights: digest of that part's weights.
+        steps: taken, once the part is finished.
+        weights: digest of its own, once it is finished.
+    """
+
+    recipe: Recipe
+    files: dict[str, str] = field(default_factory=dict)
+    before: str = ""
+    before_weights: str = ""
+    steps: int | None = None
+    weights: str = ""
+
+
+@dataclass
+class Plan:
+    """What a command has to do in a run folder.
+
+    Args:
+        remake_start: `start` was made from something else, and nothing that is kept began with it.
+        work: for each chosen stage `new`, `on` (from its newest checkpoint) or `done`.
+        before: for each chosen stage the part it begins with.
+        kept: finished stages that the result rests on.
+    """
+
+    remake_start: bool = False
+    work: dict[str, str] = field(default_factory=dict)
+    before: dict[str, str] = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list)
+
+
+class RunFolder:
+    """The folder of a run, as a command with a recipe and data finds it.
+
+    Args:
+        folder: of the run; needn't be there.
+        recipe: as it will be used.
+        data: data folder.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe, data: Path) -> None:
+        self.folder, self.recipe, self.data = folder, recipe, data
+        self._digests: dict[Path, str] = {}
+
+    # ---- what is wanted ----
+
+    def made_start(self) -> Made:
+        """What `start` would be made from now."""
+        model = self.recipe.model
+        files = {}
+        for key in ("checkpoint", "audio_tower", "language_model"):
+            name = getattr(model, key)
+            if name and (digest := _weights_of(name)):
+                files[f"model.{key}"] = digest
+        names = list(self.recipe.data.corpora) if _start_reads_corpora(model) else []
+        if model.ngram:
+            names += [*model.ngram.corpora, *model.ngram.word_corpora]
+        return Made(self.recipe, files | self._texts(names))
+
+    def made_stage(self, stage: StageSection, before: str, before_weights: str) -> Made:
+        """What a stage would be made from now."""
+        files = self._texts(self.recipe.data.corpora) if _reads_corpora(stage) else {}
+        for name in _manifests(self.recipe, stage):
+            path = self.data / name
+            if path.is_dir():
+                files[name] = folder_digest(path)
+            elif path.is_file():
+                files[name] = self._digest(path, audio=True)
+        return Made(self.recipe, files, before, before_weights)
+
+    def _texts(self, names: Iterable[str]) -> dict[str, str]:
+        paths = {name: self.data / name for name in names}
+        return {name: self._digest(path) for name, path in paths.items() if path.is_file()}
+
+    def _digest(self, path: Path, *, audio: bool = False) -> str:
+        if path not in self._digests:
+            self._digests[path] = manifest_digest(path) if audio else file_digest(path)
+        return self._digests[path]
+
+    # ---- what is there ----
+
+    def look(self, chosen: Sequence[str], *, resume: bool) -> Plan:
+        """Compare the folder with what is wanted of it.
+
+        Args:
+            chosen: names of the stages that are to be trained.
+            resume: use what is finished or begun; otherwise chosen stages are trained anew.
+
+        Raises:
+            RecipeError: the folder isn't of a run, or is of another; the message names each
+                difference and the ways on.
+        """
+        self._check_is_a_run()
+        plan, problems = Plan(), _Problems(self.folder, [s.name for s in self.recipe.stages])
+        begun = [s.name for s in self.recipe.stages if is_begun(self.folder / s.name)]
+        kept = [name for name in begun if resume or name not in chosen]
+        start = read_record(self.folder / START)
+        start_made = self.made_start()
+        weights = start.weights if start else ""
+        if (self.folder / START / "config.json").is_file():
+            told = (
+                differences(start, start_made, start_settings) if start is not None else [_UNKNOWN]
+            )
+            if told and kept and resume:
+                problems.add(self.recipe.stages[0].name, told, START)
+            elif told:
+                plan.remake_start, weights = True, ""
+        before, anew = START, plan.remake_start
+        last = max((i for i, s in enumerate(self.recipe.stages) if s.name in chosen), default=-1)
+        for stage in self.recipe.stages[: last + 1]:
+            name, folder = stage.name, self.folder / stage.name
+            use = name not in chosen
+            if (use and not is_whole(folder)) or (not use and name not in kept):
+                if not use:
+                    plan.work[name], plan.before[name] = "new", before
+                    before, anew, weights = name, True, ""
+                continue
+            old = read_record(folder)
+            told, more = self._compare(stage, old, before, weights, anew=anew, on=not use)
+            done = old is not None and bool(old.weights) and is_whole(folder) and not more
+            if use and not told and not done:
+                told = ["the stage isn't finished"]
+            if told:
+                problems.add(name, told, name)
+            if not use:
+                plan.work[name], plan.before[name] = ("done" if done else "on"), before
+            anew = anew or not done
+            if done:
+                plan.kept.append(name)
+            before, weights = name, old.weights if done and old else ""
+        problems.raise_for(chosen)
+        return plan
+
+    def _compare(
+        self,
+        stage: StageSection,
+        old: Made | None,
+        before: str,
+        weights: str,
+        *,
+        anew: bool,
+        on: bool,
+    ) -> tuple[list[str], bool]:
+        """How a stage that is there differs, and whether it goes on to another number of steps."""
+        if old is None:
+            return [_UNKNOWN], False
+        told = differences(old, self.made_stage(stage, before, weights), stage_settings, stage.name)
+        key = f"stages.{stage.name}.max_steps: "
+        more = on and len(told) == 1 and told[0].startswith(key)
+        if more:
+            newest = latest_checkpoint(self.folder / stage.name)
+            taken = step_of(newest) if newest else None
+            reason = why_not_on(_stage_of(old.recipe, stage.name), stage, taken)
+            more = reason is None
+            told = [] if more else [f"{told[0]} ({reason})"]
+        if old.before != before:
+            told.append(f"it began with '{old.before}' -> it would begin with '{before}'")
+        elif anew:
+            told.append(f"it begins with '{before}', which isn't what it was")
+        elif old.before_weights != weights:
+            told.append(f"it begins with '{before}', whose weights have changed")
+        return told, more
+
+    def _check_is_a_run(self) -> None:
+        if not self.folder.exists():
+            return
+        if not self.folder.is_dir():
+            raise RecipeError(f"'{self.folder}' is a file; --output names the folder of a run.")
+        signs = ("run.json", f"{START}/config.json", f"{START}/{RECORD}")
+        if any((self.folder / sign).is_file() for sign in signs):
+            return
+        for name in (*FOLDERS, *(stage.name for stage in self.recipe.stages)):
+            place = self.folder / name
+            if place.exists() and (not place.is_dir() or any(place.iterdir())):
+                raise RecipeError(
+                    f"'{self.folder}' holds a '{name}' that isn't of a run of 'borealis train'; "
+                    "give another --output."
+                )
+
+    # ---- what is written ----
+
+    def begin(self, stage: StageSection, before: str) -> None:
+        """Write down what a stage is made from, before its first step."""
+        start = read_record(self.folder / before)
+        made = self.made_stage(stage, before, start.weights if start else "")
+        write_record(self.folder / stage.name, made)
+
+    def finish(self, name: str, steps: int) -> None:
+        """Write down that a stage is finished."""
+        folder = self.folder / name
+        made = read_record(folder)
+        assert made is not None
+        write_record(folder, replace(made, steps=steps, weights=weights_digest(folder)))
+
+
+_UNKNOWN = "no record of what it was made from (an earlier version of Borealis kept none)"
+
+
+class _Problems:
+    """Differences of parts, and what can be done about them."""
+
+    def __init__(self, folder: Path, stages: Sequence[str]) -> None:
+        self.folder, self.stages = folder, list(stages)
+        self.told: dict[str, list[str]] = {}
+        self.first: str | None = None
+
+    def add(self, stage: str, told: Sequence[str], part: str) -> None:
+        """Note what differs in a part; the stages from `stage` on would have to be trained anew."""
+        self.first = stage if self.first is None else self.first
+        self.told.setdefault(part, []).extend(told)
+
+    def raise_for(self, chosen: Sequence[str]) -> None:
+        """Raise if there were any."""
+        if self.first is None:
+            return
+        lines = [f"{text}" for part in self.told for text in self._of(part)]
+        shown = "; ".join(dict.fromkeys(lines[:_SHOWN]))
+        if len(lines) > _SHOWN:
+            shown += f"; and {len(lines) - _SHOWN} more"
+        anew = self.stages[self.stages.index(self.first) :]
+        last = max(self.stages.index(name) for name in chosen)
+        anew = [n for n in anew if n in chosen or self.stages.index(n) <= last]
+        ways = (
+            "--no-resume" if set(anew) == set(chosen) else f"--no-resume --stages {','.join(anew)}"
+        )
+        raise RecipeError(
+            f"'{self.folder}' holds another run than this command asks for: {shown}. Either give "
+            f"another --output, or train {self._named(anew)} anew in this folder: {ways}."
+        )
+
+    def _of(self, part: str) -> list[str]:
+        """Differences of a part; those that don't name it get its name."""
+        return [
+            text
+            if text.startswith(("stages.", "data.", "model.", "seed", "'"))
+            else f"'{part}': {text}"
+            for text in self.told[part]
+        ]
+
+    def _named(self, names: Sequence[str]) -> str:
+        return ", ".join(f"'{name}'" for name in names)
+
+
+def differences(old: Made, new: Made, settings: Any, *name: str) -> list[str]:
+    """What of one part differs between two records, as `key: old -> new`.
+
+    Args:
+        old: the record in the folder.
+        new: what is wanted.
+        settings: `start_settings` or `stage_settings`.
+        name: of the stage.
+    """
+    told = []
+    before, after = (settings(made.recipe, *name) for made in (old, new))
+    for key in dict.fromkeys((*before, *after)):
+        a, b = before.get(key, _GONE), after.get(key, _GONE)
+        if a != b:
+            told.append(f"{key}: {_shown(a)} -> {_shown(b)}")
+    for key in dict.fromkeys((*old.files, *new.files)):
+        one, two = old.files.get(key), new.files.get(key)
+        if key.startswith("model."):
+            # A hub id has no digest, and weights that are gone aren't needed: `start` has them.
+            if one and two and one != two and not any(t.startswith(f"{key}:") for t in told):
+                told.append(f"{key}: the weights there have changed")
+        elif one != two:
+            what = "has changed" if one and two else "wasn't there" if two else "is gone"
+            told.append(f"'{key}' {what}")
+    return told
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is _GONE else json.dumps(value, ensure_ascii=False)
+
+
+# ---- what parts depend on ----
+
+
+def start_settings(recipe: Recipe) -> dict[str, Any]:
+    """Keys that the model of the beginning depends on, with their values."""
+    found = {"seed": recipe.seed} | _flat("model", _values(recipe.model))
+    if _start_reads_corpora(recipe.model):
+        found["data.corpora"] = recipe.data.corpora
+    return found
+
+
+def stage_settings(recipe: Recipe, name: str) -> dict[str, Any]:
+    """Keys that a stage depends on besides the part before it, with their values."""
+    stage = _stage_of(recipe, name)
+    if stage is None:
+        return {}
+    data = recipe.data
+    found = {"seed": recipe.seed} | _flat(f"stages.{name}", _values(stage))
+    for key in stage.features:
+        passes = [_values(part) for part in data.features.get(key, [])]
+        found |= _flat(f"data.features.{key}", passes)
+    for key in _sources(recipe, stage):
+        if key in data.sources:
+            found |= _flat(f"data.sources.{key}", _values(data.sources[key]))
+    if _reads_corpora(stage):
+        found["data.corpora"] = data.corpora
+    return found
+
+
+def _values(section: BaseModel) -> dict[str, Any]:
+    return section.model_dump(mode="json", exclude=set(HARMLESS.get(type(section), ())))
+
+
+def _flat(key: str, value: Any) -> dict[str, Any]:
+    """Leaves of nested values by their paths; a list of plain values is a leaf."""
+    if isinstance(value, dict) and value:
+        return {k: v for name, sub in value.items() for k, v in _flat(f"{key}.{name}", sub).items()}
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return {k: v for i, sub in enumerate(value) for k, v in _flat(f"{key}.{i}", sub).items()}
+    return {key: value}
+
+
+def _stage_of(recipe: Recipe, name: str) -> StageSection | None:
+    return next((stage for stage in recipe.stages if stage.name == name), None)
+
+
+def _sources(recipe: Recipe, stage: StageSection) -> list[str]:
+    parts = [part for name in stage.features for part in recipe.data.features.get(name, [])]
+    passed = [part.source for part in parts if part.source]
+    return list(dict.fromkeys([*stage.sources, *stage.text_sources, *passed]))
+
+
+def _manifests(recipe: Recipe, stage: StageSection) -> list[str]:
+    """Names in the data folder of all manifests and folders that a stage learns from."""
+    parts = [part for name in stage.features for part in recipe.data.features.get(name, [])]
+    names = [part.manifest for part in parts if part.manifest]
+    for name in _sources(recipe, stage):
+        if (section := recipe.data.sources.get(name)) is not None:
+            names.append(section.manifest or section.folder or made_manifest(name))
+    return list(dict.fromkeys(names))
+
+
+def made_manifest(name: str) -> str:
+    """Where in the data folder the manifest of a folder's or dataset's source is kept."""
+    return f"sources/{name}.jsonl"
+
+
+def _start_reads_corpora(model: ModelSection) -> bool:
+    return bool(model.text_config) or (model.ngram is not None and not model.ngram.corpora)
+
+
+def _reads_corpora(stage: StageSection) -> bool:
+    return not stage.sources and bool(stage.text_share or stage.pseudo_share or not stage.features)
+
+
+# ---- more steps ----
+
+
+def why_not_on(old: StageSection | None, new: StageSection, taken: int | None) -> str | None:
+    """Why a stage can't go on to another number of steps, or None if it can.
+
+    It can where each of the steps taken is what it would have been in a stage of the new length.
+
+    Args:
+        old: the stage as it was.
+        new: as it is wanted; differs in `max_steps`.
+        taken: steps of its newest checkpoint.
+    """
+    if old is None or taken is None:
+        return "no checkpoint of it is left"
+    if taken > new.max_steps:
+        return f"{taken} steps are taken already"
+    if new.scheduler not in _OPEN_ENDED and taken > new.warmup_steps:
+        return (
+            f"the {new.scheduler} schedule is past its warm-up, and its {taken} steps would have "
+            "had other rates; constant_with_warmup could go on. To train the finished model "
+            f"further, begin a new folder with its '{FINAL}' as model.checkpoint"
+        )
+    pseudo = new.pseudo_share or not (new.features or new.sources or new.text_share == 1)
+    if pseudo:
+        return "its pseudo-audio gets harder by the share of the steps that is done"
+    batches = taken * new.batches_per_step
+    if any(
+        preset_place(step, old.max_steps * old.batches_per_step, len(old.augment))
+        != preset_place(step, new.max_steps * new.batches_per_step, len(new.augment))
+        for step in (range(batches) if new.sources else ())
+    ):
+        return "its distortions go by the share of the steps that is done"
+    return None
+
+
+def preset_place(step: int, steps: int, count: int) -> int:
+    """Which of `count` distortions serves a batch: each an equal part of the stage."""
+    return min(int(step / steps * count), count - 1)
+
+
+# ---- records ----
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a stage left something that can be used."""
+    return is_whole(folder) or latest_checkpoint(folder) is not None
+
+
+def read_record(folder: Path) -> Made | None:
+    """What a part was made from, or None where no record was kept.
+
+    Raises:
+        TrainingError: the record can't be read.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+        return Made(**(row["made"] | {"recipe": Recipe(**row["made"]["recipe"])}))
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        first = str(error).splitlines()[0]
+        raise TrainingError(
+            f"'{path}' can't be read ({first}): it is damaged, or of another version of Borealis "
+            "than this one. Give another --output."
+        ) from None
+
+
+def write_record(folder: Path, made: Made) -> None:
+    """Write a record aside and give it its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values = {key: value for key, value in vars(made).items() if key != "recipe"}
+    row = {
+        "borealis": __version__,
+        "made": {"recipe": made.recipe.model_dump(mode="json")} | values,
+    }
+    partial = folder / f"{RECORD}.partial"
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(row, file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(folder / RECORD)
+    sync_folder_name(folder)
+
+
+# ---- digests ----
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest_digest(path: Path) -> str:
+    """Of a manifest's content and of the sizes of its recordings; reading those would take long.
+
+    Raises:
+        ManifestError: it can't be read.
+    """
+    digest = hashlib.sha256(path.read_bytes())
+    digest.update(audio_sizes(item.audio for item in read_manifest(path)).encode())
+    return digest.hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """Of names and sizes of a folder's recordings, and of the texts beside them."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and (path.suffix == ".txt" or path.suffix.lower() in AUDIO_SUFFIXES):
+            told = file_digest(path) if path.suffix == ".txt" else str(path.stat().st_size)
+            digest.update(f"{path.relative_to(folder).as_posix()} {told}\n".encode())
+    return digest.hexdigest()
+
+
+def audio_sizes(paths: Iterable[str]) -> str:
+    """Digest of the sizes of recordings: one that was made anew nearly always has another."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            size = os.stat(path).st_size if path else 0
+        except OSError:
+            size = -1
+        digest.update(f"{size} ".encode())
+    return digest.hexdigest()
+
+
+def weights_digest(folder: Path) -> str:
+    """Of the weights of a checkpoint folder, whatever their files are called."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        if not path.name.startswith("bad-step"):
+            digest.update(file_digest(path).encode())
+    return digest.hexdigest()
+
+
+def local_path(name: str) -> Path | None:
+    """Where a checkpoint, an encoder or a language model lies, if it is on this machine."""
+    path = Path(name)
+    return path if name not in bundled() and path.exists() else None
+
+
+def local_names(recipe: Recipe) -> list[str]:
+    """Values of a recipe that are files or folders of this machine, and nothing to publish."""
+    model, found = recipe.model, []
+    for name in (model.checkpoint, model.audio_tower, model.language_model):
+        if name and local_path(name) is not None:
+            found.append(name)
+    for section in recipe.data.sources.values():
+        if section.dataset and Path(section.dataset).exists():
+            found.append(section.dataset)
+    return list(dict.fromkeys(found))
+
+
+def _weights_of(name: str) -> str:
+    """Digest of what a key of `model` names; empty for a hub id or where nothing is left."""
+    if name in bundled():
+        return Path(resolve_checkpoint(name)).name  # carries the digest
+    path = local_path(name)
+    if path is None:
+        return ""
+    if path.is_file():
+        return file_digest(path)
+    files = sorted(p for p in path.iterdir() if p.suffix in (".safetensors", ".bin", ".json"))
+    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()
