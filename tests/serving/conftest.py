@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import borealis
-from borealis import Borealis
+from borealis import Borealis, Transcript
 from borealis.checkpoints import resolve_checkpoint
 from tests.serving.server import KEY, PLACES, Server, encoded
 
@@ -67,6 +67,12 @@ def nano_engine() -> Iterator[Any]:
 def recordings(clips) -> list[np.ndarray]:
     """The real recordings of examples/audio, float32 at 16 kHz."""
     return [borealis.load_audio(clip.audio) for clip in clips]
+
+
+@pytest.fixture(scope="session")
+def transcripts(clips, nano) -> list[Transcript]:
+    """What `transcribe` writes of the real recordings when it follows one spelling, as vLLM."""
+    return nano.transcribe([clip.audio for clip in clips], num_beams=1)
 
 
 @pytest.fixture(scope="session")

@@ -29,9 +29,9 @@ def _async_client(server: Server) -> Any:
     return httpx.AsyncClient(base_url=server.url, headers=headers, timeout=600, limits=limits)
 
 
-def test_64_clients_at_once(server, clips, nano) -> None:
+def test_64_clients_at_once(server, clips, transcripts) -> None:
     paths = [AUDIO / clip.audio for clip in clips]
-    expected = [t.text for t in nano.transcribe(list(map(str, paths)), num_beams=1)]
+    expected = [transcript.text for transcript in transcripts]
 
     async def run() -> list[str]:
         async with _async_client(server) as client:
@@ -41,9 +41,9 @@ def test_64_clients_at_once(server, clips, nano) -> None:
     assert answers == [expected[i % len(paths)] for i in range(64)]
 
 
-def test_clients_that_leave_disturb_nobody(server, clips, long, nano) -> None:
+def test_clients_that_leave_disturb_nobody(server, clips, long, transcripts) -> None:
     paths = [AUDIO / clip.audio for clip in clips]
-    expected = [t.text for t in nano.transcribe(list(map(str, paths)), num_beams=1)]
+    expected = [transcript.text for transcript in transcripts]
 
     async def leave(client: Any, stream: bool) -> None:
         form = {"stream": "true"} if stream else {}
