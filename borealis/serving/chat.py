@@ -6,86 +6,265 @@ import base64
 import binascii
 import io
 import json
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from borealis.audio import SAMPLING_RATE
 from borealis.model.processing import AUDIO_TOKEN, END_OF_AUDIO, START_OF_AUDIO
-from borealis.serving.front import RequestError, parse_json
+from borealis.serving.errors import RequestError, shown
+from borealis.serving.models import check_model
 
 if TYPE_CHECKING:
-    from borealis.serving.front import Front
+    from borealis.serving.room import Visit
+    from borealis.serving.settings import Settings
+    from borealis.serving.sounds import Sounds
 
 # Long enough for an answer, short enough that a loop ends; `max_tokens` changes it.
 DEFAULT_ANSWER_TOKENS = 512
 _MAX_ANSWERS = 8
 _FETCH_SECONDS = 20
-_FIELDS = {
-    *("model", "messages", "temperature", "top_p", "n", "stream", "stream_options", "stop"),
-    *("max_tokens", "max_completion_tokens", "presence_penalty", "frequency_penalty", "seed"),
-    *("logprobs", "top_logprobs", "logit_bias", "user", "response_format", "metadata", "store"),
-    # vLLM's own that only shape the sampling.
-    *("top_k", "min_p", "repetition_penalty", "ignore_eos", "min_tokens", "stop_token_ids"),
-    *("skip_special_tokens", "return_token_ids"),
+_INT64 = 2**63
+# A message or a part counts as so many letters at least: a million empty ones are long, too.
+_LETTERS_EACH = 16
+
+_ONLY_TEXT = "Answers are plain text here"
+# Parameters that OpenAI has and this server hasn't, with a sentence of their own.
+_REFUSED = {
+    "response_format": f"{_ONLY_TEXT}: JSON can't be asked for. Leave 'response_format' out.",
+    "tools": f"{_ONLY_TEXT}: the model calls no tools. Leave 'tools' out.",
+    "functions": f"{_ONLY_TEXT}: the model calls no functions. Leave 'functions' out.",
+    "audio": f"{_ONLY_TEXT}: the model doesn't speak. Leave 'audio' out.",
+    "modalities": f"{_ONLY_TEXT}. Leave 'modalities' out.",
+    "store": "Nothing is stored here. Leave 'store' out.",
+}
+# What asks for no more than what is done anyway is let through.
+_AS_IT_IS: dict[str, tuple[Any, ...]] = {
+    "response_format": ({"type": "text"},),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "modalities": (["text"],),
+    "store": (False,),
+    "service_tier": ("auto", "default"),
 }
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_Text = Annotated[str, Field(min_length=1, max_length=200)]
+_Penalty = Annotated[float, Field(ge=-2, le=2)]
+_Tokens = Annotated[int, Field(ge=1, lt=_INT64)]
 
-async def prepare_chat(body: bytes, state: Any, front: Front) -> bytes:
+
+class _StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    include_usage: bool = False
+    continuous_usage_stats: bool = False
+
+
+class _Sampling(BaseModel):
+    """All fields of a request but its messages, as vLLM may see them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model: str | None = None
+    user: _Text | None = None  # whose request it is, for those who log; nothing is done with it
+    stream: bool = False
+    stream_options: _StreamOptions | None = None
+    n: int = Field(default=1, ge=1, le=_MAX_ANSWERS)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: _Tokens | None = None
+    max_completion_tokens: _Tokens | None = None
+    stop: _Text | Annotated[list[_Text], Field(max_length=4)] | None = None
+    presence_penalty: _Penalty | None = None
+    frequency_penalty: _Penalty | None = None
+    seed: int | None = Field(default=None, ge=-_INT64, lt=_INT64)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+        default=None, max_length=300
+    )
+    # vLLM's own that only shape the sampling.
+    top_k: int | None = Field(default=None, ge=-1, lt=2**31)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    repetition_penalty: float | None = Field(default=None, gt=0, le=10)
+    ignore_eos: bool | None = None
+    min_tokens: int | None = Field(default=None, ge=0, lt=_INT64)
+    stop_token_ids: list[int] | None = Field(default=None, max_length=64)
+    skip_special_tokens: bool | None = None
+    return_token_ids: bool | None = None
+
+
+async def prepare_chat(body: bytes, state: Any, sounds: Sounds, visit: Visit) -> bytes:
     """A checked request for vLLM: audio as 16 kHz WAV, greedy unless a temperature is given.
+
+    Args:
+        body: JSON as the client sent it.
+        state: of vLLM's application.
+        sounds: decodes the audio.
+        visit: the request; what is decoded is counted there.
 
     Raises:
         RequestError: the request isn't one this server takes.
     """
     request = parse_json(body)
-    if unknown := sorted(set(request) - _FIELDS):
-        raise RequestError(
-            f"The field '{unknown[0]}' isn't supported here; leave it out.", param=unknown[0]
-        )
-    messages = request.get("messages")
+    messages = request.pop("messages", None)
+    model_config = state.engine_client.model_config
+    sampling = _sampling(request, model_config.get_vocab_size())
+    check_model(sampling.get("model"), state)
     if not isinstance(messages, list) or not messages:
         raise RequestError("'messages' must be a list with a message or more.", param="messages")
-    if isinstance(request.get("n"), int) and request["n"] > _MAX_ANSWERS:
-        raise RequestError(f"'n' is {request['n']}; at most {_MAX_ANSWERS} answers.", param="n")
-    model_config = state.engine_client.model_config
     check = _TextCheck(model_config.max_model_len, _special_tokens(state))
-    left = float(getattr(model_config.hf_config, "max_audio_seconds", 600.0))
-    for number, message in enumerate(messages, 1):
-        if not isinstance(message, dict) or message.get("role") not in (
-            *("system", "user", "assistant"),
-        ):
-            raise RequestError(
-                f"Message {number} needs a 'role': system, user or assistant.", param="messages"
-            )
-        content = message.get("content")
-        if isinstance(content, str):
-            check(content)
+    written = [_message(number, value, check) for number, value in enumerate(messages, 1)]
+    await _hear(written, model_config, sounds, visit)
+    return json.dumps(sampling | {"messages": written}).encode()
+
+
+def _sampling(request: dict[str, Any], vocabulary: int) -> dict[str, Any]:
+    """The fields beside the messages, checked, with defaults of our own."""
+    given = {}
+    for name, value in request.items():
+        # null is OpenAI's way to say: as by default.
+        if value is None or any(_same(value, usual) for usual in _AS_IT_IS.get(name, ())):
             continue
-        if not isinstance(content, list):
+        if name in _REFUSED:
+            raise RequestError(_REFUSED[name], param=name, code="unsupported_parameter")
+        if name not in _Sampling.model_fields:
             raise RequestError(
-                f"Message {number} needs 'content': a string or a list of parts.",
-                param="messages",
+                f"The field '{shown(name)}' isn't supported here; leave it out.",
+                param=name,
+                code="unsupported_parameter",
             )
-        for index, part in enumerate(content):
-            kind = part.get("type") if isinstance(part, dict) else None
-            if kind == "text" and isinstance(part.get("text"), str):
-                check(part["text"])
-            elif kind in ("input_audio", "audio_url"):
-                clip = await front.decode(await _encoded(part, kind, front), max_seconds=left)
-                left -= len(clip) / SAMPLING_RATE
-                content[index] = {
-                    "type": "input_audio",
-                    "input_audio": {"data": _wav(clip), "format": "wav"},
-                }
-            else:
-                raise RequestError(
-                    f"Message {number} has a part of type {kind!r}; text, input_audio and "
-                    "audio_url are taken.",
-                    param="messages",
-                )
-    request.setdefault("temperature", 0)
-    if request.get("max_tokens") is None and request.get("max_completion_tokens") is None:
-        request["max_completion_tokens"] = DEFAULT_ANSWER_TOKENS
-    return json.dumps(request).encode()
+        given[name] = value
+    try:
+        checked = _Sampling.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field, reason = str(first["loc"][0]), first["msg"].removesuffix(" after validation")
+        raise RequestError(
+            f"'{field}' is wrong: {reason[0].lower()}{reason[1:]}.", param=field
+        ) from None
+    if checked.n > 1 and checked.temperature == 0:
+        raise RequestError(
+            "With temperature 0 all answers would be the same; give a temperature or leave 'n' "
+            "out.",
+            param="n",
+        )
+    limits = [n for n in (checked.max_tokens, checked.max_completion_tokens) if n is not None]
+    if len(set(limits)) > 1:
+        raise RequestError(
+            "'max_tokens' and 'max_completion_tokens' differ; give one of them.",
+            param="max_tokens",
+        )
+    if (checked.min_tokens or 0) > max(limits, default=DEFAULT_ANSWER_TOKENS):
+        raise RequestError("'min_tokens' is more than the answer may have.", param="min_tokens")
+    if checked.stream_options and not checked.stream:
+        raise RequestError("'stream_options' needs 'stream'.", param="stream_options")
+    if checked.top_logprobs is not None and not checked.logprobs:
+        raise RequestError("'top_logprobs' needs 'logprobs'.", param="top_logprobs")
+    biased = [
+        int(key) if re.fullmatch("[0-9]{1,9}", key) else -1 for key in checked.logit_bias or ()
+    ]
+    for field, ids in (("logit_bias", biased), ("stop_token_ids", checked.stop_token_ids or ())):
+        if not all(0 <= token < vocabulary for token in ids):
+            raise RequestError(
+                f"'{field}' has an id that isn't a token: they go from 0 to {vocabulary - 1}.",
+                param=field,
+            )
+    fields = checked.model_dump(exclude_none=True)
+    # One answer is the likeliest; several are drawn, as OpenAI draws them.
+    fields.setdefault("temperature", 0 if checked.n == 1 else 1)
+    fields.pop("max_tokens", None)
+    fields["max_completion_tokens"] = max(limits, default=DEFAULT_ANSWER_TOKENS)
+    return fields
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and one == other
+
+
+def _message(number: int, message: Any, check: _TextCheck) -> dict[str, Any]:
+    """A message with a role and a content that vLLM knows; audio is still as it came."""
+    role = message.get("role") if isinstance(message, dict) else None
+    role = "system" if role == "developer" else role
+    if role not in ("system", "user", "assistant"):
+        raise RequestError(
+            f"Message {number} needs a 'role': system, developer, user or assistant.",
+            param="messages",
+        )
+    # Clients send answers back as they got them, with fields that are null or empty.
+    if more := next((k for k, v in message.items() if k not in ("role", "content") and v), None):
+        raise RequestError(
+            f"Message {number} has '{shown(more)}', which isn't supported here; a message has "
+            "'role' and 'content'.",
+            param="messages",
+            code="unsupported_parameter",
+        )
+    content = message.get("content")
+    if content is None and role == "assistant":
+        content = ""
+    if isinstance(content, str):
+        check(content)
+        return {"role": role, "content": content}
+    if not isinstance(content, list) or not content:
+        raise RequestError(
+            f"Message {number} needs 'content': a string or a list of parts.", param="messages"
+        )
+    return {"role": role, "content": [_part(number, part, check) for part in content]}
+
+
+def _part(number: int, part: Any, check: _TextCheck) -> dict[str, Any]:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind not in ("text", "input_audio", "audio_url"):
+        raise RequestError(
+            f"Message {number} has a part of type '{shown(kind)}'; text, input_audio and "
+            "audio_url are taken.",
+            param="messages",
+        )
+    if more := next((k for k, v in part.items() if k not in ("type", kind) and v), None):
+        raise RequestError(
+            f"Message {number} has a part with '{shown(more)}', which isn't supported here.",
+            param="messages",
+            code="unsupported_parameter",
+        )
+    value = part.get(kind)
+    if kind == "text":
+        if not isinstance(value, str):
+            raise RequestError(
+                f"Message {number} has a part whose 'text' isn't a string.", param="messages"
+            )
+        check(value)
+    else:
+        check("")
+    return {"type": kind, kind: value}
+
+
+async def _hear(
+    messages: list[dict[str, Any]], model_config: Any, sounds: Sounds, visit: Visit
+) -> None:
+    """Put WAV of 16 kHz in place of every audio part of `messages`."""
+    parts = [
+        (content, index)
+        for content in (message["content"] for message in messages)
+        if isinstance(content, list)
+        for index, part in enumerate(content)
+        if part["type"] != "text"
+    ]
+    most = model_config.multimodal_config.get_limit_per_prompt("audio")
+    if len(parts) > most:
+        raise RequestError(
+            f"The messages hold {len(parts)} recordings; at most {most} go into a request.",
+            param="messages",
+        )
+    left = float(getattr(model_config.hf_config, "max_audio_seconds", 600.0))
+    for content, index in parts:
+        data = await _encoded(content[index], sounds.settings)
+        clip = await sounds.decode(data, visit, param="messages", max_seconds=left)
+        left -= len(clip) / SAMPLING_RATE
+        value = {"data": _wav(clip), "format": "wav"}
+        content[index] = {"type": "input_audio", "input_audio": value}
 
 
 class _TextCheck:
@@ -95,11 +274,12 @@ class _TextCheck:
         self.left, self.max_model_len, self.special = 16 * max_model_len, max_model_len, special
 
     def __call__(self, text: str) -> None:
-        self.left -= len(text)
+        self.left -= len(text) + _LETTERS_EACH
         if self.left < 0:
             raise RequestError(
                 f"The text is too long: the model reads at most {self.max_model_len} tokens.",
                 param="messages",
+                code="context_length_exceeded",
             )
         if found := next((mark for mark in self.special if mark in text), None):
             raise RequestError(
@@ -117,9 +297,10 @@ def _special_tokens(state: Any) -> list[str]:
     return sorted({*tokenizer.all_special_tokens, *added, *ours})
 
 
-async def _encoded(part: dict[str, Any], kind: str, front: Front) -> bytes:
+async def _encoded(part: dict[str, Any], settings: Settings) -> bytes:
     """The bytes of an audio part as they were before base64."""
-    value = part.get(kind)
+    kind = part["type"]
+    value = part[kind]
     if not isinstance(value, dict):
         raise RequestError(f"'{kind}' must be an object.", param="messages")
     if kind == "input_audio":
@@ -134,7 +315,7 @@ async def _encoded(part: dict[str, Any], kind: str, front: Front) -> bytes:
                 "The data: URL isn't base64; write data:audio/wav;base64,...", param="messages"
             )
         return _from_base64(data)
-    return await _fetch(url, front)
+    return await _fetch(url, settings)
 
 
 def _from_base64(data: Any) -> bytes:
@@ -146,10 +327,13 @@ def _from_base64(data: Any) -> bytes:
         raise RequestError("The audio isn't valid base64.", param="messages") from None
 
 
-async def _fetch(url: str, front: Front) -> bytes:
+async def _fetch(url: str, settings: Settings) -> bytes:
     """Audio from a host that the operator allowed: no redirects, no more bytes than the limit."""
-    parts = urlsplit(url)
-    allowed = front.settings.media_domains
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise RequestError("The URL of the audio isn't a URL.", param="messages") from None
+    allowed = settings.media_domains
     if parts.scheme not in ("http", "https") or parts.hostname not in allowed:
         where = f"only from {', '.join(allowed)}" if allowed else "switched off"
         raise RequestError(
@@ -158,7 +342,7 @@ async def _fetch(url: str, front: Front) -> bytes:
         )
     import aiohttp
 
-    limit = front.settings.max_bytes
+    limit = settings.max_bytes
     timeout = aiohttp.ClientTimeout(total=_FETCH_SECONDS)
     try:
         async with (
@@ -185,3 +369,20 @@ def _wav(clip: Any) -> str:
     buffer = io.BytesIO()
     soundfile.write(buffer, clip, SAMPLING_RATE, format="WAV", subtype="FLOAT")
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """The object a request holds, or RequestError."""
+    try:
+        value = json.loads(body, parse_constant=_no_constant)
+        if _SURROGATE.search(body):  # half of a pair isn't text: it can't be encoded
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise RequestError("The body isn't JSON; send Content-Type: application/json.") from None
+    if not isinstance(value, dict):
+        raise RequestError("The body is JSON but not an object with 'model' and 'messages'.")
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} isn't JSON")

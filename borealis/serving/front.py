@@ -1,7 +1,8 @@
 """What stands before vLLM's routes: an allowlist, the key, limits, errors that tell no secrets.
 
 An ASGI middleware. `borealis serve` puts it in; `vllm serve --middleware
-borealis.serving.front.Front` does too.
+borealis.serving.front.Front` does too, without the deadline for headers
+(`borealis.serving.connection`).
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from starlette.responses import JSONResponse
 
-from borealis.audio import AudioLimits, load_audio
-from borealis.errors import AudioTooLargeError, AudioTooLongError, BorealisError
+from borealis.serving.chat import prepare_chat
+from borealis.serving.errors import (
+    ClientGoneError,
+    Message,
+    Receive,
+    RequestError,
+    Send,
+)
+from borealis.serving.models import check_model, describe_models
+from borealis.serving.room import Room, Visit
 from borealis.serving.settings import Settings
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from borealis.serving.sounds import Sounds
 
 # Everything else that vLLM has is closed: most of it isn't covered by its key.
 ROUTES = {
@@ -34,26 +39,18 @@ ROUTES = {
     ("POST", "/v1/audio/transcriptions"),
 }
 OPEN = {"/health"}  # says only that the server is alive
+_MODEL = "/v1/models/"  # and a name after it
+_NOT_OFFERED = {
+    "/v1/audio/translations": "Speech isn't translated here: the transcript is in the language of "
+    "the recording. Send it to /v1/audio/transcriptions.",
+    "/v1/audio/speech": "This server doesn't speak: it hears recordings and answers with text.",
+}
+# Headers that vLLM may see; others could steer it (the id of a request, its rank, its priority).
+_HEADERS = {b"host", b"authorization", b"accept", b"user-agent", b"traceparent", b"tracestate"}
 _GENERIC = "The server couldn't answer this request. The reason is in its log."
+_DEAD = "The model of this server has stopped; the server is going down."
 
 log = logging.getLogger("borealis.serving")
-
-
-class RequestError(BorealisError):
-    """A request that can't be answered as it is; the sentence goes to the client."""
-
-    def __init__(self, message: str, status: int = 400, param: str | None = None) -> None:
-        super().__init__(message)
-        self.status, self.param = status, param
-
-
-def error_response(message: str, status: int, param: str | None = None) -> JSONResponse:
-    """An error in the form OpenAI's clients read."""
-    kinds = {401: "AuthenticationError", 404: "NotFoundError", 413: "RequestTooLargeError"}
-    kind = kinds.get(status, "BadRequestError" if status < 500 else "InternalServerError")
-    body = {"message": message, "type": kind, "param": param, "code": status}
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse({"error": body}, status_code=status, headers=headers)
 
 
 class Front:
@@ -66,8 +63,8 @@ class Front:
     def __init__(self, app: Any) -> None:
         self.app = app
         self.settings = Settings.from_environment()
-        # Decoding takes a core and, for the longest file, a few hundred MB.
-        self._decoders = asyncio.Semaphore(2)
+        self.sounds = Sounds(self.settings)
+        self.room = Room(self.settings.max_requests, self.settings.max_held)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -77,42 +74,60 @@ class Front:
         guarded = _Guarded(send)
         try:
             await self._route(scope, receive, guarded)
+            await guarded.finish(scope)
         except RequestError as error:
-            response = error_response(str(error), error.status, error.param)
-            await guarded.instead(response, scope, receive)
+            await guarded.instead(error)
         except ClientGoneError:
             log.debug("A client left before its answer.")  # nobody is there to answer
         except Exception:
             log.exception("A request failed.")
-            await guarded.instead(error_response(_GENERIC, 500), scope, receive)
+            await guarded.instead(_failure(scope))
 
     async def _route(self, scope: Message, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-        if (scope["method"], path) not in ROUTES:
+        named = scope["method"] == "GET" and path.startswith(_MODEL) and path != _MODEL
+        if not named and (scope["method"], path) not in ROUTES:
             known = ", ".join(sorted(f"{method} {route}" for method, route in ROUTES))
-            raise RequestError(f"There is no such route. These are: {known}.", 404)
+            text = _NOT_OFFERED.get(path) or f"There is no such route. These are: {known}."
+            raise RequestError(text, 404)
         state = scope["app"].state
         if path not in OPEN and not _authorised(scope, state.args):
             raise RequestError(
-                "The API key is missing or wrong: send 'Authorization: Bearer KEY'.", 401
+                "The API key is missing or wrong: send 'Authorization: Bearer KEY'.",
+                401,
+                code="invalid_api_key",
             )
         if path == "/v1/models":
-            return await JSONResponse(_models(state))(scope, receive, send)
-        if path == "/v1/chat/completions":
-            from borealis.serving.chat import prepare_chat
+            rows = {"object": "list", "data": describe_models(state)}
+            return await JSONResponse(rows)(scope, receive, send)
+        if named:
+            name = path.removeprefix(_MODEL)
+            check_model(name, state)
+            row = next(row for row in describe_models(state) if row["id"] == name)
+            return await JSONResponse(row)(scope, receive, send)
+        if scope["method"] == "GET":
+            return await self.app(scope, receive, send)
+        with self.room.visit() as visit:
+            body = await self._body(scope, receive, visit)
+            visit.take_place()
+            if path == "/v1/audio/transcriptions":
+                # Imports torch; the rest of the front doesn't.
+                from borealis.serving.transcription import transcribe
 
-            body = await prepare_chat(await self._body(scope, receive), state, self)
-            headers = [(k, v) for k, v in scope["headers"] if k != b"content-length"]
+                return await transcribe(scope, body, receive, send, self.sounds, visit)
+            body = await prepare_chat(body, state, self.sounds, visit)
+            headers = [(k, v) for k, v in scope["headers"] if k in _HEADERS]
+            headers.append((b"content-type", b"application/json"))
             headers.append((b"content-length", str(len(body)).encode()))
             return await self.app({**scope, "headers": headers}, _replay(body, receive), send)
-        if path == "/v1/audio/transcriptions":
-            from borealis.serving.transcription import transcribe
 
-            body = await self._body(scope, receive)
-            return await transcribe(scope, body, receive, send, self)
-        return await self.app(scope, receive, send)
+    async def _body(self, scope: Message, receive: Receive, visit: Visit) -> bytes:
+        """The body of a request, within its size and its time.
 
-    async def _body(self, scope: Message, receive: Receive) -> bytes:
+        Raises:
+            RequestError: it is too large or too late, or there is no memory for it now.
+            ClientGoneError: the client left.
+        """
         limit = self.settings.max_body
         too_large = RequestError(
             f"The request is larger than the limit of {self.settings.max_bytes / 2**20:.0f} MB of "
@@ -120,70 +135,92 @@ class Front:
             413,
         )
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > limit:
+        if not length.isdigit() or len(length) > 18 or int(length) > limit:
             raise too_large
-        parts, size = [], 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGoneError
-            part = message.get("body", b"")
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                raise too_large
-            if not message.get("more_body"):
-                return b"".join(parts)
-
-    async def decode(self, data: bytes, *, max_seconds: float | None = None) -> Any:
-        """An encoded file -> float32 mono 16 kHz, within the limits.
-
-        Raises:
-            RequestError: it isn't audio, is broken, empty, too large or too long.
-        """
-        limits = AudioLimits(
-            max_bytes=self.settings.max_bytes,
-            max_seconds=min(max_seconds or self.settings.max_seconds, self.settings.max_seconds),
-        )
-        async with self._decoders:
-            try:
-                return await asyncio.to_thread(load_audio, data, limits=limits)
-            except BorealisError as error:
-                large = isinstance(error, (AudioTooLargeError, AudioTooLongError))
-                raise RequestError(str(error), 413 if large else 400, "file") from None
+        parts: list[bytes] = []
+        size = 0
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(None) as deadline:
+                while True:
+                    deadline.reschedule(began + self.settings.body_seconds(size))
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGoneError
+                    part = message.get("body", b"")
+                    visit.hold(len(part))
+                    parts.append(part)
+                    size += len(part)
+                    if size > limit:
+                        raise too_large
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError:
+            raise RequestError(
+                f"The body of the request comes too slowly: {size} bytes in "
+                f"{loop.time() - began:.0f} s.",
+                408,
+            ) from None
 
 
-class ClientGoneError(Exception):
-    """The client closed the connection: there is nobody to answer."""
+def _failure(scope: Message, status: int = 500) -> RequestError:
+    """What a client is told of a failure inside."""
+    engine = getattr(scope["app"].state, "engine_client", None)
+    if engine is not None and engine.errored:
+        return RequestError(_DEAD, 503, code="unavailable", retry_after=30)
+    if status == 503:
+        return RequestError("The server isn't ready.", 503, code="unavailable", retry_after=30)
+    return RequestError(_GENERIC, 500)
 
 
 class _Guarded:
-    """`send` that turns a failure inside into a generic one, if nothing was sent yet."""
+    """`send` that holds an error of vLLM back, so that it can be told in our form."""
 
     def __init__(self, send: Send) -> None:
-        self._send, self._started, self._replaced = send, False, False
+        self._send = send
+        self._started = False
+        self._status = 0  # of an error that is held back
+        self._body = bytearray()
 
     async def __call__(self, message: Message) -> None:
-        if self._replaced:
+        if self._status:
+            self._body += message.get("body", b"")
             return
         if message["type"] == "http.response.start":
-            self._started = True
-            if message["status"] >= 500 and message["status"] != 503:
-                self._replaced = True
-                await self._whole(error_response(_GENERIC, message["status"]))
+            if message["status"] >= 400:
+                self._status = message["status"]
                 return
+            self._started = True
         await self._send(message)
 
-    async def _whole(self, response: JSONResponse) -> None:
+    async def finish(self, scope: Message) -> None:
+        """Send the error that was held back, if there is one; of a 5xx no more than that."""
+        if self._status >= 500:
+            await self.instead(_failure(scope, self._status))
+        elif self._status:
+            told = _told(bytes(self._body))
+            message = told.get("message") or "vLLM doesn't take this request."
+            await self.instead(RequestError(message, self._status, told.get("param")))
+
+    async def instead(self, error: RequestError) -> None:
+        """Send `error`, unless an answer has already begun."""
+        if self._started:
+            return
+        self._started = True
+        response = error.response()
         start = {"type": "http.response.start", "status": response.status_code}
         await self._send({**start, "headers": response.raw_headers})
         await self._send({"type": "http.response.body", "body": response.body})
 
-    async def instead(self, response: JSONResponse, scope: Message, receive: Receive) -> None:
-        """Send `response`, unless an answer has already begun."""
-        if not self._started:
-            self._started = True
-            await response(scope, receive, self._send)
+
+def _told(body: bytes) -> dict[str, Any]:
+    """The error in an answer of vLLM's."""
+    try:
+        error = json.loads(body)["error"]
+        return {k: v for k, v in error.items() if k in ("message", "param") and isinstance(v, str)}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 def _authorised(scope: Message, args: Any) -> bool:
@@ -195,17 +232,6 @@ def _authorised(scope: Message, args: Any) -> bool:
     digest = hashlib.sha256(given.strip().encode()).digest()
     fits = [secrets.compare_digest(digest, hashlib.sha256(k.encode()).digest()) for k in keys]
     return scheme.lower() == "bearer" and any(fits)
-
-
-def _models(state: Any) -> dict[str, Any]:
-    """vLLM's list without the folder in which each model lies."""
-    models = state.openai_serving_models
-    names = [base.name for base in models.base_model_paths]
-    rows = [{"id": name, "parent": None} for name in names]
-    rows += [{"id": lora, "parent": names[0]} for lora in models.lora_requests]
-    length = state.engine_client.model_config.max_model_len
-    common = {"object": "model", "owned_by": "borealis", "created": 0, "max_model_len": length}
-    return {"object": "list", "data": [{**common, **row} for row in rows]}
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -220,14 +246,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
-
-
-def parse_json(body: bytes) -> dict[str, Any]:
-    """The object a request holds, or RequestError."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        raise RequestError("The body isn't JSON; send Content-Type: application/json.") from None
-    if not isinstance(value, dict):
-        raise RequestError("The body is JSON but not an object with 'model' and 'messages'.")
-    return value

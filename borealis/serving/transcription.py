@@ -7,56 +7,62 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from borealis.audio import SAMPLING_RATE, level_db, split_at_silence
 from borealis.inference.decoding import Decoding
-from borealis.inference.engine import SILENCE_DB, TRANSCRIBE_PROMPTS, transcript_budget
+from borealis.inference.engine import SILENCE_DB, transcript_budget
+from borealis.inference.messages import language_of
 from borealis.serving import formats
-from borealis.serving.front import ClientGoneError, RequestError
+from borealis.serving.errors import ClientGoneError, Message, Receive, RequestError, Send
+from borealis.serving.form import Options, read_form
+from borealis.serving.models import check_model
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from borealis.serving.front import Front, Message, Receive, Send
+    from borealis.serving.room import Visit
+    from borealis.serving.sounds import Sounds
 
 # Parts of one file that are decoded at once: one long file leaves room for other clients.
 _PARTS_AT_ONCE = 8
-_MAX_HINT = 1_000
 # Numbers of clips, unique among the requests of this process; see `borealis.serving.joint`.
 _CLIP_KEYS = count(int.from_bytes(uuid.uuid4().bytes[:4], "big") << 24 | 1)
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a client asked for besides the file."""
-
-    model: str | None = None
-    language: str | None = None
-    prompt: str = ""
-    response_format: str = "json"
-    temperature: float = 0.0
-    stream: bool = False
-
-
 async def transcribe(
-    scope: Message, body: bytes, receive: Receive, send: Send, front: Front
+    scope: Message, body: bytes, receive: Receive, send: Send, sounds: Sounds, visit: Visit
 ) -> None:
-    """Answer one request whose body has been read."""
+    """Answer one request whose body has been read.
+
+    Args:
+        scope, receive, send: the request and its connection.
+        body: all that came.
+        sounds: decodes the file.
+        visit: the request; what is decoded is counted there.
+
+    Raises:
+        RequestError: it can't be answered as it is.
+        ClientGoneError: the client left.
+    """
     state = scope["app"].state
-    data, options = await _read_form(scope, body)
-    lora = await _model(options.model, state)
-    clip = await front.decode(data)
+    data, options = await read_form(scope, body)
+    lora = check_model(options.model, state)
+    config = state.engine_client.model_config.hf_config
+    if options.prompt and config.adapter_type == "ctc":
+        raise RequestError(
+            "This model writes down what it hears and takes no hints; leave 'prompt' out.",
+            param="prompt",
+            code="unsupported_parameter",
+        )
+    clip = await sounds.decode(data, visit, param="file")
     work = Work(clip, options, state, lora)
     response: Response
     if options.stream:
@@ -67,8 +73,9 @@ async def transcribe(
     if options.response_format == "json":
         response = JSONResponse(formats.as_json(parts, seconds))
     elif options.response_format == "verbose_json":
+        language = options.language or language_of(formats.join(parts))
         response = JSONResponse(
-            formats.as_verbose_json(parts, seconds, options.language, options.temperature)
+            formats.as_verbose_json(parts, seconds, language, options.temperature)
         )
     else:
         write: dict[str, Callable[..., str]] = {
@@ -108,20 +115,15 @@ class Work:
         ]
         parts = []
         try:
-            begun = False
+            pieces = _Pieces()
             for task, queue in zip(tasks, queues, strict=True):
-                fresh = True
                 while (piece := await queue.get()) is not None:
-                    piece = piece.lstrip() if fresh else piece
-                    if piece:
-                        piece = f" {piece}" if fresh and begun else piece
-                        yield _event({"type": "transcript.text.delta", "delta": piece})
-                        fresh, begun = False, True
+                    if delta := pieces.next(piece):
+                        yield _event({"type": "transcript.text.delta", "delta": delta})
+                pieces.end_part()
                 parts.append(await task)
             yield _event({"type": "transcript.text.done", "text": formats.join(parts)})
         except Exception:
-            import logging
-
             logging.getLogger("borealis.serving").exception("A stream broke off.")
             message = "The server couldn't finish this transcript. The reason is in its log."
             yield _event({"type": "error", "error": {"message": message, "code": 500}})
@@ -139,19 +141,15 @@ class Work:
             if level_db(audio) <= SILENCE_DB:  # nobody speaks: the model isn't asked
                 return part
             async with self._places:
-                told = ""
-                output = None
                 async for output in self._generate(audio, streamed=queue is not None):
-                    text = output.outputs[0].text
-                    # The end of a letter may be still to come.
-                    if queue is not None and not text.endswith("\N{REPLACEMENT CHARACTER}"):
-                        queue.put_nowait(text[len(told) :])
-                        told = text
-            if output is not None:
-                answer = output.outputs[0]
-                part.text, part.tokens = answer.text.strip(), list(answer.token_ids)
-                logged = answer.cumulative_logprob or 0.0
-                part.average_log_prob = round(logged / max(1, len(part.tokens)), 4)
+                    answer = output.outputs[0]  # all of it at the end, or what is new
+                    if queue is not None:
+                        queue.put_nowait(answer.text)
+                    part.text += answer.text
+                    part.tokens += answer.token_ids
+                    part.average_log_prob = answer.cumulative_logprob or 0.0
+            part.text = part.text.strip()
+            part.average_log_prob = round(part.average_log_prob / max(1, len(part.tokens)), 4)
             return part
         finally:
             if queue is not None:
@@ -178,10 +176,12 @@ class Work:
             prompt["mm_processor_kwargs"] = {"clip_key": key}
         params = SamplingParams(
             temperature=self.options.temperature,
+            seed=self.options.seed,
             max_tokens=transcript_budget(len(audio)),
             # What nobody reads costs time at every token of every request.
             logprobs=0 if self.options.response_format == "verbose_json" else None,
-            output_kind=Kind.CUMULATIVE if streamed else Kind.FINAL_ONLY,
+            # How many tokens an event has is vLLM's --stream-interval.
+            output_kind=Kind.DELTA if streamed else Kind.FINAL_ONLY,
             extra_args=extra or None,
         )
         parsed = parse_model_prompt(self.engine.model_config, prompt)
@@ -206,90 +206,26 @@ class Work:
         return transcription_prompt(processor, self.options.language, self.options.prompt)
 
 
-async def _read_form(scope: Message, body: bytes) -> tuple[bytes, Options]:
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+class _Pieces:
+    """Pieces of the parts' texts, so put together that they are what `formats.join` makes."""
 
-    request = Request(scope, receive)
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise RequestError("Send the file as multipart/form-data, in the field 'file'.")
-    try:
-        # The body is in memory and within its limit already.
-        parser = MultiPartParser(
-            request.headers, request.stream(), max_files=1, max_fields=32, max_part_size=1 << 20
-        )
-        form = await parser.parse()
-    except (MultiPartException, KeyError, ValueError, AssertionError) as error:
-        raise RequestError(f"The form can't be read: {_first_line(error)}.") from None
-    file = form.get("file")
-    if not isinstance(file, UploadFile):
-        raise RequestError("There is no file: send it in the field 'file'.", param="file")
-    data = await file.read()
-    await form.close()
-    return data, _options(form)
+    def __init__(self) -> None:
+        self._begun = False  # something of this part has been told
+        self._gap = ""  # white space that waits for what follows it
 
+    def next(self, piece: str) -> str:
+        """What of `piece`, the next of this part, can be told; often all of it."""
+        text = self._gap + piece if self._begun else self._gap + piece.lstrip()
+        told = text.rstrip()
+        if not told:
+            self._gap = text
+            return ""
+        self._begun, self._gap = True, text[len(told) :]
+        return told
 
-def _options(form: FormData) -> Options:
-    text = {k: v for k, v in form.multi_items() if isinstance(v, str)}
-    language = text.get("language") or None
-    if language is not None and language not in TRANSCRIBE_PROMPTS:
-        raise RequestError(
-            f"The language is '{language[:20]}'; give 'ru' or 'en', or leave it out.",
-            param="language",
-        )
-    wanted = text.get("response_format") or "json"
-    if wanted not in formats.FORMATS:
-        raise RequestError(
-            f"The response_format is '{wanted[:20]}'; it may be {', '.join(formats.FORMATS)}.",
-            param="response_format",
-        )
-    stream = text.get("stream", "false").lower()
-    if stream not in ("true", "false", "1", "0", ""):
-        raise RequestError("'stream' must be true or false.", param="stream")
-    streamed = stream in ("true", "1")
-    if streamed and wanted not in ("json", "text"):
-        raise RequestError(f"{wanted} can't be streamed; take json.", param="response_format")
-    if "word" in form.getlist("timestamp_granularities[]"):
-        raise RequestError(
-            "Times of words aren't known to this model; take 'segment'.",
-            param="timestamp_granularities[]",
-        )
-    hint = text.get("prompt", "").strip()
-    if len(hint) > _MAX_HINT or "<|" in hint:
-        raise RequestError(
-            f"The prompt may have {_MAX_HINT} characters and no marks like <|audio|>.",
-            param="prompt",
-        )
-    return Options(
-        model=text.get("model") or None,
-        language=language,
-        prompt=hint,
-        response_format=wanted,
-        temperature=_temperature(text.get("temperature") or "0"),
-        stream=streamed,
-    )
-
-
-def _temperature(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 2:
-        raise RequestError("'temperature' must be a number from 0 to 2.", param="temperature")
-    return value
-
-
-async def _model(name: str | None, state: Any) -> Any:
-    """The LoRA of that name, or None for the model itself."""
-    models = state.openai_serving_models
-    if name is None or models.is_base_model(name):
-        return None
-    if name in models.lora_requests:
-        return models.lora_requests[name]
-    raise RequestError(
-        f"There is no model '{name[:80]}' here; GET /v1/models tells the names.", 404, "model"
-    )
+    def end_part(self) -> None:
+        if self._begun:
+            self._begun, self._gap = False, " "
 
 
 async def _unless_gone(work: Awaitable[list[formats.Part]], receive: Receive) -> list[formats.Part]:
@@ -312,7 +248,3 @@ async def _unless_gone(work: Awaitable[list[formats.Part]], receive: Receive) ->
 
 def _event(value: dict[str, Any]) -> str:
     return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 import borealis
-from borealis import Borealis
+from borealis import Borealis, Transcript
 from borealis.checkpoints import resolve_checkpoint
-from tests.serving.server import KEY, Server, encoded
+from tests.serving.server import KEY, PLACES, Server, encoded
 
 # Before vLLM is imported: an engine in this process, little memory, no reports to its makers.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -70,6 +70,12 @@ def recordings(clips) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="session")
+def transcripts(clips, nano) -> list[Transcript]:
+    """What `transcribe` writes of the real recordings when it follows one spelling, as vLLM."""
+    return nano.transcribe([clip.audio for clip in clips], num_beams=1)
+
+
+@pytest.fixture(scope="session")
 def reference() -> Callable[..., tuple[list[int], list[float]]]:
     """`reference(model, processor, prompt, clips, n)`: transformers' greedy ids and log-probs."""
 
@@ -114,18 +120,25 @@ def tuned(tmp_path_factory) -> tuple[Path, Borealis]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, tuned) -> Iterator[Server]:
+def one_server(tmp_path_factory, tuned) -> Iterator[Server]:
     """`borealis serve` with the bundled model, a LoRA and small limits."""
     log = tmp_path_factory.mktemp("server") / "log.txt"
-    options = ("--max-megabytes", "4", "--max-seconds", "600")
+    options = ("--max-megabytes", "4", "--max-seconds", "600", "--max-requests", PLACES)
     options += ("--lora", f"ours={tuned[0]}")
     running = Server(log, *options)
-    running.start()
     yield running
     running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
+def server(one_server) -> Server:
+    """The server of the session, started unless it runs."""
+    if not one_server.healthy():
+        one_server.start()
+    return one_server
+
+
+@pytest.fixture
 def http(server) -> Iterator[Any]:
     """A client with the key."""
     headers = {"Authorization": f"Bearer {KEY}"}
@@ -133,7 +146,7 @@ def http(server) -> Iterator[Any]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def client(server) -> Any:
     """OpenAI's own client."""
     openai = pytest.importorskip("openai")

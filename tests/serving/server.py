@@ -20,6 +20,7 @@ import soundfile
 KEY = "a-key-of-the-tests"
 ASK = "Какое слово первое?"
 STARTUP_SECONDS = 400
+PLACES = "70"  # requests that the server of the tests takes at once
 
 
 class Server:
@@ -63,22 +64,33 @@ class Server:
         except httpx.HTTPError:
             return False
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End the process and everything it started."""
+    def stop(self) -> int | None:
+        """Ask the process to end, as a supervisor does; the exit code, or None if it wasn't on."""
         if self.process is None:
-            return
-        group = os.getpgid(self.process.pid) if self.process.poll() is None else None
-        if group is not None:
-            if how == signal.SIGKILL:
-                os.killpg(group, how)
-            else:
-                self.process.send_signal(how)
+            return None
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """The exit code of a process that is about to end."""
+        assert self.process is not None
+        group = self.process.pid  # it leads a session of its own
         try:
-            self.process.wait(60)
+            code = self.process.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(group, signal.SIGKILL)
-            self.process.wait(60)
-        self.process = None
+            raise
+        finally:
+            self.process = None
+        return code
+
+    def kill_worker(self) -> None:
+        """Kill the process that holds the model, the last of the line."""
+        import psutil
+
+        line = psutil.Process(self.process.pid).children(recursive=True)
+        worker = next(process for process in line if "Worker" in " ".join(process.cmdline()))
+        worker.kill()
 
     def memory(self) -> int:
         """Bytes of memory that it and its children hold."""
@@ -103,6 +115,17 @@ def encoded(audio: np.ndarray, rate: int = 16_000, kind: str = "FLAC", **options
 def audio_part(data: bytes, kind: str = "flac") -> dict[str, Any]:
     value = {"data": base64.b64encode(data).decode(), "format": kind}
     return {"type": "input_audio", "input_audio": value}
+
+
+def refused(answer: Any, status: int) -> None:
+    """Check the status, the sentence that helps, and that nothing of the machine is told."""
+    assert answer.status_code == status, answer.text[:500]
+    error = answer.json()["error"]
+    assert list(error) == ["message", "type", "param", "code"]
+    assert len(error["message"]) > 15
+    assert len(answer.text) < 1500  # whatever was sent isn't sent back
+    for secret in ("Traceback", "site-packages", "/home", "/tmp", "/root", ".py", KEY):
+        assert secret not in answer.text
 
 
 def chat(*parts: dict[str, Any] | str, **options: Any) -> dict[str, Any]:

@@ -70,13 +70,35 @@ def test_front_keeps_the_server_closed_by_default(tiny_config) -> None:
         "max_bytes": 25 * 2**20,
         "max_seconds": 3600,
         "media_domains": [],
+        "max_requests": 128,
+        "max_held": 3 * 2**30,
+        "receive_seconds": 30,
     }
 
 
 def test_limits_reach_the_front(tiny_config, monkeypatch) -> None:
     words = ("--max-megabytes", "7", "--max-seconds", "90", "--allow-media-domain", "example.org")
+    words += ("--max-requests", "5", "--receive-seconds", "2.5")
     monkeypatch.setenv(VARIABLE, plan(tiny_config, *words).environment[VARIABLE])
-    assert Settings.from_environment() == Settings(7 * 2**20, 90.0, ("example.org",))
+    expected = Settings(7 * 2**20, 90.0, ("example.org",), 5, 3 * 2**30, 2.5)
+    assert Settings.from_environment() == expected
+
+
+def test_more_is_taken_at_once_where_more_is_decoded_at_once(tiny_config) -> None:
+    def taken(*words: str, machine: Machine = CPU) -> int:
+        return json.loads(plan(tiny_config, *words, machine=machine).environment[VARIABLE])[
+            "max_requests"
+        ]
+
+    assert taken("--max-num-seqs", "8") == 32
+    assert taken(machine=GPU) == 1024
+    assert taken("--max-num-seqs", "8", machine=GPU) == 32
+
+
+def test_small_machine_still_holds_two_of_the_largest_requests(tiny_config) -> None:
+    small = Machine(cuda=False, cores=1, memory=2**30)
+    settings = json.loads(plan(tiny_config, machine=small).environment[VARIABLE])
+    assert settings["max_held"] == 2 * Settings().largest_request
 
 
 def test_user_settings_win(tiny_config, monkeypatch) -> None:
@@ -101,6 +123,10 @@ def test_printed_command_has_no_key_and_can_be_pasted(tiny_config) -> None:
         (("--host", "::"), "VLLM_API_KEY"),
         (("--port", "70000"), "port"),
         (("--max-seconds", "0"), "--max-seconds"),
+        (("--max-seconds", "nan"), "--max-seconds"),
+        (("--max-requests", "0"), "--max-requests"),
+        (("--receive-seconds", "0.5"), "--receive-seconds"),
+        (("--max-num-seqs", "0"), "--max-num-seqs"),
         (("--lora", "mine"), "NAME=DIR"),
         (("--lora", "mine=/nowhere"), "adapter_config.json"),
     ],

@@ -123,7 +123,9 @@ def test_audio_tokens_made_elsewhere(nano_engine, recordings, nano, expected) ->
     agree(greedy(nano_engine, [prompt])[0], expected[1])
 
 
-def test_joint_decoding_writes_what_transcribe_writes(nano_engine, recordings, nano) -> None:
+def test_joint_decoding_writes_what_transcribe_writes(
+    nano_engine, recordings, nano, transcripts
+) -> None:
     from vllm import SamplingParams
 
     config = nano.model.config
@@ -138,7 +140,7 @@ def test_joint_decoding_writes_what_transcribe_writes(nano_engine, recordings, n
     params.insert(2, SamplingParams(temperature=0, max_tokens=200))
     texts = [o.outputs[0].text for o in nano_engine.generate(requests, params, use_tqdm=False)]
     plain = texts.pop(2)
-    assert texts == [t.text for t in nano.transcribe(list(recordings), num_beams=1)]
+    assert texts == [transcript.text for transcript in transcripts]
     assert plain == nano.transcribe(recordings[0], ctc_weight=0.0, num_beams=1).text
 
 

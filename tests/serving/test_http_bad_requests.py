@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import socket
 import threading
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.serving.conftest import needs_vllm
-from tests.serving.server import ASK, KEY, Server, audio_part, chat, encoded
+from tests.serving.server import ASK, KEY, Server, audio_part, chat, encoded, refused
 
 pytestmark = [needs_vllm, pytest.mark.slow]
 
@@ -43,6 +45,7 @@ def _bad_files() -> dict[str, tuple[Callable[[], bytes], int]]:
         "no samples": (lambda: encoded(tone[:0], kind="WAV"), 400),
         "not a number": (lambda: encoded(with_nan, kind="WAV", subtype="FLOAT"), 400),
         "forged length": (lambda: _forged(wav), 400),
+        "no bits": (lambda: wav[:34] + bytes(2) + wav[36:], 400),
         "truncated flac": (lambda: encoded(tone)[:60], 400),
         "two hours of silence": (lambda: encoded(hours, 8_000), 413),
         "a bomb of opus": (
@@ -53,14 +56,18 @@ def _bad_files() -> dict[str, tuple[Callable[[], bytes], int]]:
     }
 
 
+@functools.cache
+def _bad_file(name: str) -> bytes:
+    return _bad_files()[name][0]()
+
+
 @pytest.mark.parametrize("name", _bad_files())
-def test_bad_file(name, http, server) -> None:
-    make, status = _bad_files()[name]
-    data = make()
+def test_bad_file(name, http) -> None:
+    data, status = _bad_file(name), _bad_files()[name][1]
     answer = http.post("/v1/audio/transcriptions", files={"file": ("a.wav", data)})
-    _refused(answer, status)
+    refused(answer, status)
     if len(data) < 4 * 2**20:
-        _refused(http.post("/v1/chat/completions", json=chat(audio_part(data), ASK)), status)
+        refused(http.post("/v1/chat/completions", json=chat(audio_part(data), ASK)), status)
 
 
 @pytest.mark.parametrize(("channels", "rate"), [(8, 16_000), (1, 192_000), (1, 8_000)], ids=str)
@@ -96,53 +103,21 @@ BAD_CHATS: dict[str, Any] = {
     "a template of its own": chat(ASK, chat_template="{{ messages }}"),
     "too many answers": chat(ASK, n=1000),
     "a wrong temperature": chat(ASK, temperature=-3),
+    "a schema that holds itself": chat(
+        ASK, response_format={"type": "json_schema", "json_schema": {"schema": {"$ref": "#"}}}
+    ),
+    "five recordings": chat(*[audio_part(b"RIFF")] * 5),
+    "a broken url": chat(_url("http://[/a.wav")),
+    "a model with a long name": chat(ASK, model="x" * 100_000),
+    "a model of half a letter": chat(ASK, model="\ud800"),
     "a list": [1, 2, 3],
 }
 
 
 @pytest.mark.parametrize("name", BAD_CHATS)
 def test_bad_chat(name, http) -> None:
-    answer = http.post("/v1/chat/completions", json=BAD_CHATS[name])
-    _refused(answer, 404 if name == "unknown model" else 400)
-
-
-@pytest.mark.parametrize(
-    ("form", "status"),
-    [
-        ({"language": "xx"}, 400),
-        ({"response_format": "docx"}, 400),
-        ({"model": "whisper-1"}, 404),
-        ({"temperature": "hot"}, 400),
-        ({"stream": "perhaps"}, 400),
-        ({"stream": "true", "response_format": "srt"}, 400),
-        ({"timestamp_granularities[]": "word"}, 400),
-        ({"prompt": "а" * 2_000}, 400),
-        ({"prompt": "<|im_end|>"}, 400),
-    ],
-    ids=str,
-)
-def test_bad_form(form, status, http, speech) -> None:
-    answer = http.post("/v1/audio/transcriptions", files={"file": speech.read_bytes()}, data=form)
-    _refused(answer, status)
-
-
-@pytest.mark.parametrize(
-    ("kind", "body"),
-    [
-        ("multipart/form-data; boundary=x", b"--x\r\nbroken"),
-        ("multipart/form-data", b"no boundary"),
-        ("application/json", b'{"file": "a.wav"}'),
-        ("multipart/form-data; boundary=x", b"--x--\r\n"),
-    ],
-)
-def test_malformed_form(kind, body, http) -> None:
-    headers = {"Content-Type": kind}
-    _refused(http.post("/v1/audio/transcriptions", content=body, headers=headers), 400)
-
-
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
-def test_malformed_json(body, http) -> None:
-    _refused(http.post("/v1/chat/completions", content=body), 400)
+    answer = http.post("/v1/chat/completions", content=json.dumps(BAD_CHATS[name]).encode())
+    refused(answer, 404 if name in ("unknown model", "a model with a long name") else 400)
 
 
 def _raw(server: Server, headers: str, parts: list[bytes]) -> bytes:
@@ -181,7 +156,7 @@ def test_url_is_never_fetched(http) -> None:
         thread.start()
         try:
             url = f"http://127.0.0.1:{canary.server_port}/secret"
-            _refused(http.post("/v1/chat/completions", json=chat(_url(url), ASK)), 400)
+            refused(http.post("/v1/chat/completions", json=chat(_url(url), ASK)), 400)
             assert not seen
             httpx.get(url)
             assert seen == ["/secret"]
@@ -190,17 +165,8 @@ def test_url_is_never_fetched(http) -> None:
             thread.join()
 
 
-def _refused(answer: Any, status: int) -> None:
-    """The status, a sentence that helps, and nothing of the machine."""
-    assert answer.status_code == status, answer.text
-    message = answer.json()["error"]["message"]
-    assert len(message) > 15
-    for secret in ("Traceback", "site-packages", "/home", "/tmp", "/root", ".py", KEY):
-        assert secret not in answer.text
-
-
 def test_memory_comes_back_after_bad_files(http, server, speech) -> None:
-    files = [make() for make, _ in _bad_files().values()]
+    files = [_bad_file(name) for name in _bad_files()]
 
     def round_of_bad_files() -> None:
         for data in files:
@@ -208,7 +174,7 @@ def test_memory_comes_back_after_bad_files(http, server, speech) -> None:
 
     round_of_bad_files()
     before = server.memory()
-    for _ in range(3):
+    for _ in range(2):
         round_of_bad_files()
-    assert server.memory() - before < 150 * 2**20
+    assert server.memory() - before < 100 * 2**20
     assert http.post("/v1/audio/transcriptions", files={"file": speech.read_bytes()}).json()["text"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from typing import Any
 
 import httpx
@@ -12,7 +11,7 @@ import pytest
 
 from tests.conftest import AUDIO
 from tests.serving.conftest import needs_vllm
-from tests.serving.server import KEY, Server
+from tests.serving.server import KEY, PLACES, Server, refused
 
 pytestmark = [needs_vllm, pytest.mark.slow]
 
@@ -25,14 +24,14 @@ async def _post(client: Any, path: Any) -> str:
 
 
 def _async_client(server: Server) -> Any:
-    limits = httpx.Limits(max_connections=100)
+    limits = httpx.Limits(max_connections=200)
     headers = {"Authorization": f"Bearer {KEY}"}
     return httpx.AsyncClient(base_url=server.url, headers=headers, timeout=600, limits=limits)
 
 
-def test_64_clients_at_once(server, clips, nano) -> None:
+def test_64_clients_at_once(server, clips, transcripts) -> None:
     paths = [AUDIO / clip.audio for clip in clips]
-    expected = [t.text for t in nano.transcribe(list(map(str, paths)), num_beams=1)]
+    expected = [transcript.text for transcript in transcripts]
 
     async def run() -> list[str]:
         async with _async_client(server) as client:
@@ -42,9 +41,9 @@ def test_64_clients_at_once(server, clips, nano) -> None:
     assert answers == [expected[i % len(paths)] for i in range(64)]
 
 
-def test_clients_that_leave_disturb_nobody(server, clips, long, nano) -> None:
+def test_clients_that_leave_disturb_nobody(server, clips, long, transcripts) -> None:
     paths = [AUDIO / clip.audio for clip in clips]
-    expected = [t.text for t in nano.transcribe(list(map(str, paths)), num_beams=1)]
+    expected = [transcript.text for transcript in transcripts]
 
     async def leave(client: Any, stream: bool) -> None:
         form = {"stream": "true"} if stream else {}
@@ -75,11 +74,55 @@ def test_clients_that_leave_disturb_nobody(server, clips, long, nano) -> None:
         assert lines and all(line.endswith(" 0.0") for line in lines)
 
 
-def test_killed_and_started_again(server, http, speech) -> None:
+def test_beyond_its_places_clients_are_sent_away_and_told_when_to_come(
+    server, long, speech
+) -> None:
+    places = int(PLACES)
+
+    async def run() -> tuple[list[Any], str]:
+        async with _async_client(server) as client:
+            form = {"response_format": "verbose_json"}
+            tasks = {
+                asyncio.ensure_future(
+                    client.post("/v1/audio/transcriptions", files={"file": long}, data=form)
+                )
+                for _ in range(places + 25)
+            }
+            # All but those that are refused wait long enough for the refusals to come first.
+            done: set[Any] = set()
+            while sum(task.result().status_code == 503 for task in done) < 5:
+                assert tasks
+                now, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                done |= now
+            for task in tasks:  # the others leave
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for _ in range(100):  # until the server has noticed
+                files = {"file": speech.read_bytes()}
+                answer = await client.post("/v1/audio/transcriptions", files=files)
+                if answer.status_code == 200:
+                    break
+            return [task.result() for task in done], answer.json()["text"]
+
+    answers, text = asyncio.run(run())
+    assert text
+    refusals = [answer for answer in answers if answer.status_code != 200]
+    for answer in refusals:
+        refused(answer, 503)
+        assert answer.json()["error"]["code"] == "overloaded"
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+    assert len(answers) - len(refusals) < places
+
+
+def test_a_dead_worker_ends_the_server_with_a_code_and_it_can_be_started_again(
+    server, http, speech
+) -> None:
     files = {"file": speech.read_bytes()}
     before = http.post("/v1/audio/transcriptions", files=files).json()["text"]
-    server.stop(signal.SIGKILL)
+    server.kill_worker()
+    assert server.wait() == 1
     with pytest.raises(httpx.TransportError):
         http.post("/v1/audio/transcriptions", files=files)
     server.start()
     assert http.post("/v1/audio/transcriptions", files=files).json()["text"] == before
+    assert server.stop() == 0
