@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 # Relative to the address of a page. What a browser and gradio_client ask for, and no more.
 _ROUTES = re.compile(
     r"|config|theme\.css|(?:assets|static)/.+|gradio_api/(?:info|startup-events|upload|"
-    r"upload_progress|queue/(?:join|data)|run/predict|call/\w+(?:/\w+)?|cancel|reset|"
+    r"upload_progress|queue/(?:join|data)|run/predict|call/(?!v2/)\w+(?:/\w+)?|cancel|reset|"
     r"heartbeat/[\w-]+|file=.+)"
 )
-_WITH_FILES = re.compile(r"gradio_api/(?:queue/join|run/predict|call/\w+)")
+_UPLOAD = "gradio_api/upload"
 _MAX_BODY = 1 << 20
 # Pictures and texts of Gradio's own for those who share a link, and the manifest of an app that can
 # be installed: it is looked for where it isn't.
@@ -61,9 +61,9 @@ class Gate:
             await _answer(send, 404, "Not found")
         elif not route:
             await self._page(scope, receive, send)
-        elif route == "gradio_api/upload" and self._is_full():
+        elif route == _UPLOAD and self._is_full():
             await _answer(send, 503, self.texts["busy"])
-        elif _WITH_FILES.fullmatch(route) and scope["method"] == "POST":
+        elif route != _UPLOAD and scope["method"] not in ("GET", "HEAD"):
             await self._with_files(scope, receive, send)
         else:
             await self.app(scope, receive, send)

@@ -108,12 +108,12 @@ def _recording(desk: Desk, **options: Any) -> gr.Audio:
 def _look_at_once(desk: Desk, recording: gr.Audio, status: gr.HTML) -> None:
     """A file that isn't audio is refused when it is chosen, and not when its turn comes."""
 
-    def look(path: str | None) -> tuple[Any, str]:
+    def glance(path: str | None) -> tuple[Any, str]:
         failure = desk.refusal(path) if path else None
         return (None, _note(desk, failure)) if failure else (gr.skip(), "")
 
     recording.upload(
-        look,
+        glance,
         recording,
         [recording, status],
         queue=False,

@@ -28,7 +28,7 @@ _WORDS = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const {data, parentElement} = walker.currentNode;
-    const nobody = "script, style, noscript, [data-testid=status-tracker].hide";
+    const nobody = "script, style, noscript, option, [data-testid=status-tracker].hide";
     if (!parentElement.closest(nobody)) found.push(data.trim());
   }
   const names = ["aria-label", "title", "placeholder", "alt"];
@@ -373,7 +373,8 @@ def test_all_text_stands_out_from_what_is_behind_it(visit, scheme, speech):
     # The check itself sees what it looks for.
     style = "position: fixed; top: 0; left: 0; color: #999; background: linear-gradient(#777, #888)"
     page.page.evaluate(
-        "html => document.body.insertAdjacentHTML('beforeend', html)", f'<p style="{style}">pale</p>'
+        "html => document.body.insertAdjacentHTML('beforeend', html)",
+        f'<p style="{style}">pale</p>',
     )
     assert [text.split(": ")[1] for text in faint(page.page)] == ["pale"]
 
