@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,8 +25,11 @@ from borealis.inference.words import Progress, follow
 
 T = TypeVar("T")
 MEGABYTES, MINUTES = 25, 30
-LIMITS = AudioLimits(max_bytes=MEGABYTES * 1024 * 1024, max_seconds=MINUTES * 60)
-_GLANCE = AudioLimits(max_bytes=LIMITS.max_bytes, max_seconds=0.1)
+# Decoding holds up everybody in the line; a file that takes so long isn't an honest one.
+LIMITS = AudioLimits(
+    max_bytes=MEGABYTES * 1024 * 1024, max_seconds=MINUTES * 60, max_decode_seconds=60
+)
+_GLANCE = replace(LIMITS, max_seconds=0.1, max_decode_seconds=10)
 TURNS = 6  # of a conversation that the model is shown
 
 log = logging.getLogger(__name__)

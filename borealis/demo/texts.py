@@ -6,6 +6,7 @@ from borealis.errors import (
     AudioEmptyError,
     AudioFormatError,
     AudioNotFoundError,
+    AudioTimeoutError,
     AudioTooLargeError,
     AudioTooLongError,
     AudioValueError,
@@ -77,6 +78,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "no_question": "Вопрос пуст: напишите, что узнать о записи.",
         "too_large": "Файл слишком большой: принимается до {megabytes} МБ.",
         "too_long": "Запись слишком длинная: принимается до {minutes} минут.",
+        "too_slow": "Файл читается слишком долго. Сохраните его как wav или flac.",
         "not_audio": "Этот файл не похож на звук или повреждён. Подойдут wav, mp3, ogg, m4a, mp4, "
         "webm.",
         "empty": "В записи нет звука: она пустая.",
@@ -148,6 +150,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "no_question": "The question is empty: write what to find out about the recording.",
         "too_large": "The file is too large: up to {megabytes} MB is taken.",
         "too_long": "The recording is too long: up to {minutes} minutes is taken.",
+        "too_slow": "The file takes too long to read. Save it as wav or flac.",
         "not_audio": "This file isn't audio or is damaged. Try wav, mp3, ogg, m4a, mp4 or webm.",
         "empty": "The recording has no sound: it is empty.",
         "bad_value": "The recording is broken: its data isn't sound.",
@@ -224,6 +227,7 @@ GRADIO = {
 _ERRORS: list[tuple[type[BorealisError], str]] = [
     (AudioTooLargeError, "too_large"),
     (AudioTooLongError, "too_long"),
+    (AudioTimeoutError, "too_slow"),
     (AudioEmptyError, "empty"),
     (AudioNotFoundError, "no_audio"),
     (AudioFormatError, "not_audio"),

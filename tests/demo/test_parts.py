@@ -23,6 +23,7 @@ from borealis.demo.uploads import KEEP_MINUTES, SWEEP_SECONDS, folder_of_uploads
 from borealis.errors import (
     AudioEmptyError,
     AudioFormatError,
+    AudioTimeoutError,
     AudioTooLargeError,
     AudioTooLongError,
     CheckpointError,
@@ -172,7 +173,7 @@ def test_both_languages_have_every_text():
 
 
 def test_errors_are_explained_without_paths():
-    kinds = (AudioEmptyError, AudioFormatError, AudioTooLargeError, AudioTooLongError, CheckpointError)  # fmt: skip
+    kinds = (AudioEmptyError, AudioFormatError, AudioTimeoutError, AudioTooLargeError, AudioTooLongError, CheckpointError)  # fmt: skip
     for language in ("ru", "en"):
         said = {explain(kind(str(Path("/secret/a.wav"))), language, megabytes=1, minutes=2) for kind in kinds}  # fmt: skip
         assert len(said) == len(kinds)
