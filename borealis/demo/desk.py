@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,7 +16,8 @@ import numpy as np
 from borealis.audio import SAMPLING_RATE, AudioLimits, load_audio
 from borealis.demo.texts import TEXTS, explain
 from borealis.demo.turnstile import BusyError, Turnstile, Waiting
-from borealis.errors import BorealisError
+from borealis.demo.uploads import KEEP_MINUTES
+from borealis.errors import AudioTooLongError, BorealisError
 from borealis.inference import Borealis
 from borealis.inference.inspection import Inspection, inspect
 from borealis.inference.messages import TRANSCRIBE_PROMPTS
@@ -24,7 +25,11 @@ from borealis.inference.words import Progress, follow
 
 T = TypeVar("T")
 MEGABYTES, MINUTES = 25, 30
-LIMITS = AudioLimits(max_bytes=MEGABYTES * 1024 * 1024, max_seconds=MINUTES * 60)
+# Decoding holds up everybody in the line; a file that takes so long isn't an honest one.
+LIMITS = AudioLimits(
+    max_bytes=MEGABYTES * 1024 * 1024, max_seconds=MINUTES * 60, max_decode_seconds=60
+)
+_GLANCE = replace(LIMITS, max_seconds=0.1, max_decode_seconds=10)
 TURNS = 6  # of a conversation that the model is shown
 
 log = logging.getLogger(__name__)
@@ -56,12 +61,26 @@ class Desk:
         self.numbers = {
             "megabytes": MEGABYTES,
             "minutes": MINUTES,
+            "keep": KEEP_MINUTES,
             "ask_minutes": int(model.model.config.max_audio_seconds // 60),
         }
 
     def say(self, key: str, **values: Any) -> str:
         """A text with its numbers."""
         return self.texts[key].format(**self.numbers, **values)
+
+    def refusal(self, path: str) -> Failure | None:
+        """Why a file that was just sent can't be a recording; None if it looks like one.
+
+        Only its first moments are decoded: a glance is cheap enough not to wait in the line.
+        """
+        try:
+            load_audio(path, limits=_GLANCE)
+        except AudioTooLongError:  # than a glance
+            return None
+        except BorealisError as error:
+            return Failure(explain(error, self.language, **self.numbers))
+        return None
 
     def transcribe(self, path: str | None) -> AsyncIterator[Progress | Waiting | Failure]:
         """A transcription that can be watched."""

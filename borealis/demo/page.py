@@ -14,8 +14,9 @@ import gradio as gr
 
 from borealis.demo import pictures
 from borealis.demo.desk import MEGABYTES, Desk, Failure
-from borealis.demo.texts import QUESTIONS, TEXTS
+from borealis.demo.texts import GRADIO, QUESTIONS, TEXTS
 from borealis.demo.turnstile import Turnstile, Waiting
+from borealis.demo.uploads import KEEP_MINUTES, SWEEP_SECONDS
 from borealis.inference import Borealis, subtitles
 from borealis.inference.words import Progress
 
@@ -27,13 +28,19 @@ THEME = gr.themes.Soft(
     font=["system-ui", "Segoe UI", "Roboto", "sans-serif"],
     font_mono=["ui-monospace", "Consolas", "monospace"],
 ).set(
-    # Darker than Gradio's own: white on its teal is hard to read.
+    # Gradio's own colours are too pale for text: every one here has a contrast of 4.5 or more.
     button_primary_background_fill="*primary_700",
     button_primary_background_fill_hover="*primary_800",
     button_primary_background_fill_dark="*primary_700",
-    button_primary_background_fill_hover_dark="*primary_600",
+    button_primary_background_fill_hover_dark="*primary_800",
+    button_secondary_background_fill_hover_dark="*primary_700",
+    color_accent="*primary_700",  # on dark, see demo.css
     block_label_text_color="*primary_800",
+    block_label_background_fill_dark="*primary_800",
     block_title_text_color="*primary_800",
+    block_title_background_fill_dark="*primary_800",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_300",
     body_text_color_subdued="*neutral_600",
     body_text_color_subdued_dark="*neutral_300",
     link_text_color="*primary_800",
@@ -46,6 +53,7 @@ def build_page(
     language: str,
     *,
     turnstile: Turnstile | None = None,
+    docs: str | None = None,
     calculators: str | None = None,
 ) -> gr.Blocks:
     """The page.
@@ -54,12 +62,15 @@ def build_page(
         model: answers for all visitors.
         language: `ru` or `en`.
         turnstile: the line for the model; both pages should share one.
+        docs: address of the documentation, if there is one.
         calculators: address of the page with the calculators, if there is one.
     """
     desk = Desk(model, language, turnstile or Turnstile())
     texts = TEXTS[language]
-    with gr.Blocks(title=texts["title"], analytics_enabled=False, delete_cache=(600, 1800)) as page:
-        gr.Markdown(f"# {texts['title']}\n{texts['lead']}")
+    keep = (SWEEP_SECONDS, KEEP_MINUTES * 60)
+    with gr.Blocks(title=texts["title"], analytics_enabled=False, delete_cache=keep) as page:
+        gr.HTML(_links(texts, language, docs), padding=False)
+        gr.Markdown(f"# {texts['title']}\n{desk.say('lead')}")
         with gr.Tab(texts["transcribe"], id="transcribe"):
             _transcribe_tab(desk)
         with gr.Tab(texts["ask"], id="ask"):
@@ -73,6 +84,15 @@ def build_page(
     return page
 
 
+def _links(texts: dict[str, str], language: str, docs: str | None) -> str:
+    """To the same page in the other language, and to the documentation."""
+    other = "en" if language == "ru" else "ru"
+    links = [f'<a href="/demo/{other}/" hreflang="{other}" lang="{other}">{texts["other"]}</a>']
+    if docs:
+        links.insert(0, f'<a href="{docs}">{texts["docs"]}</a>')
+    return f'<nav class="bo-links" aria-label="{texts["links"]}">{" ".join(links)}</nav>'
+
+
 def _recording(desk: Desk, **options: Any) -> gr.Audio:
     # The file as the browser sent it: decoding, with its limits, is ours.
     return gr.Audio(
@@ -82,6 +102,23 @@ def _recording(desk: Desk, **options: Any) -> gr.Audio:
         format=None,
         buttons=[],
         **options,
+    )
+
+
+def _look_at_once(desk: Desk, recording: gr.Audio, status: gr.HTML) -> None:
+    """A file that isn't audio is refused when it is chosen, and not when its turn comes."""
+
+    def glance(path: str | None) -> tuple[Any, str]:
+        failure = desk.refusal(path) if path else None
+        return (None, _note(desk, failure)) if failure else (gr.skip(), "")
+
+    recording.upload(
+        glance,
+        recording,
+        [recording, status],
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
     )
 
 
@@ -106,6 +143,7 @@ def _stop_button(desk: Desk, run: Any, status: gr.HTML) -> None:
         status,
         cancels=[run],
         queue=False,
+        show_progress="hidden",
         api_visibility="private",
     )
 
@@ -158,6 +196,7 @@ def _transcribe_tab(desk: Desk) -> None:
     )
     with holder:
         _stop_button(desk, run, status)
+    _look_at_once(desk, heard, status)
 
 
 def _ask_tab(desk: Desk) -> None:
@@ -225,8 +264,10 @@ def _ask_tab(desk: Desk) -> None:
         [status, talk, turns],
         cancels=[run],
         queue=False,
+        show_progress="hidden",
         api_visibility="private",
     )
+    _look_at_once(desk, asked, status)
 
 
 def _look_tab(desk: Desk, calculators: str | None) -> None:
@@ -252,6 +293,7 @@ def _look_tab(desk: Desk, calculators: str | None) -> None:
     )
     with holder:
         _stop_button(desk, run, status)
+    _look_at_once(desk, heard, status)
     if calculators:
         with gr.Accordion(texts["calculators"], open=False):
             gr.HTML(
@@ -363,20 +405,13 @@ def static(name: str) -> str:
     return (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")
 
 
-def mount_options(language: str) -> dict[str, Any]:
-    """What Gradio 6 takes when a page is mounted.
-
-    A file over the limit isn't sent at all: the page says so at once, in its own words.
-    """
-    message = json.dumps(pictures.note(_too_large(language), kind="error bo-toast"))
-    script = (
-        static("size.js").replace("LIMIT", str(MEGABYTES * 1024 * 1024)).replace("NOTE", message)
-    )
-    script = script.replace("LANGUAGE", language)
+def mount_options(path: str) -> dict[str, Any]:
+    """What Gradio 6 takes when a page is mounted at `path`."""
     return {
+        "path": path,
+        "root_path": path,  # Gradio loses it where it answers without the queue
         "theme": THEME,
         "css": static("demo.css"),
-        "head": f'<link rel="icon" href="/favicon.ico"><script>{script}</script>',
         "allowed_paths": [str(p) for p in example_recordings()],
         "max_file_size": MEGABYTES * 1024 * 1024,
         "show_error": False,
@@ -386,5 +421,19 @@ def mount_options(language: str) -> dict[str, Any]:
     }
 
 
-def _too_large(language: str) -> str:
-    return TEXTS[language]["too_large"].format(megabytes=MEGABYTES)
+def head(language: str) -> str:
+    """HTML that stands before everything of Gradio's in the page."""
+    texts = TEXTS[language]
+    settings = {
+        "language": language,
+        "words": list(GRADIO[language].items()),
+        "limit": MEGABYTES * 1024 * 1024,
+        "tooLarge": pictures.note(
+            texts["too_large"].format(megabytes=MEGABYTES), kind="error bo-toast"
+        ),
+    }
+    given = json.dumps(settings, ensure_ascii=False).replace("<", "\\u003c")
+    return (
+        f'<link rel="icon" href="/favicon.ico"><title>{escape(texts["title"])}</title>'
+        f"<script>({static('first.js')})({given});</script>"
+    )

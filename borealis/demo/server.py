@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from borealis.demo.uploads import folder_of_uploads
 from borealis.errors import BorealisError
 
 # Set before gradio is imported anywhere: it reads them at import.
@@ -57,13 +56,10 @@ def launch(
     if site is not None and not (Path(site) / "index.html").is_file():
         raise BorealisError(f"'{site}' isn't a built site: it has no index.html.")
     _check_port(host, port)
-    # Recordings of visitors live here and die with the server.
-    uploads = tempfile.mkdtemp(prefix="borealis-demo-")
-    os.environ["GRADIO_TEMP_DIR"] = uploads
     # uvicorn ends by raising the signal that stopped it; this way the lines after it still run.
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
+    with folder_of_uploads():
         import uvicorn
         from transformers.utils import logging
 
@@ -78,8 +74,6 @@ def launch(
         print(f"Borealis: http://{shown}:{port}/ (Ctrl-C to stop)", flush=True)
         # An open page keeps a connection: without a limit the server would wait for its visitor.
         uvicorn.run(app, host=host, port=port, log_level="critical", timeout_graceful_shutdown=3)
-    finally:
-        shutil.rmtree(uploads, ignore_errors=True)
 
 
 @contextmanager
@@ -100,41 +94,35 @@ def running(
 
     import borealis
 
-    with tempfile.TemporaryDirectory(prefix="borealis-demo-") as uploads:
-        before = os.environ.get("GRADIO_TEMP_DIR")
-        os.environ["GRADIO_TEMP_DIR"] = uploads
+    with folder_of_uploads():
+        app = build_app(model or borealis.load(), site=site)
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", port))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
+        )
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.05)
         try:
-            app = build_app(model or borealis.load(), site=site)
-            listener = socket.socket()
-            listener.bind(("127.0.0.1", port))
-            server = uvicorn.Server(
-                uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
-            )
-            thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-            thread.start()
-            while not server.started and thread.is_alive():
-                time.sleep(0.05)
-            try:
-                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-            finally:
-                server.should_exit = True
-                thread.join()
-                listener.close()
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            if before is None:
-                del os.environ["GRADIO_TEMP_DIR"]
-            else:
-                os.environ["GRADIO_TEMP_DIR"] = before
+            server.should_exit = True
+            thread.join()
+            listener.close()
 
 
 def build_app(model: Borealis, *, site: str | os.PathLike[str] | None = None) -> FastAPI:
     """The site at `/`, the pages at `/demo/ru/` and `/demo/en/`, and `/healthz`."""
     import gradio as gr
+    import gradio.utils
     from fastapi import FastAPI, Request
     from fastapi.responses import FileResponse, RedirectResponse
     from fastapi.staticfiles import StaticFiles
 
-    from borealis.demo.page import build_page, mount_options
+    from borealis.demo.gate import Gate
+    from borealis.demo.page import build_page, head, mount_options
     from borealis.demo.turnstile import Turnstile
 
     app = FastAPI(title="Borealis", docs_url=None, redoc_url=None, openapi_url=None)
@@ -159,8 +147,13 @@ def build_app(model: Borealis, *, site: str | os.PathLike[str] | None = None) ->
         if site is not None and (Path(site) / "assets" / "js" / "calculators.js").is_file():
             calculators = f"/calculators/{language}"
             app.add_route(calculators, _calculators(language))
-        page = build_page(model, language, turnstile=turnstile, calculators=calculators)
-        gr.mount_gradio_app(app, page, path=f"/demo/{language}", **mount_options(language))
+        docs = None
+        if site is not None:
+            docs = "/" if language == "ru" else "/en/"
+        page = build_page(model, language, turnstile=turnstile, docs=docs, calculators=calculators)
+        gr.mount_gradio_app(app, page, **mount_options(f"/demo/{language}"))
+        uploads = Path(gradio.utils.get_upload_folder())
+        app.add_middleware(Gate, language=language, head=head(language), uploads=uploads)
     if site is None:
         app.add_route("/", home)
         app.add_route("/demo", home)

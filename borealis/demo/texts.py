@@ -6,6 +6,7 @@ from borealis.errors import (
     AudioEmptyError,
     AudioFormatError,
     AudioNotFoundError,
+    AudioTimeoutError,
     AudioTooLargeError,
     AudioTooLongError,
     AudioValueError,
@@ -18,7 +19,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "title": "Borealis: модель, которая слышит",
         "lead": "Скажите что-нибудь или приложите файл: модель запишет речь, ответит на вопросы и "
         "покажет, к чему прислушивалась. Считает сервер этой страницы: дальше него запись не "
-        "уходит и скоро удаляется.",
+        "уходит и через {keep} минут удаляется.",
+        "links": "Ссылки",
         "other": "English",
         "docs": "Документация",
         "transcribe": "Расшифровать",
@@ -26,8 +28,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "look": "Внутри",
         "audio": "Запись: микрофон или файл",
         "examples": "Примеры записей",
-        "limits": "Запись — до {megabytes} МБ и до {minutes} минут: wav, mp3, ogg, m4a, webm и "
-        "другие. Модель маленькая и ошибается в словах.",
+        "limits": "Запись — до {megabytes} МБ и до {minutes} минут: wav, mp3, ogg, m4a, mp4, "
+        "webm и другие. Модель маленькая и ошибается в словах.",
         "stop": "Остановить",
         "stopped": "Остановлено.",
         "waiting": "Модель занята. Перед вами в очереди: {ahead}.",
@@ -64,9 +66,9 @@ TEXTS: dict[str, dict[str, str]] = {
         "counts": "Отсчётов звука: {samples}. Окон аудиоэнкодера: {windows}. Его кадров: {frames}. "
         "Аудиотокенов: {tokens}, каждый — {ms} мс звука.",
         "shown": "Показаны первые {shown} с из {duration} с: одно окно.",
-        "map_help": "Строка — слово ответа, столбец — аудиотокен: чем темнее, тем больше внимания. "
-        "Это среднее по четырём головам, которые смотрят на звук острее прочих. Сплошные линии — "
-        "границы окон, штриховые — места, где запись разрезана.",
+        "map_help": "Строка — слово ответа, столбец — аудиотокен: чем гуще цвет, тем больше "
+        "внимания. Это среднее по четырём головам, которые смотрят на звук острее прочих. Сплошные "
+        "линии — границы окон, штриховые — места, где запись разрезана.",
         "map_title": "Внимание слов ответа к аудиотокенам",
         "calculators": "Калькуляторы размера и стоимости",
         # What goes wrong
@@ -76,9 +78,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "no_question": "Вопрос пуст: напишите, что узнать о записи.",
         "too_large": "Файл слишком большой: принимается до {megabytes} МБ.",
         "too_long": "Запись слишком длинная: принимается до {minutes} минут.",
-        "not_audio": "Этот файл не похож на звук или повреждён. Подойдут wav, mp3, ogg, m4a, webm.",
+        "too_slow": "Файл читается слишком долго. Сохраните его как wav или flac.",
+        "not_audio": "Этот файл не похож на звук или повреждён. Подойдут wav, mp3, ogg, m4a, mp4, "
+        "webm.",
         "empty": "В записи нет звука: она пустая.",
         "bad_value": "Запись испорчена: в ней не звуковые данные.",
+        "not_sent": "Здесь принимают только файлы, которые прислали на эту страницу: ни адреса, ни "
+        "файлы сервера не читаются.",
         "bad_form": "Такого вида субтитров нет: есть srt, vtt и json.",
         "busy": "Сейчас слишком много желающих. Попробуйте через минуту.",
         "failed": "Не получилось обработать запись.",
@@ -87,7 +93,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "title": "Borealis: a model that hears",
         "lead": "Say something or drop a file: the model writes the speech down, answers questions "
         "and shows what it listened to. The server of this page does the work: the recording goes "
-        "no further and is deleted soon.",
+        "no further and is deleted after {keep} minutes.",
+        "links": "Links",
         "other": "Русский",
         "docs": "Documentation",
         "transcribe": "Transcribe",
@@ -95,8 +102,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "look": "Look inside",
         "audio": "Recording: microphone or file",
         "examples": "Example recordings",
-        "limits": "Up to {megabytes} MB and {minutes} minutes: wav, mp3, ogg, m4a, webm and "
-        "others. The model is small and makes mistakes in words.",
+        "limits": "Up to {megabytes} MB and {minutes} minutes: wav, mp3, ogg, m4a, mp4, webm "
+        "and others. The model is small and makes mistakes in words.",
         "stop": "Stop",
         "stopped": "Stopped.",
         "waiting": "The model is busy. Ahead of you in the queue: {ahead}.",
@@ -117,7 +124,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "question_hint": "For example: who speaks, a man or a woman?",
         "send": "Ask",
         "suggestions": "Example questions",
-        "clear": "Start anew",
+        "clear": "Start over",
         "no_answer": "The model said nothing.",
         "ask_too_long": "The recording is too long for questions: up to {ask_minutes} minutes is "
         "taken.",
@@ -131,9 +138,10 @@ TEXTS: dict[str, dict[str, str]] = {
         "counts": "Samples of sound: {samples}. Windows of the encoder: {windows}. Its frames: "
         "{frames}. Audio tokens: {tokens}, {ms} ms of sound each.",
         "shown": "Shown are the first {shown} s of {duration} s: one window.",
-        "map_help": "A row is a word of the answer, a column is an audio token: the darker, the "
-        "more attention. This is the mean of the four heads that look at the sound most sharply. "
-        "Solid lines are borders of windows, dashed ones are where the recording was cut.",
+        "map_help": "A row is a word of the answer, a column is an audio token: the denser the "
+        "colour, the more attention. This is the mean of the four heads that look at the sound "
+        "most sharply. Solid lines are borders of windows, dashed ones are where the recording "
+        "was cut.",
         "map_title": "Attention of the words of the answer to the audio tokens",
         "calculators": "Calculators of size and cost",
         "error": "That didn't work",
@@ -142,9 +150,12 @@ TEXTS: dict[str, dict[str, str]] = {
         "no_question": "The question is empty: write what to find out about the recording.",
         "too_large": "The file is too large: up to {megabytes} MB is taken.",
         "too_long": "The recording is too long: up to {minutes} minutes is taken.",
-        "not_audio": "This file isn't audio or is damaged. Try wav, mp3, ogg, m4a or webm.",
+        "too_slow": "The file takes too long to read. Save it as wav or flac.",
+        "not_audio": "This file isn't audio or is damaged. Try wav, mp3, ogg, m4a, mp4 or webm.",
         "empty": "The recording has no sound: it is empty.",
         "bad_value": "The recording is broken: its data isn't sound.",
+        "not_sent": "Only files that were sent to this page are taken: neither addresses nor "
+        "files of the server are read.",
         "bad_form": "There are no such subtitles: there are srt, vtt and json.",
         "busy": "Too many people are asking right now. Try again in a minute.",
         "failed": "The recording couldn't be processed.",
@@ -168,9 +179,55 @@ QUESTIONS = {
     ],
 }
 
+# What Gradio says in English whatever the language is, and keys it has no words for; {} is
+# anything. Everything else it has in both languages, see static/first.js.
+GRADIO = {
+    "ru": {
+        "More tabs": "Ещё вкладки",
+        "Upload file": "Выбрать файл",
+        "File upload": "Выбор файла",
+        "Record audio": "Записать с микрофона",
+        "Select input device": "Выбрать микрофон",
+        "Could not start recording from the microphone.": "Не получилось записать с микрофона.",
+        "Uploading {} file...": "Файл отправляется…",
+        "Uploading {} files...": "Файлы отправляются…",
+        "Adjust volume": "Громкость",
+        "High volume": "Громко",
+        "Low volume": "Тихо",
+        "Muted volume": "Без звука",
+        "Adjust playback speed to {}x": "Воспроизводить со скоростью {}",
+        "Skip backwards by {} seconds": "Назад на {} с",
+        "Skip forward by {} seconds": "Вперёд на {} с",
+        "Reset audio": "Вернуть запись целиком",
+        "Trim audio to selection": "Обрезать",
+        "Drag to adjust start time": "Начало отрезка",
+        "Drag to adjust end time": "Конец отрезка",
+        "Trim": "Обрезать",
+        "Cancel": "Отмена",
+        "undo": "Отменить",
+        "pause": "Пауза",
+        "Copy": "Скопировать",
+        "Copied": "Скопировано",
+        "Close": "Закрыть",
+        "chatbot conversation": "Разговор о записи",
+        "user's message: {}": "Вы: {}",
+        "bot's message: {}": "Модель: {}",
+        "common.complete": "Готово",
+        "Error": "Ошибка",
+        "Warning": "Внимание",
+        "Connection Lost": "Нет связи",
+        "Connection errored out.": "Нет связи с сервером.",
+        "Connection to the server was lost. Attempting reconnection...": "Связь с сервером "
+        "пропала, пробую снова…",
+        "Reconnected": "Связь есть",
+    },
+    "en": {"common.complete": "Done"},
+}
+
 _ERRORS: list[tuple[type[BorealisError], str]] = [
     (AudioTooLargeError, "too_large"),
     (AudioTooLongError, "too_long"),
+    (AudioTimeoutError, "too_slow"),
     (AudioEmptyError, "empty"),
     (AudioNotFoundError, "no_audio"),
     (AudioFormatError, "not_audio"),

@@ -3,21 +3,52 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
 from borealis.audio import load_audio
 from borealis.demo.texts import QUESTIONS, TEXTS
+from tests.demo.contrast import contrasts, faint
 from tests.site.conftest import CHROMIUM, FLAGS
 
 pytestmark = pytest.mark.slow
 WAIT = 60_000  # milliseconds; a loaded machine is slow
 SRT = re.compile(r"(\d+)\n(\d\d:\d\d:\d\d,\d{3}) --> (\d\d:\d\d:\d\d,\d{3})\n(.+)\n(?:\n|$)")
-# Gradio's own chatter; its page also names a manifest that exists only for installed apps.
-_NOISE = ("Method not implemented", "manifest")
+# Gradio's own chatter; the second is about files that the browser can't play and the model can hear.
+_NOISE = ("Method not implemented", "Waveform load error")
+
+
+_WORDS = """() => {
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const {data, parentElement} = walker.currentNode;
+    const nobody = "script, style, noscript, option, [data-testid=status-tracker].hide";
+    if (!parentElement.closest(nobody)) found.push(data.trim());
+  }
+  const names = ["aria-label", "title", "placeholder", "alt"];
+  for (const element of document.querySelectorAll(names.map((name) => `[${name}]`).join())) {
+    if (element.closest("script, style")) continue;
+    found.push(...names.map((name) => element.getAttribute(name) ?? ""));
+  }
+  return found.filter(Boolean);
+}"""
+# Latin letters in the Russian page: names, and a link to the page in English.
+_NAMES = re.compile(r"Borealis|English|wav, mp3, ogg, m4a, mp4, webm|SRT|VTT|JSON|\d+x")
+
+
+def foreign(words: set[str], language: str) -> list[str]:
+    """Words of the other language."""
+    if language == "ru":
+        return sorted(word for word in words if re.search("[A-Za-z]", _NAMES.sub("", word)))
+    # How the example recordings begin, and the link to the page in Russian.
+    own = re.compile("«.*»|Русский")
+    return sorted(w for w in words if re.search("[А-Яа-яЁё]", w) and not own.fullmatch(w))
 
 
 class Visitor:
@@ -57,6 +88,21 @@ class Visitor:
         place = self.page.locator(f".bo-note{kind}:visible").first
         place.wait_for(timeout=WAIT)
         return place.inner_text()
+
+    def toast(self) -> str:
+        """What Gradio says over the page; it should leave that to us."""
+        return "".join(self.page.locator(".toast-wrap").all_inner_texts()).strip()
+
+    def clear(self, name: str) -> None:
+        """Take the recording away."""
+        self.page.locator(f"#{name}-audio .icon-button-wrapper button").last.click()
+        self.page.locator(f"#{name}-audio input[type=file]").wait_for(
+            state="attached", timeout=WAIT
+        )
+
+    def words(self) -> set[str]:
+        """Every text and label of the page, seen or read aloud."""
+        return set(self.page.evaluate(_WORDS))
 
     def text(self) -> str:
         self.page.locator(".bo-file").first.wait_for(timeout=WAIT)
@@ -177,6 +223,162 @@ def test_bad_files_are_told_in_the_page(visit, language, tmp_path):
     assert toast.count() == 0
 
 
+def write(path: Path, codec: str, audio: np.ndarray) -> Path:
+    """A file of any container that FFmpeg writes, at 48 kHz."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(audio[None], format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        form = "s16" if codec.startswith("pcm") else stream.codec_context.format.name
+        resampler = av.AudioResampler(
+            format=form, layout="mono", rate=48_000, frame_size=stream.codec_context.frame_size
+        )
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_every_file_that_holds_sound_is_taken(visit, speech, nano, tmp_path):
+    """Whatever the browser thinks of its name: webm and mp4 are video for it, txt is text."""
+    audio = load_audio(speech)
+    files = [
+        write(tmp_path / name, codec, audio)
+        for name, codec in (
+            ("a.webm", "libopus"),
+            ("a.mkv", "libopus"),
+            ("a.m4a", "aac"),
+            ("a.aiff", "pcm_s16be"),
+            ("a.mp4", "aac"),
+        )
+    ]
+    for name in ("speech.txt", "no-suffix"):
+        files.insert(0, shutil.copy(speech, tmp_path / name))
+    page = visit("/demo/ru/", locale="de-DE")
+    for number, file in enumerate(files):
+        if number:
+            page.clear("transcribe")
+        page.give("transcribe", file)
+        page.uploaded("transcribe")
+        assert page.toast() == ""
+        assert page.page.locator(".bo-note.error").count() == 0, file
+    page.press()
+    assert page.text() == nano.transcribe(files[-1], language="ru").text
+
+
+@pytest.mark.parametrize("language", ["ru", "en"])
+def test_a_file_without_sound_is_refused_when_it_is_chosen(visit, language, speech, tmp_path):
+    """In the words of the page, whatever the browser's language; and the place is free again."""
+    (tmp_path / "notes.txt").write_text("это не звук\n" * 100, encoding="utf-8")
+    (tmp_path / "torn.wav").write_bytes(b"these are not sounds" * 100)
+    page = visit(f"/demo/{language}/", locale="en-US" if language == "ru" else "ru-RU")
+    for tab, name in enumerate(("transcribe", "ask", "look")):
+        page.tab(tab)
+        page.give(name, tmp_path / ("torn.wav" if tab else "notes.txt"))
+        assert page.note(".error") == TEXTS[language]["not_audio"]
+        page.page.locator(f"#{name}-audio input[type=file]").wait_for(state="attached")
+        assert page.toast() == ""
+        page.give(name, speech)
+        page.uploaded(name)
+        page.page.locator(".bo-note.error:visible").wait_for(state="detached", timeout=WAIT)
+
+
+def test_a_file_is_chosen_and_dropped_whatever_its_type(visit, speech):
+    page = visit("/demo/ru/")
+    field = page.page.locator("#transcribe-audio input[type=file]")
+    field.wait_for(state="attached", timeout=WAIT)
+    with page.page.expect_file_chooser():
+        page.page.locator("#transcribe-audio .upload-container").click()
+    assert field.get_attribute("accept") is None, "the window would hide what isn't called audio"
+    field.evaluate(
+        """(field, bytes) => {
+          const given = new DataTransfer();
+          given.items.add(new File([new Uint8Array(bytes)], "voice.webm", {type: "video/webm"}));
+          const drop = {bubbles: true, cancelable: true, dataTransfer: given};
+          field.parentElement.dispatchEvent(new DragEvent("drop", drop));
+        }""",
+        list(speech.read_bytes()),
+    )
+    page.uploaded("transcribe")
+    assert page.toast() == ""
+
+
+def test_an_example_is_heard(visit, speech, nano):
+    """It lies on the server and wasn't sent to it, but is no foreign file."""
+    page = visit("/demo/ru/")
+    page.page.get_by_text("«За ваши предложения").first.click(timeout=WAIT)
+    page.uploaded("transcribe")
+    page.press()
+    assert page.text() == nano.transcribe(speech, language="ru").text
+
+
+@pytest.mark.parametrize("language", ["ru", "en"])
+def test_everything_is_said_in_the_language_of_the_page(visit, language, speech):
+    """Labels for screen readers too, and whatever language the browser speaks."""
+    page = visit(f"/demo/{language}/", locale="en-US" if language == "ru" else "ru-RU")
+    assert page.page.evaluate("navigator.language") == language
+    for tab, name in enumerate(("transcribe", "ask", "look")):
+        page.tab(tab)
+        assert foreign(page.words(), language) == []
+        page.give(name, speech)
+        page.uploaded(name)
+        page.page.locator(f"#{name}-audio .play-pause-button").wait_for(timeout=WAIT)
+        assert foreign(page.words(), language) == []
+    page.tab(1)
+    page.page.locator("#ask-question textarea").fill("?!")
+    page.press()
+    page.page.locator("#ask-talk .bot.message").wait_for(timeout=WAIT)
+    page.page.locator(".bo-note").wait_for(state="detached", timeout=WAIT)
+    if language == "ru":  # the other page writes down Russian speech
+        assert foreign(page.words(), language) == []
+
+
+def test_the_page_in_the_other_language_is_a_click_away(visit):
+    page = visit("/demo/ru/").page
+    page.locator(".bo-links a").click(timeout=WAIT)
+    page.wait_for_url("**/demo/en/")
+    page.get_by_role("link", name=TEXTS["en"]["other"]).wait_for(timeout=WAIT)
+    assert page.locator(".bo-links a").count() == 1, "there is no site to lead to"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_stands_out_from_what_is_behind_it(visit, scheme, speech):
+    """4.5 to 1 at least, as WCAG asks; in every tab, empty and full, pointed at and not."""
+    page = visit("/demo/ru/", color_scheme=scheme, viewport={"width": 1280, "height": 1700})
+    page.page.get_by_role("tab").first.wait_for(timeout=WAIT)
+
+    def look(*pointed: str) -> None:
+        for selector in ("h1", *pointed):
+            page.page.locator(selector).first.hover()
+            assert faint(page.page) == [], selector
+
+    page.press()
+    page.note(".error")
+    look("[role=tab] >> nth=2", "button.secondary:visible", ".gallery-item:visible")
+    assert len(contrasts(page.page)) > 10
+    for tab, (name, done) in enumerate(
+        {"transcribe": ".bo-file", "ask": "#ask-talk .bot.message", "look": ".bo-look"}.items()
+    ):
+        page.tab(tab)
+        look("button.primary:visible")
+        page.give(name, speech)
+        page.uploaded(name)
+        page.page.locator(f"#{name}-audio .play-pause-button").wait_for(timeout=WAIT)
+        if name == "ask":
+            page.page.locator("#ask-question textarea").fill(QUESTIONS["ru"][0])
+        page.press()
+        page.page.locator(done).first.wait_for(timeout=WAIT)
+        page.page.locator(".bo-note:visible").wait_for(state="detached", timeout=WAIT)
+        look()
+    # The check itself sees what it looks for.
+    style = "position: fixed; top: 0; left: 0; color: #999; background: linear-gradient(#777, #888)"
+    page.page.evaluate(
+        "html => document.body.insertAdjacentHTML('beforeend', html)",
+        f'<p style="{style}">pale</p>',
+    )
+    assert [text.split(": ")[1] for text in faint(page.page)] == ["pale"]
+
+
 def test_stopping_stops(visit, clips, tmp_path, address):
     """A long file is left in the middle; the place is free again."""
     import json
@@ -222,6 +424,7 @@ def test_the_microphone_is_heard(browser, address, speech, tmp_path):
         box.locator(".source-selection button").nth(1).click(timeout=WAIT)
         box.locator("button.record-button").click(timeout=WAIT)
         box.locator("button.stop-button").wait_for(timeout=WAIT)
+        assert foreign(page.words(), "ru") == []
         page.page.wait_for_timeout(round(1000 * len(audio) / 16_000) + 1500)
         # The wave is drawn while it records: only the answer to the upload says that it is there.
         with page.page.expect_response(lambda r: "/upload" in r.url, timeout=WAIT):
@@ -252,10 +455,24 @@ def test_the_demo_opens_in_the_site_on_a_click_and_follows_its_palette(browser, 
         frame.get_by_role("tab", name=TEXTS[language]["ask"]).wait_for(timeout=WAIT)
         body = frame.locator("body")
         assert "dark" in (body.get_attribute("class") or "")
+        assert not frame.locator(".bo-links").is_visible(), "the site's links are around it"
         page.emulate_media(color_scheme="light")
         page.wait_for_selector("body[data-md-color-scheme=default]")
         page.wait_for_timeout(200)
         assert "dark" not in (body.get_attribute("class") or "").split()
+        assert not visitor.faults
+    finally:
+        context.close()
+
+
+@pytest.mark.parametrize(("language", "home"), [("ru", "/"), ("en", "/en/")])
+def test_the_demo_leads_to_the_documentation(browser, with_site, language, home):
+    context = browser.new_context()
+    try:
+        visitor = Visitor(context, with_site, f"/demo/{language}/")
+        visitor.page.locator(".bo-links").get_by_text(TEXTS[language]["docs"]).click(timeout=WAIT)
+        visitor.page.wait_for_url(with_site + home)
+        assert visitor.page.locator("html").get_attribute("lang") == language
         assert not visitor.faults
     finally:
         context.close()

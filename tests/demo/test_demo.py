@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import socket
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import av
 import httpx
@@ -157,16 +160,58 @@ def test_a_file_over_the_limit_is_refused_while_it_is_sent(address):
     assert answer.status_code == 413
 
 
-def test_files_of_the_server_stay_there(address, client):
-    """Neither by the file route nor by naming a path that was never sent."""
+def test_files_of_the_server_stay_there(address):
+    """By the file route, which would send them."""
     for path in ("/etc/passwd", "../../../../etc/passwd", "borealis/cli.py"):
         with pytest.raises(urllib.error.HTTPError) as refusal:
             get(f"{address}/demo/ru/gradio_api/file={path}")
         assert refusal.value.code in (403, 404)
-    forged = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
-    with pytest.raises(AppError) as error:
-        client("ru").predict(forged, api_name="/transcribe")
-    assert "root:" not in str(error.value)
+
+
+@pytest.mark.parametrize("language", ["ru", "en"])
+@pytest.mark.parametrize("route", ["call/transcribe", "run/predict", "queue/join"])
+def test_a_file_is_named_only_by_who_sent_it(address, language, route, speech, tmp_path):
+    """Neither a recording of the server nor an address is read, whatever input names it.
+
+    Gradio itself copies the one into its cache and fetches the other, for any input at all.
+    """
+    own = shutil.copy(speech, tmp_path / "own.flac")
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        listener.settimeout(0)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/a.wav"
+        for path in (str(own), f"/proc/self/../..{own}", url, "https://example.com/a.wav", 3):
+            file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+            for data in ([file], [{"a": [file]}], [None, file]):
+                said = httpx.post(
+                    f"{address}/demo/{language}/gradio_api/{route}",
+                    json={"data": data, "fn_index": 0, "session_hash": "guest"},
+                    timeout=60,
+                )
+                assert (said.status_code, said.text) == (400, TEXTS[language]["not_sent"])
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_routes_of_gradio_that_nobody_needs_are_closed(address):
+    """A recorder that runs FFmpeg, an editor of code, saved states, a proxy, keys."""
+    video = {"video": ("a.mp4", b"ffconcat version 1.0\nfile /etc/passwd\n")}
+    answer = httpx.post(f"{address}/demo/ru/gradio_api/process_recording", files=video, timeout=60)
+    assert answer.status_code == 404
+    for route in (
+        "vibe-code", "vibe-edit", "dev/reload", "deep_link?session_hash=a", "monitoring", "token",
+        "proxy=https://example.com", "stream/a/b/0/playlist.m3u8", "component_server", "runs",
+        "call/v2/transcribe", "file/etc/passwd", "openapi.json", "../gradio_api/token",
+    ):  # fmt: skip
+        for method in ("GET", "POST"):
+            url = f"{address}/demo/en/gradio_api/{route}"
+            assert httpx.request(method, url, timeout=60).status_code == 404, route
+
+
+def test_a_request_that_is_no_json_or_too_long_is_refused(address):
+    join = f"{address}/demo/ru/gradio_api/queue/join"
+    for body in (b"", b"{", b"[" * 100_000):
+        assert httpx.post(join, content=body, timeout=60).status_code == 400
+    assert httpx.post(join, content=b" " * (1 << 20) + b"{}", timeout=60).status_code == 413
 
 
 def test_everybody_of_a_crowd_is_answered(address, nano, clips):
@@ -187,6 +232,17 @@ def test_everybody_of_a_crowd_is_answered(address, nano, clips):
         for got, expected in crowd.map(visit, range(20)):
             assert got == expected
     assert json.loads(get(address + "/healthz")[1])["visitors"] == 0
+
+
+@pytest.mark.parametrize("language", ["ru", "en"])
+def test_the_page_is_ours_from_its_first_line(address, language):
+    """Its name, no manifest that isn't there, no pictures of Gradio's for who shares a link."""
+    _, page = get(f"{address}/demo/{language}/", **{"Accept-Encoding": "br, gzip"})
+    assert re.search("<title>(.*?)</title>", page)[1] == TEXTS[language]["title"]
+    assert f'"language": "{language}"' in page
+    for foreign in ('rel="manifest"', "og:", "twitter:", "@Gradio"):
+        assert foreign not in page.partition("<script>window.gradio_config")[0]
+    assert httpx.head(f"{address}/demo/{language}/", timeout=60).status_code == 200
 
 
 @pytest.mark.parametrize("language", ["ru", "en"])

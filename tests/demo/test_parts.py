@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import time
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,11 +15,15 @@ import pytest
 
 from borealis.demo import pictures
 from borealis.demo.desk import _conversation
+from borealis.demo.gate import Gate, begin
+from borealis.demo.page import build_page
 from borealis.demo.texts import QUESTIONS, TEXTS, explain, number
 from borealis.demo.turnstile import BusyError, Turnstile, Waiting
+from borealis.demo.uploads import KEEP_MINUTES, SWEEP_SECONDS, folder_of_uploads, sweep
 from borealis.errors import (
     AudioEmptyError,
     AudioFormatError,
+    AudioTimeoutError,
     AudioTooLargeError,
     AudioTooLongError,
     CheckpointError,
@@ -26,7 +32,42 @@ from borealis.inference.inspection import Inspection, WordAttention
 from borealis.inference.transcript import Segment, Transcript
 from borealis.inference.words import Word
 
+ROOT = Path(__file__).resolve().parents[2]
 NASTY = "<script>alert('&')</script>"
+
+
+# ---- the gate ----
+
+
+def test_when_the_disk_is_full_nothing_more_is_taken(tmp_path):
+    """A stranger can't fill it with recordings; there is room again when they are deleted."""
+
+    async def taken(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def status(gate: Gate) -> int:
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        path = "/demo/en/gradio_api/upload"
+        await gate({"type": "http", "method": "POST", "path": path}, None, send)
+        return sent[0]["status"]
+
+    gate = Gate(taken, language="en", head="", uploads=tmp_path, full=1000)
+    assert asyncio.run(status(gate)) == 200
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "voice.wav").write_bytes(bytes(1001))
+    assert asyncio.run(status(gate)) == 503
+    (tmp_path / "a" / "voice.wav").unlink()
+    assert asyncio.run(status(gate)) == 200
+
+
+def test_what_is_no_page_is_let_alone():
+    assert begin(b'{"detail": "Not Found"}', b"ours") == b'{"detail": "Not Found"}'
+    page = b'<html><head>\n<meta\n property="og:title" content="Gradio" /><style></style></head>'
+    assert begin(page, b"ours") == b"<html><head>ours\n<style></style></head>"
 
 
 # ---- the line ----
@@ -132,7 +173,7 @@ def test_both_languages_have_every_text():
 
 
 def test_errors_are_explained_without_paths():
-    kinds = (AudioEmptyError, AudioFormatError, AudioTooLargeError, AudioTooLongError, CheckpointError)  # fmt: skip
+    kinds = (AudioEmptyError, AudioFormatError, AudioTimeoutError, AudioTooLargeError, AudioTooLongError, CheckpointError)  # fmt: skip
     for language in ("ru", "en"):
         said = {explain(kind(str(Path("/secret/a.wav"))), language, megabytes=1, minutes=2) for kind in kinds}  # fmt: skip
         assert len(said) == len(kinds)
@@ -158,6 +199,55 @@ def test_a_conversation_shows_the_recording_once_and_the_latest_turns():
     assert [part["type"] for part in first["content"]] == ["audio", "text"]
     assert written == {"role": "assistant", "content": "Снег."}
     assert rest[1:] == messages[1:] and len(rest[0]["content"]) == 1
+
+
+# ---- recordings of visitors ----
+
+
+def test_unfinished_uploads_are_deleted_when_their_time_is_over(tmp_path):
+    """What Gradio keeps track of, and what is being sent right now, is let alone."""
+    now = time.time()
+    finished, emptied = tmp_path / ("a" * 64), tmp_path / ("b" * 64)
+    for folder in (finished, emptied, tmp_path / "history"):
+        folder.mkdir()
+    for path in (finished / "voice.wav", tmp_path / "tmpold", tmp_path / "tmpnew"):
+        path.write_bytes(b"sound")
+    for path in (*tmp_path.rglob("*"),):
+        age = 0 if path.name == "tmpnew" else 60 * KEEP_MINUTES + 1
+        os.utime(path, (now - age, now - age))
+    sweep(tmp_path, before=now - 60 * KEEP_MINUTES)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert left == {finished.name, f"{finished.name}/voice.wav", "history", "tmpnew"}
+
+
+def test_an_upload_that_breaks_off_leaves_nothing_behind():
+    with folder_of_uploads() as folder:
+        (folder / "tmpabc").write_bytes(b"half a recording")
+        assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
+    assert not folder.exists()
+
+
+def test_gradio_deletes_what_was_sent_after_the_same_time(nano):
+    page = build_page(nano, "ru")
+    assert page.delete_cache == (SWEEP_SECONDS, KEEP_MINUTES * 60)
+
+
+@pytest.mark.parametrize("language", ["ru", "en"])
+def test_all_pages_name_the_same_time_for_deletion(language):
+    """The demo's own page, and those of the site that speak of recordings of visitors."""
+    pages = ["demo.md", "tutorial/spaces.md", "story/limits.md", "how/security.md"]
+    texts = [(ROOT / "docs" / language / page).read_text(encoding="utf-8") for page in pages]
+    texts.append(TEXTS[language]["lead"].format(keep=KEEP_MINUTES))
+    said = r"(\d+) минут" if language == "ru" else r"(\d+) minutes"
+    gone = r"удаля|удалён" if language == "ru" else r"\bdelet"
+    for text in texts:
+        sentences = [s for s in re.split(r"(?<=[.;!?])\s", text) if re.search(gone, s)]
+        named = {
+            int(n) for sentence in sentences for n in re.findall(said, " ".join(sentence.split()))
+        }
+        assert named == {KEEP_MINUTES}
+        loose = r"полчаса|пар[уы] часов|half an hour|hours"
+        assert not [s for s in sentences if re.search(loose, s)]
 
 
 # ---- HTML ----
