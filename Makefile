@@ -4,12 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 # vLLM asks for other versions of numba and fastapi than the rest, so it has an environment of its own.
 SERVE := .venv-serve
+# What the tests want beside Python: a browser, what it and its driver lean on, engines of speech, and
+# the tool that spells out a dictionary.
+DEBIAN := chromium fonts-liberation libatomic1 espeak-ng flite festival festvox-ru hunspell-tools
 export HF_HUB_OFFLINE ?= 1
 export GRADIO_ANALYTICS_ENABLED := False
 export NO_MKDOCS_2_WARNING := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo serve test chromium check lint types docs site train-nano bench results lock clean
+.PHONY: help demo serve test packages check lint types docs site train-nano bench results lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -21,6 +24,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+# Libraries of training on a GPU; their tests need none.
+$(VENV)/.gpu: requirements-gpu.lock $(VENV)/.installed
+	$(BIN)/pip install --quiet --no-deps -r requirements-gpu.lock
 	touch $@
 
 demo: $(VENV)/.installed ## the site and the live demo, on http://127.0.0.1:7860
@@ -36,16 +44,17 @@ serve: $(SERVE)/.installed ## the server for many users (vLLM) with the bundled 
 	$(SERVE)/bin/borealis serve
 
 # Without vLLM the tests of tests/serving are skipped, so they are run once more where it is.
-test: $(VENV)/.installed $(SERVE)/.installed chromium lint types ## everything: style, types, all tests, documentation
+test: $(VENV)/.gpu $(SERVE)/.installed packages lint types ## everything: style, types, all tests, documentation
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 	$(SERVE)/bin/python -m pytest tests/serving
 	$(MAKE) docs
 
-# The browser tests need Chromium; without it they are skipped, and say so.
-chromium:
-	@command -v chromium >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
-		then apt-get update -qq && apt-get install -y -qq chromium >/dev/null; \
-		else echo "For the browser tests install Debian's package chromium"; fi
+packages: ## install the Debian packages that the tests need
+	@missing=; for name in $(DEBIAN); do \
+		dpkg-query -W -f '$${db:Status-Status}' $$name 2>/dev/null | grep -qx installed || missing="$$missing $$name"; done; \
+	if [ -n "$$missing" ]; then if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+		then apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+		else echo "The tests need these Debian packages; as root: apt-get install$$missing"; fi; fi
 
 check: $(VENV)/.installed lint ## the quick part: style and fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -q -n 2
@@ -75,12 +84,18 @@ bench: $(VENV)/.installed ## measure the bundled model; needs the manifests of '
 results: $(VENV)/.installed ## refresh the table of the README from results/ (the site makes its own)
 	$(BIN)/python -m borealis.evaluation.report README.md
 
-lock: ## resolve requirements.lock anew
+# One list for every Python from the lowest that pyproject.toml promises; what only some of them or
+# some systems need has a marker. Versions that are in a list stay unless something speaks against
+# them: to get newer ones, delete its lines first. pip installs the lists without asking further.
+RESOLVE = UV_CUSTOM_COMPILE_COMMAND="make lock" build/lock/bin/uv pip compile --quiet --universal \
+	--python-version 3.11.2 --fork-strategy fewest --no-annotate -c constraints.txt
+
+lock: ## resolve the requirements*.lock anew
 	$(PYTHON) -m venv --clear build/lock
-	build/lock/bin/pip install --quiet -c constraints.txt torch==2.13.0 hatchling editables
-	build/lock/bin/pip install --quiet -c constraints.txt -e '.[all]'
-	{ echo '# Everything make demo and make test install; made by "make lock".'; \
-	  build/lock/bin/pip freeze --exclude-editable | sed -E 's/ @ .*//; s/[+]cpu$$//; s/^torch$$/torch==2.13.0/'; } > requirements.lock
+	build/lock/bin/pip install --quiet uv
+	$(RESOLVE) pyproject.toml --extra all --group build -o requirements.lock
+	$(RESOLVE) pyproject.toml --group build --group serve-cpu --no-emit-package triton -o requirements-serve.lock
+	$(RESOLVE) --group gpu-tests --no-deps -o requirements-gpu.lock
 
 clean: ## remove what was built (not data or runs)
 	rm -rf $(VENV) $(SERVE) site build .pytest_cache .mypy_cache .ruff_cache .hypothesis
