@@ -12,18 +12,24 @@ export GRADIO_ANALYTICS_ENABLED := False
 export NO_MKDOCS_2_WARNING := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo serve test packages check lint types docs site train-nano bench results lock clean
+.PHONY: help demo serve test install install-serve test-site test-main test-serve test-wheel packages \
+	check lint types docs site train-nano bench results lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+# The torch that pip finds may be one for CUDA; it can't be imported without CUDA's libraries, which
+# the lists don't have, so then they are installed along with it.
+WHOLE_TORCH = $(1)/python -c 'import torch' 2>/dev/null || $(1)/pip install --quiet torch==2.13.0
+
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 2))' || \
+		{ echo "Python 3.11.2 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@$(call WHOLE_TORCH,$(BIN))
 	touch $@
 
 # Libraries of training on a GPU; their tests need none.
@@ -38,16 +44,40 @@ $(SERVE)/.installed: requirements-serve.lock pyproject.toml
 	$(PYTHON) -m venv --clear $(SERVE)
 	$(SERVE)/bin/pip install --quiet --no-deps -r requirements-serve.lock
 	$(SERVE)/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	@$(call WHOLE_TORCH,$(SERVE)/bin)
 	touch $@
 
 serve: $(SERVE)/.installed ## the server for many users (vLLM) with the bundled model, on port 8000
 	$(SERVE)/bin/borealis serve
 
-# Without vLLM the tests of tests/serving are skipped, so they are run once more where it is.
-test: $(VENV)/.gpu $(SERVE)/.installed packages lint types ## everything: style, types, all tests, documentation
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
-	$(SERVE)/bin/python -m pytest tests/serving
-	$(MAKE) docs
+test: ## everything: style, types, all tests, documentation; RECORD=file keeps how long it took
+	@$(PYTHON) tools/run_tests.py $(if $(RECORD),--record $(RECORD))
+
+# The phases of "make test", in its order. A test is skipped for no reason but those of
+# tests/skips.py; the reports are counted at the end.
+install: $(VENV)/.gpu
+install-serve: $(SERVE)/.installed
+STRICT = --no-stray-skips --junit-xml=build/test/$@.xml
+
+# As it would be published, under a part of a host that doesn't exist: a link to the root would show.
+test-site: $(VENV)/.installed
+	rm -rf build/test/site
+	BOREALIS_SITE_URL=https://borealis.invalid/docs/ $(BIN)/mkdocs build --strict --quiet -d build/test/site/docs
+
+test-main: $(VENV)/.gpu
+	OMP_NUM_THREADS=1 BOREALIS_SITE=$(wildcard $(CURDIR)/build/test/site/docs) \
+		$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/serving $(STRICT)
+
+test-serve: $(SERVE)/.installed
+	$(SERVE)/bin/python -m pytest tests/serving $(STRICT)
+
+# Into an environment with nothing in it, far from the checkout.
+test-wheel: $(VENV)/.installed
+	rm -rf build/wheel
+	$(BIN)/python -m hatchling build -t wheel -d build/wheel
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/pip install --quiet -c requirements.lock build/wheel/*.whl
+	cd build/wheel && BOREALIS_CACHE=cache venv/bin/python $(CURDIR)/tools/try_wheel.py $(CURDIR)/examples/audio
 
 packages: ## install the Debian packages that the tests need
 	@missing=; for name in $(DEBIAN); do \
@@ -59,9 +89,12 @@ packages: ## install the Debian packages that the tests need
 check: $(VENV)/.installed lint ## the quick part: style and fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -q -n 2
 
+# Nothing newer than the lowest Python that pyproject.toml promises.
+CODE = borealis benchmarks docs/hooks.py examples tests tools tools/fresh-machine
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/vermin --quiet --no-tips --violations -t=3.11- $(CODE)
 
 types: $(VENV)/.installed
 	$(BIN)/mypy
