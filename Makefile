@@ -12,6 +12,9 @@ export GRADIO_ANALYTICS_ENABLED := False
 export NO_MKDOCS_2_WARNING := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# Modules are compiled when they are first imported, which most never are: half the time of installing.
+PIP := --quiet --no-compile
+
 .PHONY: help demo serve test install install-serve test-site test-main test-serve test-wheel packages \
 	check lint types docs site train-nano bench results lock clean
 .DEFAULT_GOAL := help
@@ -21,20 +24,20 @@ help: ## show this list
 
 # The torch that pip finds may be one for CUDA; it can't be imported without CUDA's libraries, which
 # the lists don't have, so then they are installed along with it.
-WHOLE_TORCH = $(1)/python -c 'import torch' 2>/dev/null || $(1)/pip install --quiet torch==2.13.0
+WHOLE_TORCH = $(1)/python -c 'import torch' 2>/dev/null || $(1)/pip install $(PIP) torch==2.13.0
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 2))' || \
 		{ echo "Python 3.11.2 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/pip install --quiet --no-deps -r requirements.lock
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/pip install $(PIP) --no-deps -r requirements.lock
+	$(BIN)/pip install $(PIP) --no-deps --no-build-isolation -e .
 	@$(call WHOLE_TORCH,$(BIN))
 	touch $@
 
 # Libraries of training on a GPU; their tests need none.
 $(VENV)/.gpu: requirements-gpu.lock $(VENV)/.installed
-	$(BIN)/pip install --quiet --no-deps -r requirements-gpu.lock
+	$(BIN)/pip install $(PIP) --no-deps -r requirements-gpu.lock
 	touch $@
 
 demo: $(VENV)/.installed ## the site and the live demo, on http://127.0.0.1:7860
@@ -42,8 +45,8 @@ demo: $(VENV)/.installed ## the site and the live demo, on http://127.0.0.1:7860
 
 $(SERVE)/.installed: requirements-serve.lock pyproject.toml
 	$(PYTHON) -m venv --clear $(SERVE)
-	$(SERVE)/bin/pip install --quiet --no-deps -r requirements-serve.lock
-	$(SERVE)/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	$(SERVE)/bin/pip install $(PIP) --no-deps -r requirements-serve.lock
+	$(SERVE)/bin/pip install $(PIP) --no-deps --no-build-isolation -e .
 	@$(call WHOLE_TORCH,$(SERVE)/bin)
 	touch $@
 
@@ -76,7 +79,7 @@ test-wheel: $(VENV)/.installed
 	rm -rf build/wheel
 	$(BIN)/python -m hatchling build -t wheel -d build/wheel
 	$(PYTHON) -m venv build/wheel/venv
-	build/wheel/venv/bin/pip install --quiet -c requirements.lock build/wheel/*.whl
+	build/wheel/venv/bin/pip install $(PIP) -c requirements.lock build/wheel/*.whl
 	cd build/wheel && BOREALIS_CACHE=cache venv/bin/python $(CURDIR)/tools/try_wheel.py $(CURDIR)/examples/audio
 
 packages: ## install the Debian packages that the tests need
@@ -129,6 +132,10 @@ lock: ## resolve the requirements*.lock anew
 	$(RESOLVE) pyproject.toml --extra all --group build -o requirements.lock
 	$(RESOLVE) pyproject.toml --group build --group serve-cpu --no-emit-package triton -o requirements-serve.lock
 	$(RESOLVE) --group gpu-tests --no-deps -o requirements-gpu.lock
+	@for list in requirements*.lock; do for python in 3.11.2 3.12 3.13; do \
+		build/lock/bin/uv pip install --quiet --dry-run --no-deps --only-binary :all: --target build/lock/none \
+			--python-platform x86_64-manylinux_2_36 --python-version $$python -r $$list || exit 1; \
+		echo "$$list: everything comes ready built for Python $$python"; done; done
 
 clean: ## remove what was built (not data or runs)
 	rm -rf $(VENV) $(SERVE) site build .pytest_cache .mypy_cache .ruff_cache .hypothesis

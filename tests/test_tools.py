@@ -78,6 +78,8 @@ test-one: # fails, after a report of three tests
 \t@cp report.xml build/test/test-one.xml; exit 1
 test-none: # succeeds, without a report
 \t@true
+late:
+\t@echo last
 """
 REPORT = """<testsuites><testsuite>
 <testcase classname="a" name="good"/>
@@ -90,22 +92,24 @@ def test_no_phase_is_left_out_because_another_failed(tool, tmp_path, monkeypatch
     script = tool("run_tests.py")
     (tmp_path / "Makefile").write_text(MAKEFILE, encoding="utf-8")
     (tmp_path / "report.xml").write_text(REPORT, encoding="utf-8")
-    phases = (
+    beside = (script.Phase("test-none", counted=True), script.Phase("late", ("install",)))
+    lane = (
         script.Phase("install-broken"),
         script.Phase("test-broken", ("install-broken",), counted=True),
         script.Phase("test-one", counted=True),
-        script.Phase("test-none", counted=True),
         script.Phase("install"),
     )
     monkeypatch.setattr(script, "ROOT", tmp_path)
     monkeypatch.setattr(script, "BUILD", tmp_path / "build/test")
-    monkeypatch.setattr(script, "PHASES", phases)
+    monkeypatch.setattr(script, "LANES", (lane, beside))
     monkeypatch.setattr(sys, "argv", ["run_tests.py"])
     assert script.main() == 1
-    outcomes = [phase.outcome for phase in phases]
-    assert outcomes == ["FAILED", "not run: install-broken failed", "FAILED", "FAILED", "ok"]
+    outcomes = [phase.outcome for phase in lane]
+    assert outcomes == ["FAILED", "not run: install-broken failed", "FAILED", "ok"]
+    assert [phase.outcome for phase in beside] == ["FAILED", "ok"]
     out = capfd.readouterr().out
-    assert "installed\n" in out and "left out: a.left: needs a GPU\n" in out
+    assert out.index("===== install =====\ninstalled\n") < out.index("===== late =====\nlast\n")
+    assert "left out: a.left: needs a GPU\n" in out
     # A phase that fails without tests counts as one.
     assert out.splitlines()[-1] == "1 passed, 4 failed, 1 skipped"
 
@@ -113,9 +117,10 @@ def test_no_phase_is_left_out_because_another_failed(tool, tmp_path, monkeypatch
 def test_phases_are_targets_of_the_makefile(tool):
     script = tool("run_tests.py")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for phase in script.PHASES:
+    phases = [phase for lane in script.LANES for phase in lane]
+    for phase in phases:
         assert f"\n{phase.name}:" in makefile
-        assert set(phase.needs) <= {p.name for p in script.PHASES}
+        assert set(phase.needs) <= {p.name for p in phases}
 
 
 # ---- what is installed ----

@@ -1,11 +1,12 @@
-"""What "make test" does: one phase after the other, none left out because another failed.
+"""What "make test" does: phases in two lanes, one for each environment, none left out by a failure.
 
     python3 tools/run_tests.py                                   # make test
     python3 tools/run_tests.py --record results/make-test.json   # make test RECORD=...
 
-Each phase is a target of the Makefile. At the end come the seconds of every phase, what was left
-out and why, and one line with all tests; the exit status is 0 if every phase succeeded. Only the
-standard library, as it runs before anything is installed.
+Each phase is a target of the Makefile. The first lane is seen as it goes, what the second printed
+follows when both are done. At the end come the seconds of every phase, what was left out and why,
+and one line with all tests; the exit status is 0 if every phase succeeded. Only the standard
+library, as it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -32,8 +33,8 @@ class Phase:
 
     Args:
         name: the target.
-        needs: phases without which it can't begin.
-        counted: it writes its tests to `build/test/<name>.xml`.
+        needs: phases of any lane without which it can't begin; those of its own stand before it.
+        counted: pytest, which writes its tests to `build/test/<name>.xml`.
     """
 
     name: str
@@ -43,18 +44,25 @@ class Phase:
     seconds: float = 0.0
     processor_seconds: float = 0.0
     tests: dict[str, int] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
 
 
-PHASES = (
-    Phase("packages"),
-    Phase("install"),
-    Phase("install-serve"),
-    Phase("lint", ("install",)),
-    Phase("types", ("install",)),
-    Phase("test-site", ("install",)),
-    Phase("test-main", ("install",), counted=True),
-    Phase("test-serve", ("install-serve",), counted=True),
-    Phase("test-wheel", ("install",)),
+# vLLM has an environment of its own, and its tests wait much: both cores are busy until the end.
+LANES = (
+    (
+        Phase("packages"),
+        Phase("install"),
+        Phase("lint", ("install",)),
+        Phase("types", ("install",)),
+        Phase("test-site", ("install",)),
+        Phase("test-main", ("install",), counted=True),
+    ),
+    (
+        Phase("install-serve"),
+        Phase("test-serve", ("install-serve",), counted=True),
+        Phase("test-wheel", ("install",)),
+    ),
 )
 
 
@@ -64,94 +72,115 @@ def main() -> int:
     arguments = parser.parse_args()
     begun = time.monotonic()
     BUILD.mkdir(parents=True, exist_ok=True)
-    outcomes: dict[str, str] = {}
-    skipped: list[str] = []
-    for phase in PHASES:
-        if missing := [n for n in phase.needs if outcomes[n] != "ok"]:
-            phase.outcome = f"not run: {missing[0]} failed"
-        else:
-            run(phase)
-        if phase.counted and phase.seconds:
-            skipped += read_report(phase)
-        outcomes[phase.name] = phase.outcome
+    phases = {phase.name: phase for lane in LANES for phase in lane}
+    beside = threading.Thread(target=run_lane, args=(LANES[1], phases, True), daemon=True)
+    beside.start()
+    run_lane(LANES[0], phases, False)
+    beside.join()
+    for phase in LANES[1]:
+        if (log := BUILD / f"{phase.name}.log").is_file():
+            print(f"\n===== {phase.name} =====", flush=True)
+            sys.stdout.write(log.read_text(encoding="utf-8", errors="replace"))
     seconds = time.monotonic() - begun
-    report(seconds, skipped)
-    failed = any(phase.outcome != "ok" for phase in PHASES)
+    report(list(phases.values()), seconds)
+    failed = any(phase.outcome != "ok" for phase in phases.values())
     if arguments.record and not failed:
-        record(Path(arguments.record), seconds, len(skipped))
+        record(Path(arguments.record), list(phases.values()), seconds)
     return int(failed)
 
 
-def run(phase: Phase) -> None:
-    """One target; what it prints is seen as it comes."""
-    print(f"\n===== {phase.name} =====", flush=True)
+def run_lane(lane: tuple[Phase, ...], phases: dict[str, Phase], aside: bool) -> None:
+    """One phase after the other; `aside`: into files, with a line when each ends."""
+    for phase in lane:
+        for other in phase.needs:
+            phases[other].over.wait()
+        try:
+            if missing := [n for n in phase.needs if phases[n].outcome != "ok"]:
+                phase.outcome = f"not run: {missing[0]} failed"
+                (BUILD / f"{phase.name}.log").unlink(missing_ok=True)
+            else:
+                run(phase, aside)
+        finally:
+            phase.over.set()
+        if aside:
+            print(f"----- {phase.name}: {phase.outcome} ({phase.seconds:.0f} s)", flush=True)
+
+
+def run(phase: Phase, aside: bool) -> None:
+    """One target of the Makefile."""
     (BUILD / f"{phase.name}.xml").unlink(missing_ok=True)
-    used, begun = children_seconds(), time.monotonic()
-    # Without this variable make would take itself for a part of the make that called it.
-    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}
-    command = ["make", "--no-print-directory", phase.name]
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL)
+    if not aside:
+        print(f"\n===== {phase.name} =====", flush=True)
+    with (BUILD / f"{phase.name}.log").open("wb") as log:
+        out = log if aside else None
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            ["make", "--no-print-directory", phase.name],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT if aside else None,
+        )
+        # Of this child alone, and of all that it waited for.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     phase.seconds = time.monotonic() - begun
-    phase.processor_seconds = children_seconds() - used
-    phase.outcome = "ok" if done.returncode == 0 else "FAILED"
+    phase.processor_seconds = usage.ru_utime + usage.ru_stime
+    phase.outcome = "ok" if process.returncode == 0 else "FAILED"
+    if phase.counted:
+        read_report(phase)
 
 
-def children_seconds() -> float:
-    """Processor seconds of everything that ran and ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
-def read_report(phase: Phase) -> list[str]:
-    """Count the tests of a phase; returns `test: reason` of the skipped ones."""
+def read_report(phase: Phase) -> None:
+    """Count the tests of a phase, and note `test: reason` of the skipped ones."""
     path = BUILD / f"{phase.name}.xml"
     counts: Counter[str] = Counter()
-    skipped = []
     # Pytest wrote the file on this machine.
     for case in ET.parse(path).iter("testcase") if path.is_file() else ():
-        kinds = {child.tag for child in case}
-        if kinds & {"failure", "error"}:
+        kinds = {child.tag: child for child in case}
+        if kinds.keys() & {"failure", "error"}:
             counts["failed"] += 1
         elif "skipped" in kinds:
             counts["skipped"] += 1
-            reason = case.find("skipped").get("message", "")
-            skipped.append(f"{case.get('classname')}.{case.get('name')}: {reason}")
+            reason = kinds["skipped"].get("message", "")
+            phase.skipped.append(f"{case.get('classname')}.{case.get('name')}: {reason}")
         else:
             counts["passed"] += 1
     phase.tests = dict(counts)
     if not counts["passed"]:
         phase.outcome = "FAILED"  # a run of no tests shows nothing
-    return skipped
 
 
-def report(seconds: float, skipped: list[str]) -> None:
+def report(phases: list[Phase], seconds: float) -> None:
     """The end of the output: times, skips, counts."""
     print(f"\n{'phase':<15}{'seconds':>9}{'processor':>11}")
-    processor = sum(phase.processor_seconds for phase in PHASES)
-    for p in PHASES:
+    for p in phases:
         print(f"{p.name:<15}{p.seconds:>9.1f}{p.processor_seconds:>11.1f}  {p.outcome}")
-    print(f"{'all':<15}{seconds:>9.1f}{processor:>11.1f}\n")
-    for line in skipped:
+    print(f"{'all':<15}{seconds:>9.1f}{sum(p.processor_seconds for p in phases):>11.1f}\n")
+    for line in (line for phase in phases for line in phase.skipped):
         print(f"left out: {line}")
     total: Counter[str] = Counter()
-    for phase in PHASES:
+    for phase in phases:
         total.update(phase.tests)
     # A phase without tests of its own counts as one.
-    total["failed"] += sum(p.outcome != "ok" and not p.tests.get("failed") for p in PHASES)
+    total["failed"] += sum(p.outcome != "ok" and not p.tests.get("failed") for p in phases)
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
 
 
-def record(path: Path, seconds: float, skipped: int) -> None:
+def record(path: Path, phases: list[Phase], seconds: float) -> None:
     """Write the result file, by the environment that was just installed."""
-    phases = {
-        p.name: {
-            "seconds": round(p.seconds, 1),
-            "processor_seconds": round(p.processor_seconds, 1),
-            **p.tests,
-        }
-        for p in PHASES
+    metrics = {
+        "seconds": round(seconds, 1),
+        "skipped": [line for phase in phases for line in phase.skipped],
+        "phases": {
+            phase.name: {
+                "seconds": round(phase.seconds, 1),
+                "processor_seconds": round(phase.processor_seconds, 1),
+                **phase.tests,
+            }
+            for phase in phases
+        },
     }
-    metrics = {"seconds": round(seconds, 1), "skipped": skipped, "phases": phases}
     code = (
         "import json, sys; from borealis.evaluation.results import describe, write;"
         "write(sys.argv[1], describe('make-test') | {'metrics': json.loads(sys.argv[2])})"
