@@ -89,7 +89,7 @@ def test_nothing_names_the_machine_it_was_made_on():
 
 # What came with a later release of 3.11 than the lowest one; vermin knows only minor versions.
 LATER_NAMES = {"data_filter", "extraction_filter", "fully_trusted_filter", "tar_filter"}
-LATER_ARGUMENTS = {"extract": "filter", "extractall": "filter", "getaddresses": "strict", "parseaddr": "strict"}  # fmt: skip
+LATER_ARGUMENTS = {("extract", "filter"), ("extractall", "filter"), ("getaddresses", "strict"), ("parseaddr", "strict")}  # fmt: skip
 
 
 def test_nothing_is_newer_than_the_lowest_python():
@@ -103,5 +103,5 @@ def test_nothing_is_newer_than_the_lowest_python():
             assert name not in LATER_NAMES, f"{path}: {name}"
             if isinstance(node, ast.Call):
                 called = getattr(node.func, "attr", getattr(node.func, "id", ""))
-                given = {keyword.arg for keyword in node.keywords}
-                assert LATER_ARGUMENTS.get(called) not in given, f"{path}:{node.lineno}: {called}"
+                given = {(called, keyword.arg) for keyword in node.keywords}
+                assert not given & LATER_ARGUMENTS, f"{path}:{node.lineno}: {called}"
