@@ -33,6 +33,11 @@ from borealis.model import (
 )
 from borealis.model.processing import AUDIO_TOKEN
 from borealis.training.tokenizer import train_tokenizer
+from tests.skips import (  # noqa: F401  # pytest calls them
+    pytest_addoption,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 AUDIO = ROOT / "examples" / "audio"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,23 @@ def test_nothing_names_the_machine_it_was_made_on():
         if path.suffix in (".py", ".md", ".yaml", ".yml", ".toml", ".json", ".jsonl", ".txt", ".lock") or path.name == "Makefile":  # fmt: skip
             text = path.read_text(encoding="utf-8")
             assert not [p for p in private if p in text], path
+
+
+# What came with a later release of 3.11 than the lowest one; vermin knows only minor versions.
+LATER_NAMES = {"data_filter", "extraction_filter", "fully_trusted_filter", "tar_filter"}
+LATER_ARGUMENTS = {("extract", "filter"), ("extractall", "filter"), ("getaddresses", "strict"), ("parseaddr", "strict")}  # fmt: skip
+
+
+def test_nothing_is_newer_than_the_lowest_python():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["requires-python"] == ">=3.11.2"
+    for path in tracked():
+        if path.suffix != ".py" or path == Path(__file__):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(node, "attr", getattr(node, "id", ""))
+            assert name not in LATER_NAMES, f"{path}: {name}"
+            if isinstance(node, ast.Call):
+                called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                given = {(called, keyword.arg) for keyword in node.keywords}
+                assert not given & LATER_ARGUMENTS, f"{path}:{node.lineno}: {called}"

@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +77,7 @@ def fetch(package: Package, target: Path) -> None:
         command = ["npm", "pack", "--silent", f"{package.name}@{package.version}"]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         (archive,) = Path(folder).glob("*.tgz")
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
+        subprocess.run(["tar", "-xf", archive.name], cwd=folder, check=True)
         for pattern in package.files:
             found = sorted((Path(folder) / "package").glob(pattern))
             if not found:

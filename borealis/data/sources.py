@@ -173,15 +173,42 @@ def asterisk_ru(sounds: Path, texts: Path, output: Path) -> list[Path]:
     return [write_manifest(output / "asterisk-ru.unseen.jsonl", items)]
 
 
+def unpack(archive: Path, folder: Path) -> None:
+    """Write the files of a tar under `folder`, and nothing but files.
+
+    `extractall(filter="data")` would do that, but Python has it only from 3.11.4 on.
+
+    Raises:
+        SourceError: it is no tar, or holds a link, a device or a name that leads out of the folder.
+    """
+    root = folder.resolve()
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                target = (root / member.name).resolve()
+                if not target.is_relative_to(root) or not (member.isfile() or member.isdir()):
+                    raise SourceError(
+                        f"'{archive.name}' holds '{member.name}', which isn't a file inside it: "
+                        "nothing more is taken from it."
+                    )
+                if member.isdir():
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                stream = tar.extractfile(member)
+                assert stream is not None  # a file has content
+                with stream, target.open("wb") as out:
+                    shutil.copyfileobj(stream, out)
+    except (tarfile.TarError, EOFError) as error:
+        raise SourceError(f"'{archive.name}' is no tar, or is cut off: {error}.") from None
+
+
 def synthetic_ru(source: Path, output: Path, *, test_percent: int = 3) -> list[Path]:
     """The synthetic Russian corpus: Opus files and `manifest.jsonl`, a folder or a tar."""
     if source.is_file():
         folder = output / "synthetic-ru"
         if not folder.is_dir():
             partial = output / "synthetic-ru.partial"
-            partial.mkdir(parents=True, exist_ok=True)
-            with tarfile.open(source) as archive:
-                archive.extractall(partial, filter="data")
+            unpack(source, partial)
             partial.rename(folder)
     else:
         folder = source

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import shutil
 import tarfile
 
 import numpy as np
@@ -16,6 +15,7 @@ from borealis.audio import load_audio
 from borealis.data import sources
 from borealis.data.augment import AugmentConfig, augment, change_speed, mix_noise
 from borealis.data.manifest import read_manifest
+from tests.skips import needs_program
 
 TONE = (0.1 * np.sin(np.arange(16_000) / 10)).astype(np.float32)
 
@@ -81,6 +81,39 @@ def test_synthetic_archive(tmp_path):
         sources.synthetic_ru(tmp_path / "o" / "synthetic-ru" / "none", tmp_path / "o")
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../out.txt", tarfile.REGTYPE),
+        ("/tmp/borealis-out.txt", tarfile.REGTYPE),
+        ("s/link", tarfile.SYMTYPE),
+        ("s/link", tarfile.LNKTYPE),
+        ("s/pipe", tarfile.FIFOTYPE),
+    ],
+)
+def test_an_archive_writes_files_inside_its_folder_only(tmp_path, name, kind):
+    with tarfile.open(tmp_path / "s.tar", "w") as archive:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = kind, "../../out.txt"
+        archive.addfile(info)
+    with pytest.raises(sources.SourceError, match="isn't a file inside it"):
+        sources.synthetic_ru(tmp_path / "s.tar", tmp_path / "o")
+    left = [p.name for p in tmp_path.rglob("*") if not p.is_dir()]
+    assert left == ["s.tar"]
+
+
+@pytest.mark.parametrize("cut", [0, 700])
+def test_an_archive_that_is_cut_off_is_named(tmp_path, cut):
+    with tarfile.open(tmp_path / "s.tar", "w") as archive:
+        info = tarfile.TarInfo("s/a.flac")
+        info.size = 2000
+        archive.addfile(info, io.BytesIO(bytes(2000)))
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "s.tar").read_bytes()[:cut])
+    with pytest.raises(sources.SourceError, match=r"'cut\.tar' is no tar, or is cut off"):
+        sources.synthetic_ru(tmp_path / "cut.tar", tmp_path / "o")
+    assert not (tmp_path / "o" / "synthetic-ru").exists()
+
+
 def test_sounds_have_every_kind_and_silence_is_silent(tmp_path):
     folder = tmp_path / "p" / "moh"
     folder.mkdir(parents=True)
@@ -103,7 +136,7 @@ def test_a_missing_tool_is_named(monkeypatch, tmp_path):
         sources.unpack_debian_package("festvox-ru", tmp_path)
 
 
-@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng isn't installed")
+@needs_program("espeak-ng")
 def test_russian_sentences_get_many_timbres(tmp_path):
     sentences = [
         f"Предложение номер {word}." for word in ["один", "два", "три", "четыре", "пять", "шесть"]
@@ -153,15 +186,20 @@ def sources_codec(seed: int) -> np.ndarray:
     return through_codec(TONE, np.random.default_rng(seed))
 
 
-def test_engines_that_are_not_there_are_named(tmp_path, capsys):
+def test_engines_that_are_not_there_are_named(tmp_path, capsys, monkeypatch):
     from borealis.cli import main
 
     (tmp_path / "s.txt").write_text("Раз.\n", encoding="utf-8")
-    for arguments, words in (
-        ([str(tmp_path / "none.txt")], "There is no file"),
-        ([str(tmp_path / "s.txt"), "--engine", "radio"], "no engine 'radio'"),
-        ([str(tmp_path / "s.txt"), "--engine", "flite"], "Nothing here speaks 'ru'"),
+    (tmp_path / "flite").write_text("#!/bin/sh\n", encoding="utf-8")
+    (tmp_path / "flite").chmod(0o755)
+    for path, arguments, words in (
+        ("", [str(tmp_path / "none.txt")], "There is no file"),
+        ("", [str(tmp_path / "s.txt"), "--engine", "radio"], "no engine 'radio'"),
+        ("", [str(tmp_path / "s.txt"), "--engine", "flite"], "'flite' isn't installed"),
+        # It is there, and speaks English only.
+        (str(tmp_path), [str(tmp_path / "s.txt"), "--engine", "flite"], "Nothing here speaks 'ru'"),
     ):
+        monkeypatch.setenv("PATH", path)
         assert main(["data", "synth", *arguments, "--output", str(tmp_path)]) == 2
         assert words in capsys.readouterr().err
 
@@ -190,15 +228,16 @@ def test_sentences_are_spoken_by_a_model_of_transformers(tmp_path, capsys):
     assert "can't be loaded to speak" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("engine", ["espeak-ng", "festival"])
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param("espeak-ng", marks=needs_program("espeak-ng")),
+        pytest.param("festival", marks=needs_program("text2wave", "festival and festvox-ru")),
+    ],
+)
 def test_sentences_are_spoken_by_the_engines_found(tmp_path, engine, capsys):
     from borealis.cli import main
-    from borealis.data.synth import found_voices
 
-    try:
-        found_voices("ru", [engine])
-    except sources.SourceError:
-        pytest.skip(f"{engine} or its Russian voice isn't installed")
     (tmp_path / "s.txt").write_text("Мороз и солнце.\n\nДень чудесный.\n", encoding="utf-8")
     assert main(["data", "synth", str(tmp_path / "s.txt"), "--output", str(tmp_path), "--engine", engine]) == 0  # fmt: skip
     assert "clips" in capsys.readouterr().out

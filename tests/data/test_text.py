@@ -22,6 +22,7 @@ from borealis.data.text import (
     ctc_text,
     sentences,
 )
+from tests.skips import needs_program
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_phrases_of_books_are_cut_where_they_cannot_be_said(tmp_path):
     assert list(corpora.spoken_phrases(tmp_path / "book.txt")) == phrases
 
 
-@pytest.mark.skipif(not shutil.which("unmunch"), reason="needs Debian's package hunspell-tools")
+@needs_program("unmunch", "hunspell-tools")
 def test_a_dictionary_has_all_forms_of_its_words(tmp_path):
     (tmp_path / "d.dic").write_text("3\nдом/A\nёлка\nкто-то\n", encoding="utf-8")
     (tmp_path / "d.aff").write_text("SET UTF-8\nSFX A Y 1\nSFX A 0 а .\n", encoding="utf-8")

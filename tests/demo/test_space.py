@@ -92,7 +92,7 @@ def test_versions_are_pinned_and_complete(built):
     assert {"torch", "transformers", "gradio", "av", "soundfile", "fastapi", "uvicorn"} <= set(pins)
     assert not {"mkdocs", "pytest", "datasets", "vllm"} & set(pins)
     lock = (ROOT / "requirements.lock").read_text()
-    locked = {re.sub(r"[-_.]+", "-", name).lower(): v for name, v in re.findall(r"^([\w.-]+)==(\S+)$", lock, re.M)}  # fmt: skip
+    locked = {re.sub(r"[-_.]+", "-", name).lower(): v for name, v in re.findall(r"^([\w.-]+)==(\S+)(?: ;.*)?$", lock, re.M)}  # fmt: skip
     assert {name: v for name, v in pins.items() if locked.get(name) != v} == {}
     assert tuple(map(int, pins["gradio"].split(".")[:2])) >= (6, 7)
 

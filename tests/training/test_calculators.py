@@ -1,16 +1,14 @@
 """What the calculators of the documentation read is current, and they reckon as the package does."""
 
 import json
-import shutil
 import subprocess
 from dataclasses import replace
 
 import pytest
 
 from borealis.training.planner import Options, plan
+from tests.skips import needs_program
 from tools import planner_data
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def test_generated_files_are_current() -> None:
@@ -41,7 +39,7 @@ CASES = [
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the calculators can't be run")
+@needs_program("chromium")
 def test_calculators_give_the_numbers_of_the_package(tmp_path) -> None:
     script = (planner_data.FOLDER.parent / "js" / "calculators.js").read_text(encoding="utf-8")
     answer = f"window.fetch = async () => ({{ ok: true, json: async () => ({planner_data.planner_json()}) }});"
@@ -57,7 +55,7 @@ def test_calculators_give_the_numbers_of_the_package(tmp_path) -> None:
     page.write_text(f"<!doctype html><html lang='en'><meta charset='utf-8'><body><script>{answer}</script><script>{script}</script><script>{program}</script></body></html>", encoding="utf-8")  # fmt: skip
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}"]  # fmt: skip
     done = subprocess.run(
-        [CHROMIUM, *flags, "--virtual-time-budget=10000", "--dump-dom", page.as_uri()],
+        ["chromium", *flags, "--virtual-time-budget=10000", "--dump-dom", page.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     found = done.stdout.partition("JSON")[2].partition("END")[0]
