@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from borealis.errors import BorealisError, ManifestError
+from borealis.files import refuse_inputs
 
 if TYPE_CHECKING:
     from borealis.data.manifest import Utterance
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".m4a", ".mp4", ".webm", ".aac"}
+# What `borealis data nano` writes besides manifests.
+_TEXTS = (
+    *("fortunes-ru.txt", "libreoffice-help-ru.txt", "english.txt", "literature-ru.txt"),
+    *("phrases-ru.txt", "synthetic-ru.txt", "dictionary-ru.txt", "dictionary-en.txt"),
+)
 _TESTS = (
     "festvox-ru.test",
     "festvox-ru.validation",
@@ -112,6 +118,9 @@ def build_nano(
     def package(name: str) -> Path:
         return sources.unpack_debian_package(name, packages)
 
+    given = [path for path in (synthetic, literature) if path is not None]
+    for name in _TEXTS:
+        refuse_inputs(output / name, given)
     output.mkdir(parents=True, exist_ok=True)
     made = sources.festvox_ru(package("festvox-ru"), output)
     prompts = package("asterisk-core-sounds-ru-wav"), package("asterisk-core-sounds-ru")
@@ -203,6 +212,9 @@ def _own(args: argparse.Namespace) -> int:
         raise ManifestError(
             f"'{source}' is neither a folder of recordings nor a .csv or .tsv file."
         )
+    recordings = [path for path, _ in rows]
+    texts = [path.with_suffix(".txt") for path in recordings]
+    refuse_inputs(args.output, [*recordings, *texts, *([source] if source.is_file() else [])])
     items, problems = _measure(rows, args.language, args.voice)
     for problem in problems:
         print(problem)
@@ -301,6 +313,8 @@ def _synth(args: argparse.Namespace) -> int:
     lines = Path(args.sentences)
     if not lines.is_file():
         raise ManifestError(f"There is no file '{lines}'.")
+    for split in ("train", "test"):
+        refuse_inputs(Path(args.output) / f"{args.name}.{split}.jsonl", [lines])
     engines = args.engine.split(",") if args.engine else None
     sentences = [s.strip() for s in lines.read_text(encoding="utf-8").splitlines() if s.strip()]
     made = synthesize(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from borealis.errors import ManifestError
+from borealis.files import open_aside
 
 KINDS = ("speech", "silence", "noise", "music")
 
@@ -126,7 +127,7 @@ def write_manifest(path: str | Path, items: Iterable[Utterance]) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     root = path.parent.resolve()
-    with path.open("w", encoding="utf-8") as file:
+    with open_aside(path) as file:
         for item in items:
             row = {k: v for k, v in asdict(item).items() if v != getattr(_DEFAULTS, k)}
             audio = Path(item.audio)

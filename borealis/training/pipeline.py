@@ -18,6 +18,7 @@ from borealis.data.manifest import write_manifest
 from borealis.data.phrasings import load_phrasings
 from borealis.data.text import CTC_CHARACTERS
 from borealis.errors import RecipeError
+from borealis.files import aside, write_text
 from borealis.inference.ngram import Ngram
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
 from borealis.model.convert import assemble, load_encoder
@@ -124,8 +125,9 @@ def run_recipe(
         if processes.is_main():
             # Checkpoints that hold only what learns are read by it.
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "recipe.json").write_text(
-                json.dumps(recipe.model_dump(mode="json"), ensure_ascii=False), encoding="utf-8"
+            write_text(
+                folder / "recipe.json",
+                json.dumps(recipe.model_dump(mode="json"), ensure_ascii=False),
             )
         took = run_stage(
             model,
@@ -244,7 +246,8 @@ def _audio_tower(section: ModelSection) -> str | Path:
         encoder = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
         config = BorealisConfig.from_pretrained(source).audio_config
         config.to_json_file(source / "audio_tower.config.json")
-        save_file(encoder, target, metadata={"format": "pt"})
+        with aside(target) as partial:
+            save_file(encoder, partial, metadata={"format": "pt"})
     return target
 
 
@@ -343,7 +346,7 @@ def _features(
             logger.warning("features %s: made from something else, making them anew", name)
             shutil.rmtree(folder / name)
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps(key), encoding="utf-8")
+        write_text(note, json.dumps(key))
         counts = build_features(
             clips,
             folder / name,
@@ -387,8 +390,7 @@ def _sources(
         if examples.listed and processes.is_main():
             folder = output / "left-out"
             folder.mkdir(exist_ok=True)
-            text = "\n".join(examples.listed) + "\n"
-            (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+            write_text(folder / f"{name}.txt", "\n".join(examples.listed) + "\n")
         found.append(source)
     return found
 
@@ -442,6 +444,4 @@ def _write_log(
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(record, ensure_ascii=False, indent=1) + "\n")

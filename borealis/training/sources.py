@@ -59,9 +59,7 @@ def source_manifest(name: str, section: SourceSection, data: Path) -> Path:
             logger.warning("source %s: %s", name, problem)
         if not items:
             raise RecipeError(f"Source '{name}': '{data / section.folder}' has nothing to use.")
-        partial = write_manifest(place / f"{name}.jsonl.partial", items)
-        partial.replace(made)
-        return made
+        return write_manifest(made, items)
     from borealis.data.hub import read_dataset
 
     assert section.dataset is not None
