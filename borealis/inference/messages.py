@@ -8,6 +8,49 @@ from typing import Any
 from borealis.errors import PromptError
 
 TRANSCRIBE_PROMPTS = {"ru": "Запиши речь.", "en": "Transcribe the speech."}
+_NAMES = {
+    "ru": ("ru", "rus", "russian", "русский"),
+    "en": ("en", "eng", "english", "английский"),
+}
+
+
+def normalize_language(language: str | None) -> str | None:
+    """The code of a language that the model hears, or None where the choice is left to it.
+
+    Args:
+        language: `ru` or `en`, with a region (`ru-RU`, `en_GB`) or as a word (`Russian`,
+            `русский`), in letters of any case; None, an empty string and `auto` choose nothing.
+
+    Raises:
+        PromptError: another language, or not a string.
+    """
+    if language is None:
+        return None
+    if isinstance(language, str):
+        # A tag like ru-RU or sr_Latn-RS begins with the language.
+        name = language.strip().lower().replace("_", "-").partition("-")[0]
+        if language.strip().lower() in ("", "auto"):
+            return None
+        for code, names in _NAMES.items():
+            if name in names:
+                return code
+    raise PromptError(
+        f"The language is {str(language)[:20]!r}; give 'ru' or 'en', or nothing: the model hears "
+        "Russian and English."
+    )
+
+
+def language_of(text: str) -> str | None:
+    """The language of a transcript by the letters of its words: `ru`, `en`, or None without any.
+
+    Where there are as many words of either, it is Russian: that borrows names in Latin letters.
+    """
+    words = text.lower().split()
+    russian = sum(any("а" <= letter <= "я" or letter == "ё" for letter in w) for w in words)
+    english = sum(any("a" <= letter <= "z" for letter in w) for w in words)
+    if not russian and not english:
+        return None
+    return "ru" if russian >= english else "en"
 
 
 def user_message(text: str, audios: int) -> list[dict[str, Any]]:
