@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from borealis.threads import wait_politely
+
 if TYPE_CHECKING:
     from borealis.audio import load_audio
     from borealis.errors import AudioError, BorealisError
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
+
+wait_politely()  # before torch is imported: it looks only once
 
 # Public names and where they live: torch is imported only when one of them is used.
 _PUBLIC = {

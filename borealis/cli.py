@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from borealis import __version__
 from borealis.errors import BorealisError
+from borealis.files import open_aside, refuse_inputs
+
+if TYPE_CHECKING:
+    import numpy as np
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
+_OUTPUT_ERRORS = (errno.EBADF, errno.EIO, errno.ENOSPC)  # a closed, broken or full output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        Exit code: 0, 2 for a user's mistake (one line on stderr says which), 130 for Ctrl-C.
+        Exit code: 0, 2 for a user's mistake or output that can't be written (one line on stderr
+        says which), 130 for Ctrl-C.
     """
-    parser = build_parser()
+    _open_streams()
     try:
-        args = parser.parse_args(argv)
-        if not hasattr(args, "run"):
-            parser.print_help()
-            return USER_MISTAKE
-        code = int(args.run(args) or 0)
+        code = _run(argv)
         sys.stdout.flush()
         return code
     except BorealisError as error:
@@ -39,10 +43,50 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USER_MISTAKE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader (head, less) is gone; what is still buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (head, less) is gone
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_ERRORS:
+            raise
+        _drop_output()
+        _complain(f"Standard output can't be written: {error.strerror}.")
+        return USER_MISTAKE
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = build_parser()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit:  # after --help and --version, and after wrong usage
+        sys.stdout.flush()
+        raise
+    if not hasattr(args, "run"):
+        parser.print_help()
+        return USER_MISTAKE
+    return int(args.run(args) or 0)
+
+
+class _ClosedOutput(io.TextIOBase):
+    """What takes the place of a standard output that was closed before we began."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "it is closed")
+
+
+def _open_streams() -> None:
+    """Say what the terminal can say: letters it lacks are written as escapes."""
+    if sys.stdout is None:
+        sys.stdout = _ClosedOutput()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """What is still buffered has nowhere to go; the interpreter would try again at its end."""
+    if not isinstance(sys.stdout, _ClosedOutput):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,6 +94,7 @@ class _Parser(argparse.ArgumentParser):
 
     module = ""
     intermixed = False
+    reading_twice = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self.module:
@@ -59,9 +104,20 @@ class _Parser(argparse.ArgumentParser):
             self.set_defaults(run=command.run)
             self.intermixed = getattr(command, "INTERMIXED", False)
         if self.intermixed:  # words may stand between and after options
-            self.intermixed = False
-            return self.parse_known_intermixed_args(args, namespace)
-        return super().parse_known_args(args, namespace)
+            self.intermixed, self.reading_twice = False, True
+            namespace, rest = self.parse_known_intermixed_args(args, namespace)
+            self.reading_twice = False
+        else:
+            namespace, rest = super().parse_known_args(args, namespace)
+        # argparse leaves that to the parser of 'borealis', whose usage helps nobody here.
+        if rest and " " in self.prog and not self.reading_twice:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return namespace, rest
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse's own passes over an output that can't be written.
+        if message and (out := file or sys.stderr) is not None:
+            out.write(message)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -141,9 +197,10 @@ def _quiet() -> None:
     logging.disable_progress_bar()
 
 
-def _complain(error: Exception) -> None:
+def _complain(error: Exception | str) -> None:
     """One line, whatever line breaks a file name or a library's message brought in."""
-    print(f"borealis: {' '.join(str(error).split())}", file=sys.stderr)
+    if sys.stderr is not None:  # print would take standard output instead
+        print(f"borealis: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -152,21 +209,17 @@ def _output(path: str | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    target = Path(path)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        stream = partial.open("w", encoding="utf-8")
-    except OSError as error:
-        raise BorealisError(f"'{path}' can't be written: {error.strerror}.") from None
-    try:
-        with stream:
-            yield stream
-        try:
-            partial.replace(target)
-        except OSError as error:  # the target is a folder
-            raise BorealisError(f"'{path}' can't be written: {error.strerror}.") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with open_aside(path) as stream:
+        yield stream
+
+
+def _language(args: argparse.Namespace) -> str | None:
+    """The code of --language; None without one."""
+    if args.language is None:
+        return None
+    from borealis.inference.messages import normalize_language
+
+    return normalize_language(args.language)
 
 
 def _source(name: str) -> str | bytes:
@@ -180,38 +233,49 @@ def _transcribe(commands: Any) -> None:
     parser = _command(commands, "transcribe", _run_transcribe, "write down what is said")
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio or video; - is stdin")
     parser.add_argument("--format", choices=("text", "json"), default="text")
-    parser.add_argument("--language", choices=("ru", "en"), help="language of the prompt")
+    parser.add_argument("--language", help="language of the prompt: ru or en")
     parser.add_argument("--batch-size", type=_positive, default=8, help="parts at once (8)")
     parser.add_argument("--output", metavar="FILE", help="write there instead of to the screen")
     _model_options(parser)
 
 
 def _run_transcribe(args: argparse.Namespace) -> int:
+    if args.output:
+        refuse_inputs(args.output, args.files)
+    language = _language(args)
+    single, as_json = len(args.files) == 1, args.format == "json"
+    model, written = None, 0
+    with ExitStack() as stack:
+        for name, clip in _clips(args.files):
+            if model is None:  # nothing is loaded, and no file begun, for bad files alone
+                out, model = stack.enter_context(_output(args.output)), _load(args)
+            result = model.transcribe(clip, language=language, batch_size=args.batch_size)
+            if as_json:
+                row = json.dumps({"file": name, **result.to_dict()}, ensure_ascii=False)
+                print(row if single else f"{', ' if written else '['}{row}", end="", file=out)
+            else:
+                print(result.text if single else f"{name}: {result.text}", file=out)
+            out.flush()
+            written += 1
+        if as_json and written:
+            print("" if single else "]", file=out)
+    return USER_MISTAKE if written < len(args.files) else 0
+
+
+def _clips(names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Recordings one after another; what is wrong with the others is said.
+
+    A name that was mistyped is told before anything else; so it is seen at once.
+    """
     from borealis.audio import load_audio
 
-    # Files are read before the model is loaded: a typing mistake is told at once. A bad one costs
-    # the others nothing.
-    clips = []
-    for name in args.files:
-        try:
-            clips.append((name, load_audio(_source(name))))
-        except BorealisError as error:
-            _complain(error)
-    if not clips:
-        return USER_MISTAKE
-    single = len(args.files) == 1
-    with _output(args.output) as out:
-        results = _load(args).transcribe(
-            [clip for _, clip in clips], language=args.language, batch_size=args.batch_size
-        )
-        named = [(name, result) for (name, _), result in zip(clips, results, strict=True)]
-        if args.format == "json":
-            rows = [{"file": name, **result.to_dict()} for name, result in named]
-            print(json.dumps(rows[0] if single else rows, ensure_ascii=False), file=out)
-        else:
-            for name, result in named:
-                print(result.text if single else f"{name}: {result.text}", file=out)
-    return USER_MISTAKE if len(clips) < len(args.files) else 0
+    for there in (False, True):
+        for name in names:
+            if (name == "-" or os.path.exists(name)) == there:
+                try:
+                    yield name, load_audio(_source(name))
+                except BorealisError as error:
+                    _complain(error)
 
 
 # ---- ask ----
@@ -306,7 +370,7 @@ def _eval(commands: Any) -> None:
     parser.add_argument("manifest", metavar="MANIFEST", help="JSON Lines, one utterance a line")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--limit", type=_positive, help="only N utterances, spread evenly")
-    parser.add_argument("--language", choices=("ru", "en"), help="language of the prompt")
+    parser.add_argument("--language", help="language of the prompt: ru or en")
     parser.add_argument("--batch-size", type=_positive, default=8, help="parts at once (8)")
     parser.add_argument("--questions", action="store_true", help="ask the question tasks as well")
     parser.add_argument(
@@ -320,6 +384,9 @@ def _run_eval(args: argparse.Namespace) -> None:
     from borealis.data.manifest import read_manifest
     from borealis.evaluation import results, runner
 
+    if args.output:
+        refuse_inputs(args.output, [args.manifest])
+    language = _language(args)
     utterances = runner.select(read_manifest(args.manifest), args.limit)
     peer = None
     if args.peer:
@@ -328,7 +395,7 @@ def _run_eval(args: argparse.Namespace) -> None:
         peer = Whisper(args.peer)
     model = _load(args)
     report = runner.evaluate_manifest(
-        model, utterances, batch_size=args.batch_size, language=args.language
+        model, utterances, batch_size=args.batch_size, language=language
     ).to_dict()
     if peer is not None:
         from borealis.evaluation.peer import evaluate_peer

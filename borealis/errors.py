@@ -55,3 +55,7 @@ class ManifestError(BorealisError):
 
 class TrainingError(BorealisError):
     """Training can't go on: a loss that isn't finite, a disk that is full."""
+
+
+class OutputError(BorealisError):
+    """A file can't be written, or would be written over an input."""

@@ -110,6 +110,14 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("command", ["transcribe", "data check", "train", "plan"])
+def test_an_unknown_option_shows_the_usage_of_the_command(command: str, capsys) -> None:
+    code, _, err = run(capsys, *command.split(), "a", "--nonsense")
+    assert code == 2
+    assert err.startswith(f"usage: borealis {command}")
+    assert "--nonsense" in err
+
+
 def test_module_runs_as_the_command_does() -> None:
     done = process("--version")
     assert (done.returncode, done.stdout) == (0, f"borealis {borealis.__version__}\n")
@@ -187,6 +195,70 @@ def test_output_file_is_left_alone_when_nothing_could_be_read(tmp_path: Path, ca
     code, _, _ = run(capsys, "transcribe", "missing.wav", "--output", target)
     assert code == 2
     assert target.read_text(encoding="utf-8") == "earlier\n"
+
+
+@pytest.mark.parametrize("link", ["itself", "symlink", "hardlink"])
+def test_a_recording_is_never_written_over(link: str, wav: Path, tmp_path: Path, capsys) -> None:
+    before, target = wav.read_bytes(), tmp_path / "other.wav"
+    if link == "itself":
+        target = wav
+    elif link == "symlink":
+        target.symlink_to(wav)
+    else:
+        os.link(wav, target)
+    code, out, err = run(capsys, "transcribe", "missing.wav", wav, "--output", target)
+    assert (code, out) == (2, "")
+    assert target.name in err and "also an input" in err
+    assert wav.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("eval", "{0}", "--output", "{0}"),
+        ("bench", "serve", "{0}", "--output", "{0}"),
+        ("convert", "pickle", "{0}", "{0}"),
+        ("convert", "assemble", "--audio-tower", "a", "--language-model", "{1}", "--output", "{1}"),
+        ("export", "{1}", "--output", "{1}"),
+        ("data", "manifest", "{1}", "--output", "{1}/a.wav"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_no_command_writes_over_what_it_reads(command, wav: Path, tmp_path: Path, capsys) -> None:
+    manifest, folder = tmp_path / "m.jsonl", tmp_path / "folder"
+    folder.mkdir()
+    wav.rename(folder / "a.wav")
+    (folder / "a.txt").write_text("шум", encoding="utf-8")
+    row = {"audio": "folder/a.wav", "text": "шум", "duration": 1.0}
+    manifest.write_text(json.dumps(row), encoding="utf-8")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    code, _, err = run(capsys, *(part.format(manifest, folder) for part in command))
+    assert code == 2
+    assert err.startswith("borealis: ") and len(err.splitlines()) == 1
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_each_text_is_there_when_its_file_is_done(wav: Path, nano, capsys, monkeypatch) -> None:
+    """Before the next recording is read; so nothing is kept, and nothing lost."""
+    seen = []
+
+    class Model:
+        def transcribe(self, clip, **_):
+            seen.append(capsys.readouterr().out)
+            return nano.transcribe(np.zeros(16_000, np.float32))
+
+    monkeypatch.setattr(borealis, "load", lambda name, **options: Model())
+    code, out, _ = run(capsys, "transcribe", wav, wav, wav)
+    assert code == 0
+    assert [*seen, out] == ["", *[f"{wav}: \n"] * 3]
+
+
+@pytest.mark.parametrize("name", ["ru-RU", "Russian", "русский"])
+def test_a_language_has_many_names(name: str, loaded, wav: Path, capsys) -> None:
+    code, out, _ = run(capsys, "transcribe", wav, "--language", name)
+    assert (code, out) == (0, f"{loaded.transcribe(wav, language='ru').text}\n")
+    code, _, err = run(capsys, "transcribe", wav, "--language", "klingon")
+    assert code == 2 and "klingon" in err
 
 
 # ---- ask ----
@@ -281,6 +353,52 @@ def test_closed_pipe_is_quiet() -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# `borealis info` without a model: what is printed has letters that not every terminal has.
+SPEAKER = (
+    "import sys\n"
+    "from borealis import cli\n"
+    "from borealis.errors import BorealisError\n"
+    "def say(args):\n"
+    "    print('мороз — 雪')\n"
+    "    raise BorealisError('снег 雪')\n"
+    "cli._run_info = say\n"
+    "sys.exit(cli.main(['info']))\n"
+)
+
+
+@pytest.mark.parametrize(
+    "encoding, out, err",
+    [
+        ("cp1251", "мороз — \\u96ea\n", "borealis: снег \\u96ea\n"),
+        ("ascii", r"\u043c\u043e\u0440\u043e\u0437 \u2014 \u96ea" + "\n", None),
+        ("utf-8", "мороз — 雪\n", "borealis: снег 雪\n"),
+    ],
+)
+def test_letters_that_a_terminal_lacks_are_escaped(encoding: str, out: str, err: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SPEAKER],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+    )
+    assert done.returncode == 2
+    assert done.stdout.decode(encoding) == out
+    assert err is None or done.stderr.decode(encoding) == err
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "redirect, says",
+    [(">&-", "it is closed"), ("> /dev/full", "No space left"), (">&- 2>&-", "")],
+)
+@pytest.mark.parametrize("command", ["plan 0.6b", "--help"])
+def test_output_that_goes_nowhere_is_one_line_and_a_failure(redirect, says, command) -> None:
+    line = f"{sys.executable} -m borealis {command} {redirect}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == (1 if says else 0)
+    assert says in done.stderr
 
 
 @pytest.mark.slow

@@ -10,11 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from borealis.errors import BorealisError, ManifestError
+from borealis.files import refuse_inputs
 
 if TYPE_CHECKING:
     from borealis.data.manifest import Utterance
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".m4a", ".mp4", ".webm", ".aac"}
+# What `borealis data nano` writes besides manifests.
+_TEXTS = (
+    *("fortunes-ru.txt", "libreoffice-help-ru.txt", "english.txt", "literature-ru.txt"),
+    *("phrases-ru.txt", "synthetic-ru.txt", "dictionary-ru.txt", "dictionary-en.txt"),
+)
 _TESTS = (
     "festvox-ru.test",
     "festvox-ru.validation",
@@ -124,9 +130,9 @@ def build_nano(
     def package(name: str) -> Path:
         return sources.unpack_debian_package(name, packages)
 
-    if literature is not None:
-        for name in _CORPORA:
-            _check_apart(output / name, [literature])
+    given = [path for path in (synthetic, literature) if path is not None]
+    for name in _TEXTS:
+        refuse_inputs(output / name, given)
     output.mkdir(parents=True, exist_ok=True)
     made = sources.festvox_ru(package("festvox-ru"), output)
     prompts = package("asterisk-core-sounds-ru-wav"), package("asterisk-core-sounds-ru")
@@ -218,29 +224,18 @@ def _own(args: argparse.Namespace) -> int:
         raise ManifestError(
             f"'{source}' is neither a folder of recordings nor a .csv or .tsv file."
         )
-    output = Path(args.output)
     read = [row[0] for row in rows if not isinstance(row, str)]
-    _check_apart(output, [source, *read, *(path.with_suffix(".txt") for path in read)])
+    texts = [path.with_suffix(".txt") for path in read]
+    refuse_inputs(args.output, [*read, *texts, *([source] if source.is_file() else [])])
     items, problems = _measure(rows, args.language, args.voice)
     for problem in problems:
         print(problem)
     if not items:
         raise ManifestError(f"No usable recording with a text was found in '{source}'.")
-    write_manifest(output, items)
+    write_manifest(args.output, items)
     hours = sum(item.duration for item in items) / 3600
     print(f"{len(items)} recordings, {hours:.2f} h, written; {len(problems)} skipped")
     return 0
-
-
-def _check_apart(output: Path, inputs: Iterable[Path]) -> None:
-    """Refuse to write over what is read.
-
-    Raises:
-        ManifestError: `output` is one of the inputs.
-    """
-    target = output.resolve()
-    if any(path.resolve() == target for path in inputs):
-        raise ManifestError(f"'{output}' is what is read here, too; give another --output.")
 
 
 # A recording with its text, or why a row is of no use.
@@ -378,6 +373,8 @@ def _synth(args: argparse.Namespace) -> int:
     lines = Path(args.sentences)
     if not lines.is_file():
         raise ManifestError(f"There is no file '{lines}'.")
+    for split in ("train", "test"):
+        refuse_inputs(Path(args.output) / f"{args.name}.{split}.jsonl", [lines])
     engines = args.engine.split(",") if args.engine else None
     sentences = [s.strip() for s in read_lines(lines) if s.strip()]
     made = synthesize(

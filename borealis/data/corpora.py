@@ -13,6 +13,7 @@ from pathlib import Path
 from borealis.data.manifest import read_manifest
 from borealis.data.sources import SourceError
 from borealis.data.text import ctc_text, paragraphs, sentences, unique
+from borealis.files import write_text
 
 _TAG = re.compile(r"<[^>]+>")
 _NGRAM = 5
@@ -123,5 +124,5 @@ def write_corpus(items: Iterable[str], path: Path, *, seed: int = 0) -> int:
     lines = list(unique(items))
     random.Random(seed).shuffle(lines)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
     return len(lines)

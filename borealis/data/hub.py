@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from borealis.errors import AudioError, BorealisError
+from borealis.files import open_aside, refuse_inputs, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -160,11 +161,13 @@ def read_dataset(
     manifest = folder / f"{output}.jsonl"
     report = Report(manifest)
     recordings = folder / output
+    if Path(name).exists():
+        refuse_inputs(recordings, [name])
+        refuse_inputs(manifest, [name, *(p for p in Path(name).rglob("*") if p.is_file())])
     recordings.mkdir(parents=True, exist_ok=True)
-    partial = manifest.with_suffix(".partial")
     lines: list[str] = []
     labels = _labels(dataset, mapping)
-    with partial.open("w", encoding="utf-8") as out:
+    with open_aside(manifest) as out:
         for number, row in enumerate(_rows(dataset, name)):
             if limit is not None and number >= limit:
                 break
@@ -181,13 +184,11 @@ def read_dataset(
             out.write(json.dumps(item, ensure_ascii=False) + "\n")
             report.kept += 1
             report.hours += item.get("duration", 0.0) / 3600
-    if not report.kept:
-        partial.unlink()
-        why = f": {lines[0]}" if lines else ", it is empty"
-        raise DatasetError(f"No row of '{name}' can be used{why}.")
+        if not report.kept:
+            why = f": {lines[0]}" if lines else ", it is empty"
+            raise DatasetError(f"No row of '{name}' can be used{why}.")
     if lines:
-        (folder / f"{output}.dropped.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    partial.replace(manifest)
+        write_text(folder / f"{output}.dropped.txt", "\n".join(lines) + "\n")
     return report
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from borealis.errors import ManifestError
+from borealis.files import open_aside
 
 KINDS = ("speech", "silence", "noise", "music")
 
@@ -136,24 +136,20 @@ def write_manifest(path: str | Path, items: Iterable[Utterance]) -> Path:
     """Write a manifest; audio under the manifest's folder is stored as a relative path.
 
     Raises:
-        ManifestError: the file can't be written there.
+        ManifestError, OutputError: the file can't be written there.
     """
     path = Path(path)
     root = path.parent.resolve()
-    partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as file:
-            for item in items:
-                values = {k: getattr(item, k) for k in _FIELDS}
-                row = {k: v for k, v in values.items() if v != getattr(_DEFAULTS, k)}
-                audio = Path(item.audio)
-                if item.audio and audio.is_absolute() and audio.resolve().is_relative_to(root):
-                    row["audio"] = audio.resolve().relative_to(root).as_posix()
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        partial.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise ManifestError(f"'{path}' can't be written: {error.strerror}.") from None
+    with open_aside(path) as file:
+        for item in items:
+            values = {k: getattr(item, k) for k in _FIELDS}
+            row = {k: v for k, v in values.items() if v != getattr(_DEFAULTS, k)}
+            audio = Path(item.audio)
+            if item.audio and audio.is_absolute() and audio.resolve().is_relative_to(root):
+                row["audio"] = audio.resolve().relative_to(root).as_posix()
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return path

@@ -27,6 +27,7 @@ from borealis.data.augment import coloured_noise
 from borealis.data.manifest import Utterance, write_manifest
 from borealis.data.text import clean_transcript
 from borealis.errors import BorealisError
+from borealis.files import aside
 
 FESTVOX_TEST = 60
 FESTVOX_VALIDATION = 60
@@ -305,7 +306,9 @@ def tts(
     def make(job: tuple[str, str, str, str, Path, float]) -> Utterance:
         sentence, engine, voice, gender, target, speed = job
         if not target.is_file():
-            speakers.get(engine, speak)(sentence, engine, voice, target, speed=speed)
+            # Aside first: a recording that is there is taken as it is by the next run.
+            with aside(target) as partial:
+                speakers.get(engine, speak)(sentence, engine, voice, partial, speed=speed)
         return Utterance(
             audio=str(target.resolve()),
             text=clean_transcript(sentence),

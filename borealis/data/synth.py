@@ -98,10 +98,7 @@ class ModelSpeaker:
         audio = np.asarray(said["audio"], np.float32).reshape(-1)
         if not audio.size or not np.isfinite(audio).all():
             raise SourceError(f"'{voice}' made no sound of the sentence: {text[:60]}")
-        # Aside first: a recording that is there is taken as it is by the next run.
-        partial = target.with_suffix(".partial.wav")
-        soundfile.write(partial, np.clip(audio, -1, 1), said["sampling_rate"])
-        partial.replace(target)
+        soundfile.write(target, np.clip(audio, -1, 1), said["sampling_rate"], format="WAV")
 
 
 def synthesize(

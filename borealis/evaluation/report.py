@@ -19,6 +19,7 @@ from typing import Any
 
 from borealis.errors import BorealisError
 from borealis.evaluation.tasks import CLOSED
+from borealis.files import write_text
 
 START, END = "<!-- results:start -->", "<!-- results:end -->"
 _NONE = "–"
@@ -339,7 +340,7 @@ def _update(pages: Sequence[Path], folder: Path, *, check: bool) -> list[Path]:
         if new != old:
             stale.append(page)
             if not check:
-                page.write_text(new, encoding="utf-8")
+                write_text(page, new)
     return stale
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from borealis import __version__
 from borealis.data.manifest import Utterance
 from borealis.evaluation.normalization import NORMALIZER_VERSION
+from borealis.files import write_text
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "soxr", "jiwer")
 
@@ -118,10 +119,8 @@ def write(path: str | Path, record: Mapping[str, Any]) -> Path:
     """Write a result file; it appears complete or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     text = json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, text)
     return path
 
 

@@ -12,6 +12,7 @@ from borealis.checkpoints import resolve_checkpoint
 from borealis.errors import CheckpointError
 from borealis.inference.attention import group_queries
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
+from borealis.threads import wait_politely_now
 
 
 def load_checkpoint(
@@ -24,6 +25,7 @@ def load_checkpoint(
     Raises:
         CheckpointError: there is no such checkpoint, device or dtype, or it can't be read.
     """
+    wait_politely_now()
     path = resolve_checkpoint(name_or_path)
     device = _device(device)
     if dtype is None:

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from borealis.errors import CheckpointError
+from borealis.files import aside, folder_aside
 from borealis.model.configuration import BorealisConfig
 from borealis.model.modeling import BorealisForConditionalGeneration
 from borealis.model.processing import (
@@ -85,8 +86,9 @@ def assemble(
         model_config, WhisperFeatureExtractor(feature_size=audio_config.num_mel_bins), tokenizer
     )
     if output is not None:
-        model.save_pretrained(output)
-        processor.save_pretrained(output)
+        with folder_aside(output) as partial:
+            model.save_pretrained(partial)
+            processor.save_pretrained(partial)
     return model.eval(), processor
 
 
@@ -263,11 +265,9 @@ def convert_pickle(source: str | Path, output: str | Path) -> int:
     if strange:
         raise CheckpointError(f"'{path.name}': '{strange[0]}' isn't a tensor.")
     # A copy each: safetensors refuses tensors that share memory.
-    save_file(
-        {k: v.detach().clone().contiguous() for k, v in data.items()},
-        output,
-        metadata={"format": "pt"},
-    )
+    copies = {k: v.detach().clone().contiguous() for k, v in data.items()}
+    with aside(output) as partial:
+        save_file(copies, partial, metadata={"format": "pt"})
     return len(data)
 
 

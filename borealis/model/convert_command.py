@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from borealis.files import folder_aside, refuse_inputs
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `borealis convert`."""
@@ -39,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
 def _assemble(args: argparse.Namespace) -> None:
     from borealis.model.convert import assemble
 
+    refuse_inputs(args.output, [args.audio_tower, args.language_model])
     assemble(
         args.audio_tower,
         args.language_model,
@@ -51,15 +54,18 @@ def _assemble(args: argparse.Namespace) -> None:
 def _vikhr(args: argparse.Namespace) -> None:
     from borealis.model.convert import load_vikhr
 
+    refuse_inputs(args.output, [args.source, args.audio_tower, args.language_model])
     model, processor = load_vikhr(
         args.source, audio_tower=args.audio_tower, language_model=args.language_model
     )
-    model.save_pretrained(args.output)
-    processor.save_pretrained(args.output)
+    with folder_aside(args.output) as partial:
+        model.save_pretrained(partial)
+        processor.save_pretrained(partial)
     print(f"The checkpoint is in {args.output}")
 
 
 def _pickle(args: argparse.Namespace) -> None:
     from borealis.model.convert import convert_pickle
 
+    refuse_inputs(args.output, [args.source])
     print(f"{convert_pickle(args.source, args.output)} tensors written to {args.output}")

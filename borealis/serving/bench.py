@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from borealis.errors import BorealisError
+from borealis.files import refuse_inputs
 
 if TYPE_CHECKING:
     from borealis.data.manifest import Utterance
@@ -195,6 +196,8 @@ def run(args: argparse.Namespace) -> None:
     if args.concurrency < 1 or (args.requests is not None and args.requests < 1):
         raise BenchError("--concurrency and --requests must be 1 or more.")
     utterances = read_manifest(args.manifest)
+    if args.output:
+        refuse_inputs(args.output, [args.manifest, *(u.audio for u in utterances if u.audio)])
     sent = list(itertools.islice(itertools.cycle(utterances), args.requests or len(utterances)))
     options = {
         "url": args.url.removesuffix("/").removesuffix("/v1"),

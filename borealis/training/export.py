@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from borealis.errors import CheckpointError, RecipeError
+from borealis.files import write_text
 from borealis.inference.ngram import Ngram
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.training.card import model_card
@@ -61,7 +62,7 @@ def export(
     save_whole(model, output, processor, ngram)
     measured = [json.loads(path.read_text(encoding="utf-8")) for path in results]
     card = model_card(model.config, record, measured, licence=licence)
-    (output / "README.md").write_text(card, encoding="utf-8")
+    write_text(output / "README.md", card)
     return output
 
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from borealis.errors import TrainingError
+from borealis.files import aside, write_text
 from borealis.training.saving import latest_checkpoint
 
 
@@ -41,10 +42,11 @@ def stop_at_bad_step(
         }
     output.mkdir(parents=True, exist_ok=True)
     file = output / f"bad-step-{step}.safetensors"
-    save_file(tensors, file)
-    file.with_suffix(".json").write_text(
+    with aside(file) as partial:
+        save_file(tensors, partial)
+    write_text(
+        file.with_suffix(".json"),
         json.dumps({"step": step, what: str(value), "batches": rest}, ensure_ascii=False, indent=1),
-        encoding="utf-8",
     )
     last = latest_checkpoint(output)
     raise TrainingError(

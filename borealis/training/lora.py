@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from borealis.errors import RecipeError
+from borealis.files import aside
 
 if TYPE_CHECKING:
     from borealis.model import BorealisForConditionalGeneration
@@ -92,7 +93,8 @@ def split_lora(
         for name, tensor in tensors.items()
     }
     folder.mkdir(parents=True)
-    save_file(named, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    with aside(folder / "adapter_model.safetensors") as partial:
+        save_file(named, partial, metadata={"format": "pt"})
     layers = "|".join(map(re.escape, settings.target_modules))
     LoraConfig(
         r=settings.rank,

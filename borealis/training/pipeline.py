@@ -19,6 +19,7 @@ from borealis.data.manifest import read_manifest, write_manifest
 from borealis.data.phrasings import load_phrasings
 from borealis.data.text import CTC_CHARACTERS, read_lines
 from borealis.errors import RecipeError
+from borealis.files import aside, write_text
 from borealis.inference.ngram import Ngram
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
 from borealis.model.convert import assemble, load_encoder
@@ -310,7 +311,8 @@ def _audio_tower(section: ModelSection) -> str | Path:
         encoder = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
         config = BorealisConfig.from_pretrained(source).audio_config
         config.to_json_file(source / "audio_tower.config.json")
-        save_file(encoder, target, metadata={"format": "pt"})
+        with aside(target) as partial:
+            save_file(encoder, partial, metadata={"format": "pt"})
     return target
 
 
@@ -412,7 +414,7 @@ def _features(
             logger.warning("features %s: made from something else, making them anew", name)
             shutil.rmtree(folder / name)
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps({"key": key, "recordings": heard}), encoding="utf-8")
+        write_text(note, json.dumps({"key": key, "recordings": heard}))
         counts = build_features(
             clips,
             folder / name,
@@ -456,8 +458,7 @@ def _sources(
         if examples.listed and processes.is_main():
             folder = output / "left-out"
             folder.mkdir(exist_ok=True)
-            text = "\n".join(examples.listed) + "\n"
-            (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+            write_text(folder / f"{name}.txt", "\n".join(examples.listed) + "\n")
         found.append(source)
     return found
 
@@ -512,6 +513,4 @@ def _write_log(
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(record, ensure_ascii=False, indent=1) + "\n")

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from borealis.errors import TrainingError
+from borealis.files import usual_permissions
 from borealis.training import processes
 
 LEARNED = "learned.safetensors"
@@ -62,7 +63,8 @@ def room_for(what: str, folder: Path, partial: Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make sure that every file of a folder, and its name, is on the disk."""
+    """Make sure that every file of a folder, and its name, is on the disk and can be read."""
+    usual_permissions(folder)
     for root, _, files in os.walk(folder):
         for place in (*(Path(root) / name for name in files), Path(root)):
             handle = os.open(place, os.O_RDONLY)

@@ -99,8 +99,8 @@ def test_conversations_and_questions(tmp_path, clips):
     examples = read_source("t", SourceSection(manifest="t.jsonl"), tmp_path, audio=False, longest=30)  # fmt: skip
     assert len(examples.utterances) == 2
     asked = {"audio": [clips[0].audio], "question": ["Кто?"], "answer": ["Мужчина."]}
-    Dataset.from_dict(asked).save_to_disk(str(tmp_path / "q"))
-    read_dataset(str(tmp_path / "q"), tmp_path, output="q", columns={"question": "question", "answer": "answer"})  # fmt: skip
+    Dataset.from_dict(asked).save_to_disk(str(tmp_path / "asked"))
+    read_dataset(str(tmp_path / "asked"), tmp_path, output="q", columns={"question": "question", "answer": "answer"})  # fmt: skip
     [item] = read_manifest(tmp_path / "q.jsonl")
     assert (item.question, item.answer, item.text) == ("Кто?", "Мужчина.", "")
 

@@ -177,7 +177,7 @@ def test_what_is_read_is_not_written_over(tmp_path, capsys):
     for source, name in ((table, "t.csv"), (table, "a.flac"), (folder, "b.wav"), (folder, "b.txt")):
         output = folder / name
         assert main(["data", "manifest", str(source), "--output", str(output)]) == 2
-        assert "is what is read here, too" in capsys.readouterr().err
+        assert "also an input" in capsys.readouterr().err
     for output in (tmp_path, table / "m.jsonl"):  # a folder; a file on the way
         assert main(["data", "manifest", str(folder), "--output", str(output)]) == 2
         error = capsys.readouterr().err
