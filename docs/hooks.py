@@ -5,7 +5,8 @@ A page writes one of these marks, and the text comes from its source, so that it
     <!-- borealis help [command] -->   help of the command line
     <!-- borealis recipe -->           keys of a recipe
     <!-- borealis results [which] -->  tables from results/*.json: all, `headline` (the short one),
-                                       or one group; sentences `compared` and `answers`
+                                       one group, or `minutes`, which each took; sentences
+                                       `compared` and `answers`
     <!-- borealis training TABLE -->   speed, counted, losses or options of training
     <!-- borealis nano TABLE -->       training, ablation or scaling of nano
     <!-- borealis changelog -->        CHANGELOG.md
@@ -91,16 +92,15 @@ def recipe_text(language: str, _: str | None) -> str:
 
 def results_text(language: str, which: str | None) -> str:
     """All tables of results, the short one, the one of a group, or a sentence with numbers."""
-    from borealis.evaluation.report import SENTENCES, headline, load_results, sentence, table
+    from borealis.evaluation import report
     from borealis.evaluation.tables import detail
 
-    results = load_results(ROOT / "results")
-    if which is None:
-        return table(results, language)
-    if which == "headline":
-        return headline(results, language)
-    if which in SENTENCES:
-        return sentence(results, which, language)
+    results = report.load_results(ROOT / "results")
+    whole = {None: report.table, "headline": report.headline, "minutes": report.minutes}
+    if which in whole:
+        return whole[which](results, language)
+    if which in report.SENTENCES:
+        return report.sentence(results, which, language)
     return detail(results, which, language)
 
 

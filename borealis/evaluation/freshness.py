@@ -37,12 +37,14 @@ class Group:
 
     Args:
         title: of its table, in English and Russian.
+        file: its `name` for the model that ships.
         command: what measures it anew.
         model: it measures the checkpoint that ships.
         lock: it depends on `requirements.lock`.
     """
 
     title: Words
+    file: str
     command: str
     model: bool = True
     lock: bool = False
@@ -52,19 +54,36 @@ def _bench(what: str) -> str:
     return f"make bench WHAT={what}"
 
 
+def _nano(what: str, english: str, russian: str) -> Group:
+    return Group((english, russian), f"nano-{what}", _bench(what))
+
+
 # In the order of the page. The name is the last part of the file's `name`.
 GROUPS = {
-    "transcription": Group(("Transcription", "Расшифровка"), _bench("transcription")),
-    "questions": Group(("Questions", "Вопросы"), _bench("questions")),
-    "sounds": Group(("Where nobody speaks", "Где никто не говорит"), _bench("sounds")),
-    "speed": Group(("One recording at a time", "По одной записи"), _bench("speed")),
-    "serving_bfloat16": Group(("Server, bfloat16", "Сервер, bfloat16"), _bench("server")),
-    "serving_float32": Group(("Server, float32", "Сервер, float32"), _bench("server")),
-    "load": Group(("The demo under load", "Демонстрация под нагрузкой"), _bench("demo")),
-    "commands": Group(("Commands", "Команды"), _bench("commands")),
-    "install": Group(("Installation", "Установка"), _bench("install"), model=False, lock=True),
-    "test": Group(("The project's tests", "Проверки проекта"), "make test", model=False),
-}  # fmt: skip
+    "transcription": _nano("transcription", "Transcription", "Расшифровка"),
+    "questions": _nano("questions", "Questions", "Вопросы"),
+    "sounds": _nano("sounds", "Where nobody speaks", "Где никто не говорит"),
+    "speed": _nano("speed", "One recording at a time", "По одной записи"),
+    "serving_float32": Group(
+        ("Server, float32", "Сервер, float32"), "nano-serving_float32", _bench("server")
+    ),
+    "serving_bfloat16": Group(
+        ("Server, bfloat16", "Сервер, bfloat16"), "nano-serving_bfloat16", _bench("server")
+    ),
+    "load": Group(
+        ("The demo under load", "Демонстрация под нагрузкой"), "demo-load", _bench("demo")
+    ),
+    "commands": _nano("commands", "Commands", "Команды"),
+    "install": Group(
+        ("Installation", "Установка"), "install", _bench("install"), model=False, lock=True
+    ),
+    "test": Group(
+        ("The project's tests", "Проверки проекта"),
+        "make-test",
+        "make test RECORD=results/make-test.json",
+        model=False,
+    ),
+}
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,19 @@ def table(results: Results, language: str) -> str:
     return "\n\n".join(parts)
 
 
+def minutes(results: Results, language: str) -> str:
+    """What each part of `make bench` took when it was last measured, and what it writes."""
+    russian = language == "ru"
+    lines = [["команда", "минут", "файл"] if russian else ["command", "minutes", "file"]]
+    for name, group in GROUPS.items():
+        if not group.command.startswith("make bench"):
+            continue
+        record = results.groups.get(name)
+        took = number(record["took_seconds"] / 60, 0, russian) if record else NONE
+        lines.append([f"`{group.command}`", took, f"`{group.file}.json`"])
+    return markdown(lines)
+
+
 # ---- the short table ----
 
 

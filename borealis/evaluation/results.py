@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 # Since 2 a file tells which checkpoint was measured, and `decoding` is what the measurement used;
 # before, it was what the checkpoint's settings said.
 FORMAT = 2
+# About when this process began, for how long a measurement took.
+_STARTED = time.monotonic()
 # Files that measurements themselves write.
 _WRITTEN = ("results", "README.md")
 
@@ -53,6 +56,7 @@ def describe(
         "format": FORMAT,
         **now(),
         "dirty": dirty,
+        "took_seconds": round(time.monotonic() - _STARTED, 1),
         "recipe": recipe,
         "normalizer_version": NORMALIZER_VERSION,
         "data": dict(data or {}),

@@ -161,19 +161,19 @@ _ENGINES = {
     ),
     "transformers_batches": (
         "transformers, batches of {batch_size}, decoded as the server does",
-        "transformers, батчи по {batch_size}, декодирование как у сервера",
+        "transformers, записей сразу: {batch_size}, декодирование как у сервера",
     ),
     "transcribe": (
         "`transcribe`, as it decodes by default (beams: {num_beams}), batches of {batch_size}",
-        "`transcribe`, декодирование по умолчанию (лучей: {num_beams}), батчи по {batch_size}",
+        "`transcribe`, декодирование по умолчанию (лучей: {num_beams}), записей сразу: {batch_size}",
     ),
     "peer_batches": (
         "Whisper base, batches of {batch_size}, beams: {beam_size}, {compute_type}",
-        "Whisper base, батчи по {batch_size}, лучей: {beam_size}, {compute_type}",
+        "Whisper base, записей сразу: {batch_size}, лучей: {beam_size}, {compute_type}",
     ),
     "peer_batches_greedy": (
         "Whisper base, batches of {batch_size}, greedy, {compute_type}",
-        "Whisper base, батчи по {batch_size}, жадно, {compute_type}",
+        "Whisper base, записей сразу: {batch_size}, жадно, {compute_type}",
     ),
 }
 SPEED = "audio_seconds_per_second"
@@ -301,8 +301,15 @@ def _install(record: dict[str, Any], russian: bool) -> Rows:
 
 
 def _tests(record: dict[str, Any], russian: bool) -> Rows:
+    metrics = record["metrics"]
     title = "`make test`, вместе с установкой" if russian else "`make test`, install included"
-    return [_measured(russian), _minutes(title, record["metrics"]["seconds"], 15, russian)]
+    rows = [_measured(russian), _minutes(title, metrics["seconds"], 15, russian)]
+    phases = metrics.get("phases", {}).values()
+    if passed := sum(phase.get("passed", 0) for phase in phases):
+        skipped = sum(phase.get("skipped", 0) for phase in phases)
+        rows.append(["тестов пройдено" if russian else "tests passed", str(passed), NONE])
+        rows.append(["тестов пропущено" if russian else "tests left out", str(skipped), NONE])
+    return rows
 
 
 def _minutes(title: str, seconds: float, most: float, russian: bool) -> list[str]:
@@ -420,7 +427,7 @@ def peer_words(peer: dict[str, Any], russian: bool) -> str:
 def _batch(size: int, russian: bool) -> str:
     if size == 1:
         return "по одной записи" if russian else "one recording at a time"
-    return f"батчи по {size}" if russian else f"batches of {size}"
+    return f"записей сразу: {size}" if russian else f"batches of {size}"
 
 
 def marks_note(language: str) -> str:

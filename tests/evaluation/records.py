@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from borealis.evaluation.freshness import Shipped
+from borealis.evaluation.freshness import GROUPS, Shipped
 from borealis.evaluation.normalization import NORMALIZER_VERSION
 from borealis.evaluation.results import FORMAT
 
@@ -83,9 +83,15 @@ METRICS: dict[str, dict[str, Any]] = {
     },
     "commands": {"transcribe": {"median_seconds": 2.84}, "help": {"median_seconds": 0.12}},
     "install": {"seconds": 150.0},
-    "test": {"seconds": 960.0},
+    "test": {
+        "seconds": 960.0,
+        "phases": {
+            "lint": {"seconds": 9.0},
+            "test-main": {"seconds": 800.0, "passed": 700, "skipped": 2},
+            "test-serve": {"seconds": 100.0, "passed": 90},
+        },
+    },
 }
-_NAMES = {"load": "demo-load", "install": "install", "test": "make-test"}
 
 
 def record(group: str, **values: Any) -> dict[str, Any]:
@@ -97,11 +103,12 @@ def record(group: str, **values: Any) -> dict[str, Any]:
     elif group == "questions":
         decoding = {"transcript": DECODING, "answer": {"strategy": "greedy", "batch_size": 8}}
     known: dict[str, Any] = {
-        "name": _NAMES.get(group, f"nano-{group}"),
+        "name": GROUPS[group].file,
         "format": FORMAT,
         "date": "2026-11-24",
         "commit": "abc123",
         "dirty": False,
+        "took_seconds": 250.0,
         "normalizer_version": NORMALIZER_VERSION,
         "machine": {"processor": "A CPU", "accelerator": "", "threads": 2},
         "model": {"checkpoint": shipped.checkpoint, "parameters": 32_400_000},

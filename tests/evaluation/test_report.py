@@ -83,7 +83,14 @@ def everything() -> Results:
         ),
         ("commands", ["| `borealis transcribe`, a 5 s file, whole process | 2.8 s | < 8 s ✓ |"]),
         ("install", ["| by the lock, in a fresh venv | 2.5 min | < 6 min ✓ |"]),
-        ("test", ["| `make test`, install included | 16.0 min | < 15 min ✗ |"]),
+        (
+            "test",
+            [
+                "| `make test`, install included | 16.0 min | < 15 min ✗ |",
+                "| tests passed | 790 | – |",
+                "| tests left out | 2 | – |",
+            ],
+        ),
     ],
 )
 def test_every_group_has_a_table_and_a_note(group: str, lines: list[str]) -> None:
@@ -103,8 +110,8 @@ def test_a_note_names_how_each_was_run() -> None:
     assert "Whisper base: faster-whisper 1.2.1, float32, beams: 5, one recording at a time" in note
     assert "with its own guards against silence and loops." in note
     note = cells(tables.detail(shown("serving_float32"), "serving_float32", "ru"))[-1]
-    assert "nano: жадно, CTC 0,5, n-грамма 0,9, батчи по 32." in note
-    assert "float32, лучей: 5, батчи по 32, потоков: 2." in note
+    assert "nano: жадно, CTC 0,5, n-грамма 0,9, записей сразу: 32." in note
+    assert "float32, лучей: 5, записей сразу: 32, потоков: 2." in note
     note = cells(tables.detail(shown("questions"), "questions", "ru"))[-1]
     assert "nano: сначала расшифровка (лучевой поиск, лучей: 12" in note
     assert "потом ответ (жадно)." in note
@@ -160,6 +167,12 @@ def test_sentences_say_what_the_table_says() -> None:
     assert report.sentence(found, "answers", "ru") == (
         "Верных ответов nano, в процентах: мужчина или женщина — 97,0; число слов — 60,0."
     )
+
+
+def test_each_part_is_told_with_its_minutes() -> None:
+    lines = report.minutes(shown("speed"), "en").splitlines()
+    assert "| `make bench WHAT=speed` | 4 | `nano-speed.json` |" in lines
+    assert "| `make bench WHAT=server` | – | `nano-serving_float32.json` |" in lines
 
 
 # ---- pages ----
