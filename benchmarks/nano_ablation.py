@@ -155,6 +155,7 @@ def main() -> None:
             "num_beams": args.num_beams,
         }
         decoding = {"batch_size": 8} | {k: v for k, v in given.items() if v is not None}
+    about = results.describe(args.name, model=model)
     row: dict[str, Any] = {
         "name": args.name,
         "note": args.note,
@@ -163,8 +164,8 @@ def main() -> None:
         "hours": args.hours,
         "held_out_voice": args.held_out,
         "held_out_voice_in_training": not args.left_out,
-        "parameters": sum(p.numel() for p in model.model.parameters()),
-        "decoding": results.describe_decoding(model) | (decoding or {}),
+        **{key: about[key] for key in ("date", "commit", "dirty", "model", "machine")},
+        "decoding": results.describe_decoding(model, **decoding) if decoding else None,
         "sets": {
             name: measure(model, items, decoding)
             for name, items in sets(args.data, args.clips, args.held_out).items()

@@ -291,7 +291,7 @@ def main() -> None:
         sizes = {name: part.parameters for name, part in parts(model.config).items()}
         texts = [u.text for u in world.utterances]
         pieces = sum(len(processor.tokenizer(t).input_ids) for t in texts)
-        record = describe("training-speed", data=data, batch_size=BATCH)
+        record = describe("training-speed", data=data)
         seconds = sum(u.duration for u in world.utterances)
         record["metrics"] = {
             "clips": len(world.utterances),

@@ -394,9 +394,8 @@ def _run_eval(args: argparse.Namespace) -> None:
 
         peer = Whisper(args.peer)
     model = _load(args)
-    report = runner.evaluate_manifest(
-        model, utterances, batch_size=args.batch_size, language=language
-    ).to_dict()
+    settings = {"batch_size": args.batch_size, "language": language}
+    report = runner.evaluate_manifest(model, utterances, **settings).to_dict()
     if peer is not None:
         from borealis.evaluation.peer import evaluate_peer
 
@@ -406,7 +405,8 @@ def _run_eval(args: argparse.Namespace) -> None:
             model, utterances, batch_size=args.batch_size
         ).to_dict()
     data = {"manifest": results.describe_manifest(args.manifest, utterances)}
-    record = results.describe("eval", model=model, data=data, batch_size=args.batch_size)
+    decoding = results.describe_decoding(model, **settings)
+    record = results.describe("eval", model=model, decoding=decoding, data=data)
     record["metrics"] = report
     if args.output:
         with _output(args.output) as out:

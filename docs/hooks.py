@@ -4,7 +4,9 @@ A page writes one of these marks, and the text comes from its source, so that it
 
     <!-- borealis help [command] -->   help of the command line
     <!-- borealis recipe -->           keys of a recipe
-    <!-- borealis results [group] -->  table of results, or of one group, from results/*.json
+    <!-- borealis results [which] -->  tables from results/*.json: all, `headline` (the short one),
+                                       one group, or `minutes`, which each took; sentences
+                                       `compared` and `answers`
     <!-- borealis training TABLE -->   speed, counted, losses or options of training
     <!-- borealis nano TABLE -->       training, ablation or scaling of nano
     <!-- borealis changelog -->        CHANGELOG.md
@@ -88,13 +90,18 @@ def recipe_text(language: str, _: str | None) -> str:
     return _fence(recipe_help())
 
 
-def results_text(language: str, group: str | None) -> str:
-    """The table of results, or the one of a group."""
-    from borealis.evaluation.report import load_results, table
-    from borealis.evaluation.report_details import detail
+def results_text(language: str, which: str | None) -> str:
+    """All tables of results, the short one, the one of a group, or a sentence with numbers."""
+    from borealis.evaluation import report
+    from borealis.evaluation.tables import detail
 
-    groups = load_results(ROOT / "results")
-    return detail(groups, group, language) if group else table(groups, language)
+    results = report.load_results(ROOT / "results")
+    whole = {None: report.table, "headline": report.headline, "minutes": report.minutes}
+    if which in whole:
+        return whole[which](results, language)
+    if which in report.SENTENCES:
+        return report.sentence(results, which, language)
+    return detail(results, which, language)
 
 
 def training_text(language: str, which: str | None) -> str:

@@ -17,7 +17,7 @@ KEY = "source_hash"
 _FRONT = re.compile(r"\A---\n(.*?\n)?---\n", re.DOTALL)
 _STAMP = re.compile(rf"^{KEY}:[ \t]*[\"']?([0-9a-f]*)[\"']?[ \t]*$\n?", re.MULTILINE)
 _INCLUDE = re.compile(r"^[ \t]*-+8<-+[ \t]+[\"']([^\"'\n]+\.md)[\"'][ \t]*$", re.MULTILINE)
-_RESULTS = re.compile(r"(<!-- results:start -->).*?(<!-- results:end -->)", re.DOTALL)
+_RESULTS = re.compile(r"(<!-- results:start \w+ -->).*?(<!-- results:end -->)", re.DOTALL)
 _FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,})([^\n]*)\n(.*?)^\1\2[ \t]*$", re.DOTALL | re.MULTILINE)
 
 

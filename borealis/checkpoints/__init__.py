@@ -67,19 +67,34 @@ def resolve_checkpoint(name_or_path: str | os.PathLike[str]) -> Path | str:
     )
 
 
+def checkpoint_digest(path: str | os.PathLike[str]) -> str:
+    """Sixteen hexadecimal digits of all that a checkpoint folder holds: weights, n-gram, settings.
+
+    A bundle and the folder that it was unpacked into have the same: the folder is named after it.
+    Empty where no checkpoint is (a hub id).
+    """
+    folder = Path(path)
+    name, _, digits = folder.name.rpartition("-")
+    if name in bundled() and folder.parent == cache_folder():
+        return digits
+    if not (folder / "config.json").is_file():
+        return ""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.suffix in (".json", ".safetensors", ".jinja"):
+            digest.update(file.name.encode())
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
 def _unpack_once(source: Path) -> Path:
     """Unpack into the cache; the name carries the content, so a new version gets a new folder.
 
     The folder appears by one rename of a finished one. Two processes that start together both
     unpack, and the second finds its work done.
     """
-    digest = hashlib.sha256()
-    for file in sorted(source.iterdir()):
-        if file.is_file() and file.suffix in (".json", ".safetensors", ".jinja"):
-            digest.update(file.name.encode())
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    target = cache_folder() / f"{source.name}-{digest.hexdigest()[:16]}"
+    target = cache_folder() / f"{source.name}-{checkpoint_digest(source)}"
     if (target / "config.json").is_file():
         return target
     try:

@@ -3,9 +3,9 @@
     python -m borealis.evaluation.benchmark --data data --output results [--peer whisper-base]
 
 Groups: `transcription` (WER and CER on every named manifest), `questions` (balanced accuracy),
-`speed` (a minute of speech, after loading), `commands` (whole processes, warm) and, only when
-asked for, `install` (a fresh environment from the lock). A group whose data isn't given is left
-out, and the last lines say so.
+`speed` (recordings of a minute, one at a time, after loading), `commands` (whole processes, warm)
+and, only when asked for, `install` (a fresh environment from the lock). `make bench` runs these and
+the benchmarks of the server, the demo and of silence (`benchmarks/run.py`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from borealis.audio import SAMPLING_RATE, load_audio
 from borealis.data.manifest import Utterance, read_manifest
 from borealis.errors import BorealisError, ManifestError
 from borealis.evaluation import results, runner
+from borealis.evaluation.metrics import error_rates, rate_difference
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +42,7 @@ _DATA_FILES = {
     "english": "english-tts.test.jsonl",
 }
 _SOUNDS_FILE = "sounds.test.jsonl"
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,9 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--question-limit", type=int, default=60, help="utterances a set in questions (60)"
     )
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=5, help="of every timing (5)")
+    parser.add_argument("--repeats", type=int, default=5, help="of every command (5)")
     parser.add_argument("--threads", type=int, help="processor threads; by default PyTorch's")
     parser.add_argument("--peer", metavar="DIR", help="Whisper in CTranslate2 format")
+    parser.add_argument(
+        "--peer-anew",
+        action="store_true",
+        help="let it transcribe again what OUTPUT has from it by the same settings",
+    )
     parser.add_argument("--recipe", default="nano", help="recipe the model was trained by")
 
 
@@ -79,7 +86,7 @@ def run(args: argparse.Namespace) -> list[Path]:
     if args.repeats < 1:
         raise BorealisError(f"--repeats is {args.repeats}; it must be 1 or more.")
     manifests, sounds = _manifests(args)
-    if not manifests:
+    if not manifests and groups != ["install"]:
         raise ManifestError("Nothing to measure on: give --data, --test-manifest or --manifest.")
     bench = _Bench(args, manifests, sounds)
     return [path for group in groups if (path := bench.write(group)) is not None]
@@ -93,6 +100,7 @@ class _Bench:
     ) -> None:
         self.args, self.manifests, self.sounds = args, manifests, sounds
         self.name = args.name or Path(args.model).name
+        self.began = results.checkout()
         self.loaded: Borealis | None = None
         self.whisper: Whisper | None = None
         # Bad manifests are told before anything is measured.
@@ -124,36 +132,61 @@ class _Bench:
         measured = getattr(self, group)()
         if measured is None:
             return None
-        metrics, data = measured
-        record = results.describe(
-            f"{self.name}-{group}" if group != "install" else group,
-            model=self.model if group not in ("install", "commands") else None,
-            data=data,
-            recipe=self.args.recipe,
-            batch_size=self.args.batch_size,
-        )
-        if self.peer is not None and group in ("transcription", "speed"):
-            record["peer"] = self.peer.describe()
-        path = Path(self.args.output) / f"{record['name']}.json"
-        results.write(path, record | {"metrics": metrics})
+        name = f"{self.name}-{group}" if group != "install" else group
+        metrics = measured.pop("metrics")
+        model = self.model if group != "install" else None
+        about = {key: measured.pop(key) for key in ("decoding", "data") if key in measured}
+        record = results.describe(name, model=model, recipe=self.args.recipe, **about)
+        if self.began != results.checkout():
+            record["dirty"] = True  # the files changed while they were measured
+        path = self._path(group)
+        results.write(path, record | measured | {"metrics": metrics})
         print(f"{path}: {_headline(group, metrics)}", flush=True)
         return path
 
-    def transcription(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _path(self, group: str) -> Path:
+        name = f"{self.name}-{group}" if group != "install" else group
+        return Path(self.args.output) / f"{name}.json"
+
+    def transcription(self) -> dict[str, Any]:
+        settings = {"batch_size": self.args.batch_size}
         metrics, data = {}, {}
+        measured: dict[str, Any] = {}
         for name, path in self.manifests.items():
             items = runner.select(self.sets[name], self.args.limit)
             data[name] = results.describe_manifest(path, items)
-            metrics[name] = runner.evaluate_manifest(
-                self.model, items, batch_size=self.args.batch_size
-            ).to_dict()
+            ours = runner.evaluate_manifest(self.model, items, **settings).to_dict()
+            metrics[name] = ours
             if self.peer is not None:
-                from borealis.evaluation.peer import evaluate_peer
+                theirs, when = self._peer_on(name, items, data[name])
+                ours["peer"] = theirs
+                ours["difference"] = _difference(ours["rows"], theirs["rows"])
+                measured["peer"] = self.peer.describe() | {"measured": when}
+        decoding = results.describe_decoding(self.model, **settings)
+        return measured | {"metrics": metrics, "data": data, "decoding": decoding}
 
-                metrics[name]["peer"] = evaluate_peer(self.peer, items).to_dict()
-        return metrics, data
+    def _peer_on(
+        self, name: str, items: list[Utterance], data: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """What the peer writes for a set, and when it did.
 
-    def questions(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        Its texts depend on its settings and the recordings alone: those that the last file has by
+        the same settings are kept, and only counted anew.
+        """
+        from borealis.evaluation.peer import evaluate_peer, kept_since
+
+        assert self.peer is not None
+        old = {} if self.args.peer_anew else results.read(self._path("transcription"))
+        when = kept_since(old, self.peer.describe(), {name: data})
+        if when and (kept := old["metrics"][name].get("peer")):
+            print(f"{name}: what the peer wrote at commit {when['commit']} is kept", flush=True)
+            speed = {key: kept[key] for key in ("seconds", "times_real_time")}
+            wall = speed["seconds"] / speed["times_real_time"]
+            fresh = runner.summarize(kept["rows"], speed["seconds"], wall, kept["skipped"])
+            return fresh.to_dict() | speed, when
+        return evaluate_peer(self.peer, items).to_dict(), results.now()
+
+    def questions(self) -> dict[str, Any]:
         """All sets together: a task needs clips of all its classes."""
         pool: list[Utterance] = []
         data = {}
@@ -162,55 +195,58 @@ class _Bench:
             items = runner.select(path, self.args.question_limit)
             data[name] = results.describe_manifest(path, items)
             pool += items
-        scores = runner.evaluate_questions(self.model, pool, batch_size=self.args.batch_size)
-        return scores.to_dict(), data
+        size = self.args.batch_size
+        scores = runner.evaluate_questions(self.model, pool, batch_size=size)
+        decoding = runner.question_decoding(self.model, size)
+        return {"metrics": scores.to_dict(), "data": data, "decoding": decoding}
 
-    def speed(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """A minute of speech, joined from the first set, through a model already loaded."""
+    def speed(self) -> dict[str, Any]:
+        """The first set, joined to recordings of a minute, one at a time by a loaded model."""
         name = next(iter(self.manifests))
-        clip, used = _speech(self.sets[name], 60.0)
-        seconds = len(clip) / SAMPLING_RATE
-        ours = _timed(
-            lambda: self.model.transcribe(clip, batch_size=self.args.batch_size), self.args.repeats
-        )
-        metrics = _speed(seconds, ours)
+        speech = [u for u in runner.select(self.sets[name], self.args.limit) if u.kind == "speech"]
+        recordings = _minutes(speech)
+        settings = {"batch_size": self.args.batch_size}
+        metrics = _speed(recordings, lambda clip: self.model.transcribe(clip, **settings).text)
+        measured: dict[str, Any] = {}
         if (peer := self.peer) is not None:
-            language = used[0].language or "ru"
-            theirs = _timed(lambda: peer.transcribe(clip, language=language), self.args.repeats)
-            metrics["peer"] = _speed(seconds, theirs)
-        return metrics, {name: results.describe_manifest(self.manifests[name], used)}
+            language = speech[0].language or "ru"
+            metrics["peer"] = _speed(recordings, lambda c: peer.transcribe(c, language=language))
+            measured["peer"] = peer.describe()
+        data = {name: results.describe_manifest(self.manifests[name], speech)}
+        decoding = results.describe_decoding(self.model, **settings)
+        return measured | {"metrics": metrics, "data": data, "decoding": decoding}
 
-    def commands(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def commands(self) -> dict[str, Any]:
         """Whole processes; the first, untimed call warms the cache of checkpoints and files."""
         import soundfile
 
-        clip, _ = _speech(next(iter(self.sets.values())), 5.0)
+        clip = _beginning(next(iter(self.sets.values())), 5.0)
         base = [sys.executable, "-m", "borealis"]
+        size, language = 8, "ru"
+        options = ["--batch-size", str(size), "--language", language]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "five-seconds.wav"
             soundfile.write(path, clip, SAMPLING_RATE)
-            transcribe = [*base, "transcribe", str(path), "--model", self.args.model]
+            transcribe = [*base, "transcribe", str(path), "--model", self.args.model, *options]
             times = {
                 "transcribe": _timed(lambda: _call(transcribe), self.args.repeats),
                 "help": _timed(lambda: _call([*base, "--help"]), self.args.repeats),
             }
-        return {k: {"median_seconds": _median(v), "seconds": v} for k, v in times.items()}, {}
+        metrics = {k: {"median_seconds": _median(v), "seconds": v} for k, v in times.items()}
+        decoding = results.describe_decoding(self.model, batch_size=size, language=language)
+        return {"metrics": metrics, "decoding": decoding}
 
-    def install(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """A fresh environment from the lock; pip's own cache and the registry as they are."""
-        root = Path(__file__).resolve().parents[2]
-        lock = root / "requirements.lock"
-        if not lock.is_file():
-            print("install: left out, there is no requirements.lock here", file=sys.stderr)
-            return None
+    def install(self) -> dict[str, Any]:
+        """A fresh environment as `make` makes it; pip's own cache and the registry as they are."""
+        if not (_ROOT / "Makefile").is_file():
+            raise BorealisError("The installation is measured in a checkout: here is no Makefile.")
         with tempfile.TemporaryDirectory() as folder:
+            target = f"{folder}/venv"
             began = time.perf_counter()
-            _call([sys.executable, "-m", "venv", folder])
-            pip = [str(Path(folder) / "bin" / "pip"), "install", "--quiet", "--no-deps"]
-            _call([*pip, "-r", str(lock)])
-            _call([*pip, "--no-build-isolation", "-e", str(root)])
+            _call(["make", "-C", str(_ROOT), f"VENV={target}", f"{target}/.installed"])
             taken = round(time.perf_counter() - began, 1)
-        return {"seconds": taken}, {}
+        lock = results.file_digest(_ROOT / "requirements.lock")
+        return {"metrics": {"seconds": taken}, "lock": lock}
 
 
 def _manifests(args: argparse.Namespace) -> tuple[dict[str, Path], Path | None]:
@@ -226,6 +262,8 @@ def _manifests(args: argparse.Namespace) -> tuple[dict[str, Path], Path | None]:
         for name, file in _DATA_FILES.items():
             if (folder / file).is_file():
                 found.setdefault(name, folder / file)
+            elif name not in found:
+                print(f"{name}: left out, {folder} has no {file}", file=sys.stderr)
         if sounds is None and (folder / _SOUNDS_FILE).is_file():
             sounds = folder / _SOUNDS_FILE
     for pair in args.manifest:
@@ -236,20 +274,72 @@ def _manifests(args: argparse.Namespace) -> tuple[dict[str, Path], Path | None]:
     return found, sounds
 
 
-def _speech(utterances: Sequence[Utterance], seconds: float) -> tuple[np.ndarray, list[Utterance]]:
+def _minutes(utterances: Sequence[Utterance]) -> list[tuple[np.ndarray, str]]:
+    """Recordings of about a minute and what is said in them.
+
+    Whole utterances are joined until a minute is full; a rest under half a minute goes to the last.
+    Each recording is float32 `[num_samples]` at 16 kHz.
+    """
+    import numpy as np
+
+    if not utterances:
+        raise ManifestError("The first manifest has no speech to time.")
+    groups: list[list[tuple[np.ndarray, str]]] = [[]]
+    for item in utterances:
+        if sum(len(clip) for clip, _ in groups[-1]) >= 60 * SAMPLING_RATE:
+            groups.append([])
+        groups[-1].append((load_audio(item.audio), item.text))
+    if len(groups) > 1 and sum(len(clip) for clip, _ in groups[-1]) < 30 * SAMPLING_RATE:
+        rest = groups.pop()
+        groups[-1] += rest
+    return [
+        (np.concatenate([clip for clip, _ in group]), " ".join(text for _, text in group))
+        for group in groups
+    ]
+
+
+def _beginning(utterances: Sequence[Utterance], seconds: float) -> np.ndarray:
     """Clips of speech joined and cut to `seconds`: float32 `[num_samples]` at 16 kHz."""
     import numpy as np
 
-    wanted = round(seconds * SAMPLING_RATE)
-    parts, used = [], []
+    wanted, parts = round(seconds * SAMPLING_RATE), []
     for item in (u for u in utterances if u.kind == "speech"):
         parts.append(load_audio(item.audio))
-        used.append(item)
         if sum(map(len, parts)) >= wanted:
             break
     if not parts:
         raise ManifestError("The first manifest has no speech to time.")
-    return np.concatenate(parts)[:wanted], used
+    return np.concatenate(parts)[:wanted]
+
+
+def _speed(
+    recordings: Sequence[tuple[np.ndarray, str]], transcribe: Callable[[np.ndarray], str]
+) -> dict[str, Any]:
+    """Seconds for each recording, and the error rate of what was written in them."""
+    transcribe(recordings[0][0])  # what is made at the first call isn't timed
+    times, texts = [], []
+    for clip, _ in recordings:
+        began = time.perf_counter()
+        texts.append(transcribe(clip))
+        times.append(round(time.perf_counter() - began, 3))
+    lengths = [len(clip) / SAMPLING_RATE for clip, _ in recordings]
+    rates = error_rates([text for _, text in recordings], texts)
+    return {
+        "audio_seconds": [round(length, 2) for length in lengths],
+        "seconds": times,
+        "times_real_time": round(sum(lengths) / sum(times), 1),
+        "word_error_rate": rates.word_error_rate,
+        "word_error_rate_95": rates.word_error_rate_95,
+    }
+
+
+def _difference(ours: list[dict[str, str]], theirs: list[dict[str, str]]) -> dict[str, Any]:
+    """Difference of word error rates; both could read the same recordings."""
+    return rate_difference(
+        [row["reference"] for row in ours],
+        [row["hypothesis"] for row in ours],
+        [row["hypothesis"] for row in theirs],
+    )
 
 
 def _timed(work: Callable[[], object], repeats: int) -> list[float]:
@@ -274,15 +364,6 @@ def _median(times: Sequence[float]) -> float:
     return round(statistics.median(times), 3)
 
 
-def _speed(seconds: float, times: list[float]) -> dict[str, Any]:
-    return {
-        "audio_seconds": round(seconds, 2),
-        "seconds": times,
-        "median_seconds": _median(times),
-        "times_real_time": round(seconds / _median(times), 1),
-    }
-
-
 def _headline(group: str, metrics: dict[str, Any]) -> str:
     if group == "transcription":
         return ", ".join(
@@ -293,7 +374,7 @@ def _headline(group: str, metrics: dict[str, Any]) -> str:
     if group == "questions":
         return f"balanced accuracy {metrics['balanced_accuracy']:.1%}"
     if group == "speed":
-        return f"{metrics['times_real_time']} times real time"
+        return f"{metrics['times_real_time']} times real time, WER {metrics['word_error_rate']:.1%}"
     if group == "commands":
         return ", ".join(f"{name} {m['median_seconds']} s" for name, m in metrics.items())
     return f"{metrics['seconds']} s"

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from borealis.evaluation.report import NOT_MEASURED, ReportError, machine_note, markdown
+from borealis.evaluation.freshness import ReportError
+from borealis.evaluation.tables import NOT_MEASURED, machine_note, markdown
 
 # Rows of the ablation file that begin so are points of the scaling curve.
 SCALING = "scaling:"
@@ -82,6 +83,12 @@ _LAW = (
     "отметке {more_hours} ч, через час после последней точки, и {twice} % на отметке "
     "{twice_hours} ч, когда часов станет вдвое больше.",
 )
+_ALL = ("Rows are of several commits", "Строки измерены на разных коммитах")
+_OTHERS = ("The other rows were measured earlier", "Другие строки измерены раньше")
+_UNKNOWN = (
+    ", each with the weights of its own; their commits weren't recorded.",
+    ", каждая на своих весах; коммиты тогда не записывались.",
+)
 _HEARD = "†"
 _HEARD_NOTE = (
     f"{_HEARD} the voice was in the training of this variant.",
@@ -109,10 +116,27 @@ def table(which: str, folder: Path, language: str) -> str:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         body = text(record, language == "ru")
-        note = f"`results/{name}`. {machine_note(record, language)}"
+        note = f"`results/{name}`. {_source(record, language)}"
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ReportError(f"'{name}' isn't a file of nano's training.") from None
     return f"{body} {note}" if body else NOT_MEASURED[language]
+
+
+def _source(record: dict[str, Any], language: str) -> str:
+    """Where the numbers come from; rows of an ablation each have a commit and weights."""
+    if "rows" not in record:
+        return machine_note(record, language)
+    russian = language == "ru"
+    own: dict[str, list[str]] = {}
+    for row in record["rows"]:
+        if not row["name"].startswith(SCALING):
+            note = machine_note(row, language) if "commit" in row else ""
+            own.setdefault(note, []).append(_title(row["name"], russian))
+    old = own.pop("", [])
+    told = [f"{', '.join(names)}: {note}" for note, names in own.items()]
+    if old:
+        told.append((_OTHERS if own else _ALL)[russian] + _UNKNOWN[russian])
+    return " ".join(told)
 
 
 def _training(record: dict[str, Any], russian: bool) -> str:

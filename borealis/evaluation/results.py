@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,69 +21,104 @@ from borealis.evaluation.normalization import NORMALIZER_VERSION
 from borealis.files import write_text
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "soxr", "jiwer")
+_ROOT = Path(__file__).resolve().parents[2]
+# Since 2 a file tells which checkpoint was measured, and `decoding` is what the measurement used;
+# before, it was what the checkpoint's settings said.
+FORMAT = 2
+# About when this process began, for how long a measurement took.
+_STARTED = time.monotonic()
+# Files that measurements themselves write.
+_WRITTEN = ("results", "README.md")
 
 
 def describe(
     name: str,
     *,
     model: Any = None,
+    decoding: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
     recipe: str = "",
-    batch_size: int | None = None,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """What a result file says beside its metrics.
 
     Args:
         name: what was measured, like `nano-transcription`.
         model: the `Borealis` that was measured; None where none took part (installation).
+        decoding: how it decoded in this measurement, see `describe_decoding`; tables show no
+            figure of a model without it.
         data: name of a set -> `describe_manifest` of it.
         recipe: name of the recipe the model was trained by.
-        batch_size: parts decoded at once.
+        threads: of the processor; by default what PyTorch uses in this process.
     """
-    commit, dirty = _commit()
+    dirty = checkout()[1]
     record: dict[str, Any] = {
         "name": name,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "commit": commit,
+        "format": FORMAT,
+        **now(),
         "dirty": dirty,
+        "took_seconds": round(time.monotonic() - _STARTED, 1),
         "recipe": recipe,
         "normalizer_version": NORMALIZER_VERSION,
         "data": dict(data or {}),
-        "machine": describe_machine(),
+        "machine": describe_machine(threads),
         "versions": {"borealis": __version__, "python": platform.python_version()}
         | {package: _version(package) for package in _PACKAGES},
     }
     if model is not None:
         record["model"] = describe_model(model)
-        record["decoding"] = describe_decoding(model) | {"batch_size": batch_size}
+    if decoding is not None:
+        record["decoding"] = dict(decoding)
     return record
 
 
+def now() -> dict[str, str]:
+    """Day and commit of a measurement."""
+    return {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": checkout()[0]}
+
+
 def describe_model(model: Any) -> dict[str, Any]:
-    """Size, precision and digest of a loaded model's weights."""
+    """Size and precision of a loaded model, digests of its checkpoint and of its weights."""
+    from borealis.checkpoints import checkpoint_digest
+
     network = model.model
     path = Path(str(network.name_or_path))
     weights = path / "model.safetensors"
     return {
         "name": path.name,
-        "sha256": _sha256(weights) if weights.is_file() else "",
+        "checkpoint": checkpoint_digest(path),
+        "sha256": file_digest(weights) if weights.is_file() else "",
         "parameters": sum(p.numel() for p in network.parameters()),
         "dtype": str(network.dtype).removeprefix("torch."),
         "device": str(model.device),
     }
 
 
-def describe_decoding(model: Any) -> dict[str, Any]:
-    """How answers are chosen."""
+def describe_decoding(
+    model: Any,
+    *,
+    batch_size: int,
+    language: str | None = None,
+    max_segment_seconds: float | None = None,
+    ctc_weight: float | None = None,
+    ngram_weight: float | None = None,
+    num_beams: int | None = None,
+) -> dict[str, Any]:
+    """How `model.transcribe` writes when it is called with these arguments.
+
+    Give the very arguments of the call: what is left out is resolved as `transcribe` resolves it.
+    """
     from borealis.inference.decoding import Decoding
 
     config = model.model.config
-    decoding = Decoding.choose(config)
+    decoding = Decoding.choose(config, ctc_weight, ngram_weight, num_beams)
     return {
         "strategy": "beam search" if decoding.num_beams > 1 else "greedy",
         **asdict(decoding),
-        "max_segment_seconds": getattr(config, "max_segment_seconds", 30.0),
+        "max_segment_seconds": max_segment_seconds or getattr(config, "max_segment_seconds", 30.0),
         "encoder_window": getattr(config, "encoder_window", ""),
+        "language": language or "ru",
+        "batch_size": batch_size,
     }
 
 
@@ -95,20 +131,20 @@ def describe_manifest(path: str | Path, utterances: Sequence[Utterance]) -> dict
     """
     return {
         "manifest": Path(path).name,
-        "sha256": _sha256(Path(path)),
+        "sha256": file_digest(Path(path)),
         "utterances": len(utterances),
         "seconds": round(sum(u.duration for u in utterances), 1),
     }
 
 
-def describe_machine() -> dict[str, Any]:
-    """Processor, cores, threads that are used, memory and accelerator."""
+def describe_machine(threads: int | None = None) -> dict[str, Any]:
+    """Processor, cores, threads in use (PyTorch's here, if not told), memory, accelerator."""
     import torch
 
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "threads": threads or torch.get_num_threads(),
         "memory_gib": _memory_gib(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
         "system": f"{platform.system()} {platform.machine()}",
@@ -124,25 +160,38 @@ def write(path: str | Path, record: Mapping[str, Any]) -> Path:
     return path
 
 
-def _sha256(path: Path) -> str:
+def read(path: str | Path) -> dict[str, Any]:
+    """A result file as it is; empty where there is none, or none that can be read."""
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _commit() -> tuple[str, bool]:
-    """The checked-out commit and whether files differ from it; empty outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
+def checkout() -> tuple[str, bool]:
+    """The checked-out commit and whether files differ from it; empty outside a checkout.
+
+    What measurements write themselves, the result files and the table of the README, may differ.
+    """
+    if not (_ROOT / ".git").exists():
         return "", False
+    except_written = [f":(exclude){name}" for name in _WRITTEN]
+    status = ["status", "--porcelain", "--untracked-files=no", "--", ".", *except_written]
     try:
-        head = _git(root, "rev-parse", "--short=12", "HEAD")
-        return head, bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
+        return _git("rev-parse", "--short=12", "HEAD"), bool(_git(*status))
     except FileNotFoundError:  # no git here: the number is kept without its commit
         return "", False
 
 
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(_ROOT), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from borealis.inference import Borealis
 
+# Longest answer to a question.
+ANSWER_TOKENS = 48
 # Clips in memory at once: four batches of the default size give room to sort by length.
 _CHUNK = 32
 
@@ -219,7 +221,7 @@ def evaluate_questions(
     answers = model.ask(
         [samples[id(q.utterance)] for q in questions],
         [q.text for q in questions],
-        max_new_tokens=48,
+        max_new_tokens=ANSWER_TOKENS,
         batch_size=batch_size,
     )
     right = [is_right(q, a) for q, a in zip(questions, answers, strict=True)]
@@ -239,6 +241,16 @@ def evaluate_questions(
     ]
     mean = round(sum(tasks.values()) / len(tasks), 4)
     return QuestionScores(mean, tasks, by_class, counts, wrong, skipped)
+
+
+def question_decoding(model: Borealis, batch_size: int) -> dict[str, Any]:
+    """How `evaluate_questions` lets a model decode, for the result file."""
+    from borealis.evaluation.results import describe_decoding
+
+    answer = {"strategy": "greedy", "max_new_tokens": ANSWER_TOKENS, "batch_size": batch_size}
+    if not model.transcribes_first:
+        return {"answer": answer}
+    return {"transcript": describe_decoding(model, batch_size=batch_size), "answer": answer}
 
 
 def _wrong(question: Question, answer: str) -> dict[str, str]:

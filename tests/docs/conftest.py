@@ -15,6 +15,7 @@ from borealis.evaluation import report
 from tests.docs import parity
 from tests.docs.blocks import ROOT
 from tests.docs.running import Shell
+from tests.evaluation.records import record
 
 PAGE_RU = """\
     # Уроки { #lessons }
@@ -114,7 +115,7 @@ FILES = {
 
         ## The numbers
 
-        <!-- results:start -->
+        <!-- results:start en -->
         <!-- results:end -->
         """,
     "docs/ru/lesson.md": PAGE_RU,
@@ -227,19 +228,7 @@ def mini(tmp_path: Path) -> Iterator[Mini]:
         rows = "".join(f"| term {n} | {term} | {meaning} |\n" for n, term in enumerate(terms))
         text = f"# {title} {{ #glossary }}\n\n{head}\n|---|---|---|\n{rows}"
         site.write(f"docs/{language}/reference/glossary.md", text)
-    rates = {
-        "word_error_rate": 0.2512,
-        "character_error_rate": 0.0712,
-        "word_error_rate_95": [0.21, 0.294],
-    }
-    record = {
-        "name": "nano-transcription",
-        "date": "2026-11-24",
-        "commit": "abc123",
-        "machine": {"processor": "A CPU", "accelerator": "", "threads": 2},
-        "metrics": {"test": rates},
-    }
-    site.write("results/nano.json", json.dumps(record))
+    site.write("results/nano.json", json.dumps(record("transcription")))
     report.main([str(site.root / "README.md"), "--results", str(site.root / "results")])
     parity.stamp(root=site.root)
     yield site

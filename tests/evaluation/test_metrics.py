@@ -9,6 +9,7 @@ from borealis.evaluation.metrics import (
     bootstrap_interval,
     character_error_rate,
     error_rates,
+    rate_difference,
     word_error_rate,
 )
 from borealis.evaluation.normalization import NORMALIZER_VERSION, normalize
@@ -116,3 +117,17 @@ def test_interval_narrows_with_more_utterances() -> None:
         return high - low
 
     assert width(1000) < width(100) < width(10)
+
+
+def test_a_difference_is_of_the_same_utterances() -> None:
+    references = ["раз два три четыре", "пять шесть", "", "семь восемь девять десять"] * 10
+    ours = ["раз два три", "пять шесть", "шум", "семь восемь девять"] * 10
+    theirs = ["раз два", "пять", "", "семь восемь"] * 10
+    found = rate_difference(references, ours, theirs)
+    rates = [word_error_rate(references, texts) for texts in (ours, theirs)]
+    assert found["word_error_rate"] == pytest.approx(rates[0] - rates[1])
+    low, high = found["word_error_rate_95"]
+    assert low <= found["word_error_rate"] <= high < 0
+    # What both find hard doesn't make the difference less sure.
+    assert rate_difference(references, theirs, theirs)["word_error_rate_95"] == (0.0, 0.0)
+    assert rate_difference([""], ["шум"], [""])["word_error_rate_95"] is None

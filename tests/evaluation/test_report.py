@@ -1,124 +1,229 @@
-"""Tables from result files, and the benchmark that writes those."""
+"""Tables, sentences and pages made from result files."""
 
-import json
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 
-import borealis
-from borealis.data.manifest import Utterance, write_manifest
-from borealis.evaluation import benchmark, report, report_details
-from borealis.inference import Borealis
+from borealis.evaluation import report, results, tables
+from borealis.evaluation.freshness import Results, load_results
+from tests.evaluation.records import METRICS, PEER, record
 
-PAGE = f"# Borealis\n\n{report.START}\nold\n{report.END}\n\nAfter.\n"
-MACHINE = {"processor": "A CPU", "accelerator": "", "threads": 2}
-
-SOUNDS = {"silence": 0, "noise": 1, "music": 2}
+PAGE = (
+    "# Borealis\n\n<!-- results:start ru -->\nold\n<!-- results:end -->\n\n"
+    "# In English\n\n<!-- results:start en -->\n<!-- results:end -->\n\nAfter.\n"
+)
 
 
-def write_results(folder: Path) -> Path:
-    """Result files with the keys that the table reads."""
-    folder.mkdir(exist_ok=True)
-    rates = {
-        "word_error_rate": 0.2512,
-        "character_error_rate": 0.0712,
-        "word_error_rate_95": [0.21, 0.294],
-    }
-    peer = rates | {"word_error_rate": 0.207, "character_error_rate": 0.052}
-    metrics = {
-        "transcription": {"test": rates | {"peer": peer}, "radio": rates},
-        "questions": {"balanced_accuracy": 0.913, "tasks": {"voice": 0.97, "word_count": 0.6}},
-        "speed": {"times_real_time": 31.4, "peer": {"times_real_time": 12.0}},
-        "commands": {"transcribe": {"median_seconds": 2.84}, "help": {"median_seconds": 0.12}},
-        "sounds": {
-            "seconds_each": 600.0,
-            "kinds": {k: {"words": n, "peer": {"words": 9}} for k, n in SOUNDS.items()},
-        },
-        "install": {"seconds": 150.0},
-    }
-    for group, values in metrics.items():
-        record = {
-            "name": "install" if group == "install" else f"nano-{group}",
-            "date": "2026-11-24",
-            "commit": "abc123",
-            "machine": MACHINE,
-            "model": {"parameters": 32_400_000},
-            "metrics": values,
-        }
-        (folder / f"{record['name']}.json").write_text(json.dumps(record), encoding="utf-8")
-    return folder
+def shown(group: str, **values: Any) -> Results:
+    """Results with one group, as tables show it."""
+    return Results({group: record(group, **values)})
 
 
-def fill(tmp_path: Path, name: str) -> str:
-    page = tmp_path / name
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(PAGE, encoding="utf-8")
-    folder = write_results(tmp_path / "results")
-    assert report.main([str(page), "--results", str(folder)]) == 0
-    return page.read_text(encoding="utf-8")
+def cells(text: str) -> list[str]:
+    """Lines with plain spaces."""
+    return text.replace("\N{NO-BREAK SPACE}", " ").splitlines()
 
 
-def test_table_has_a_row_for_every_number(tmp_path: Path) -> None:
-    text = fill(tmp_path, "docs/en/results.md")
-    assert text.startswith("# Borealis\n\n<!-- results:start -->\n| Measured | borealis-nano |")
-    assert text.endswith("<!-- results:end -->\n\nAfter.\n")
-    assert "old" not in text
-    for line in (
-        "| WER / CER, 60 test utterances, % | 25.1 / 7.1 (21.0–29.4) | 20.7 / 5.2 | 20 % |",
-        "| WER / CER, radio, % | 25.1 / 7.1 (21.0–29.4) | – | – |",
-        "| questions in unseen wordings, % | 91.3 | – | 85 % |",
-        "| · one answer of a few, on average | 97.0 | – | – |",
-        "| · man or woman | 97.0 | – | – |",
-        "| parameters | 32.4 M | 74 M | < 45 M |",
-        "| 60 s of speech, times real time | 31× | 12× | 10× |",
-        "| `borealis transcribe`, a 5 s file, whole process | 2.8 s | – | < 8 s |",
-        "| words written in 30 min of silence, noise and music | 3 | 27 | 5 |",
-        "| `borealis --help`, whole process | 0.12 s | – | < 1 s |",
-        "| install by the lock, fresh venv | 2.5 min | – | < 6 min |",
-    ):
-        assert line in text
-    assert "Commit abc123, 2026-11-24; A CPU, threads: 2." in text
-
-
-def test_russian_page_is_in_russian(tmp_path: Path) -> None:
-    text = fill(tmp_path, "docs/ru/results.md")
-    assert "| Что измерено |" in text
-    assert "| · мужчина или женщина | 97,0 | – | – |" in text
-    assert "32,4 млн" in text
-    assert "Measured" not in text
-
-
-def test_readme_is_in_both_languages(tmp_path: Path) -> None:
-    text = fill(tmp_path, "README.md")
-    assert "Что измерено · Measured" in text
-    assert "| · мужчина или женщина · man or woman |" in text
-    assert "Коммит abc123" in text
-    assert "Commit abc123" in text
-
-
-def test_check_tells_stale_pages_and_writes_nothing(tmp_path: Path, capsys) -> None:
-    page = tmp_path / "README.md"
-    page.write_text(PAGE, encoding="utf-8")
-    arguments = [str(page), "--results", str(write_results(tmp_path / "results"))]
-    assert report.main([*arguments, "--check"]) == 1
-    assert page.read_text(encoding="utf-8") == PAGE
-    assert "stale" in capsys.readouterr().out
-    assert report.main(arguments) == 0
-    assert report.main([*arguments, "--check"]) == 0
-
-
-def test_no_results_are_told_as_such(tmp_path: Path) -> None:
-    (tmp_path / "results").mkdir()
-    page = tmp_path / "README.md"
-    page.write_text(PAGE, encoding="utf-8")
-    assert report.main([str(page), "--results", str(tmp_path / "results")]) == 0
-    assert "Nothing has been measured yet." in page.read_text(encoding="utf-8")
+@pytest.fixture
+def everything() -> Results:
+    return Results({group: record(group) for group in METRICS})
 
 
 @pytest.mark.parametrize(
-    "text", ["no marks", report.START, f"{report.END}{report.START}", PAGE * 2]
+    ("group", "lines"),
+    [
+        (
+            "transcription",
+            [
+                "| WER / CER, % | nano | Whisper base | Target |",
+                "| known speaker, 60 new utterances | 25.1 / 7.1 (21.0–29.4) "
+                "| 20.7 / 5.2 (21.0–29.4) | WER ≤ 20 ✗ |",
+                "| radio | 25.1 / 7.1 (21.0–29.4) | – | – |",
+                "| parameters | 32.4 M | 74 M | < 45 M ✓ |",
+            ],
+        ),
+        (
+            "questions",
+            [
+                "| all, mean of the kinds | 280 | 84.3 | ≥ 85 ✗ |",
+                "| one answer of a few, mean | 160 | 97.0 | – |",
+                "| · number of words | 120 | 60.0 | – |",
+            ],
+        ),
+        ("sounds", ["| noise | 1 | 9 | – |", "| in all | 3 | 27 | ≤ 5 ✓ |"]),
+        (
+            "speed",
+            [
+                "| times real time | 31× | 12× | ≥ 10 ✓ |",
+                "| WER of the same transcripts, % | 18.8 | 20.0 | – |",
+            ],
+        ),
+        (
+            "serving_float32",
+            [
+                "| vLLM, 32 requests at once | 26.2 | 31.9 | 0.50 / 2.04 | 0.50 / 2.04 |",
+                "| Whisper base, batches of 32, beams: 5, float32 | 9.2 | 16.0 | – | – |",
+                "| `transcribe`, as it decodes by default (beams: 12), batches of 8 | 10.3 | 18.6 "
+                "| – | – |",
+                "Under load vLLM is 2.4× as fast as transformers, one recording at a time (a ratio "
+                "of speeds of this run; target ≥ 3× ✗).",
+            ],
+        ),
+        (
+            "load",
+            [
+                "| first text of a 10 s recording, worst case | 0.49 s | < 1 s ✓ |",
+                "| 20 visitors at once: right answers | 19 | 20 ✗ |",
+                "| most memory over 100 requests | 0.81 GB | < 3 GB ✓ |",
+                "| memory grew from the first sample to the last | 12 MB | – |",
+            ],
+        ),
+        ("commands", ["| `borealis transcribe`, a 5 s file, whole process | 2.8 s | < 8 s ✓ |"]),
+        ("install", ["| by the lock, in a fresh venv | 2.5 min | < 6 min ✓ |"]),
+        (
+            "test",
+            [
+                "| `make test`, install included | 16.0 min | < 15 min ✗ |",
+                "| tests passed | 790 | – |",
+                "| tests left out | 2 | – |",
+            ],
+        ),
+    ],
+)
+def test_every_group_has_a_table_and_a_note(group: str, lines: list[str]) -> None:
+    text = cells(tables.detail(shown(group), group, "en"))
+    for line in lines:
+        assert line in text
+    assert text[-1].startswith("Commit abc123")
+    assert f"`results/{record(group)['name']}.json`" in text[-1]
+    assert "✓: target met, ✗: missed; targets were set before measuring." in text[-1]
+    assert text[-1].count("weights ") == (group not in ("install", "test"))
+
+
+def test_a_note_names_how_each_was_run() -> None:
+    note = cells(tables.detail(shown("speed"), "speed", "en"))[-1]
+    assert "A CPU, threads: 2." in note
+    assert "nano: beam search, beams: 12, CTC 0.5, n-gram 0.9, batches of 8." in note
+    assert "Whisper base: faster-whisper 1.2.1, float32, beams: 5, one recording at a time" in note
+    assert "with its own guards against silence and loops." in note
+    note = cells(tables.detail(shown("serving_float32"), "serving_float32", "ru"))[-1]
+    assert "nano: жадно, CTC 0,5, n-грамма 0,9, записей сразу: 32." in note
+    assert "float32, лучей: 5, записей сразу: 32, потоков: 2." in note
+    note = cells(tables.detail(shown("questions"), "questions", "ru"))[-1]
+    assert "nano: сначала расшифровка (лучевой поиск, лучей: 12" in note
+    assert "потом ответ (жадно)." in note
+
+
+def test_a_peer_measured_earlier_is_told_with_its_commit() -> None:
+    def note(commit: str) -> str:
+        peer = PEER | {"measured": {"commit": commit, "date": "2026-11-20"}}
+        return tables.detail(shown("sounds", peer=peer), "sounds", "en")
+
+    assert "measured at commit 0old" in note("0old")
+    assert "measured at commit" not in note("abc123")
+
+
+def test_russian_tables_are_in_russian(everything: Results) -> None:
+    text = "\n".join(cells(report.table(everything, "ru")))
+    for piece in ("| 31× |", "97,0", "32,4 млн", "0,81 ГБ", "< 8 с ✓", "✗ — нет", "потоков: 2"):
+        assert piece in text
+    for piece in ("Measured", "target", "threads", "beams", "recording", " s |"):
+        assert piece not in text
+
+
+def test_the_short_table_leads_each_row_to_what_it_was_measured_with(everything: Results) -> None:
+    other = record("speed", commit="fed987", machine={"processor": "A CPU", "threads": 1} | {"accelerator": ""})  # fmt: skip
+    everything.groups["speed"] = other
+    text = cells(report.headline(everything, "en"))
+    assert text[:4] == [
+        "| Measured | nano | Whisper base | Target |",
+        "|---|---|---|---|",
+        "| WER, %: known speaker, 60 new utterances <sup>1</sup> | 25.1 | 20.7 | ≤ 20 ✗ |",
+        "| WER, %: a voice that wasn't in training <sup>1</sup> | 25.1 | 20.7 | ≤ 30 ✓ |",
+    ]
+    rows = [line for line in text if line.startswith("| ")]
+    speed = next(row for row in rows if "a minute of speech" in row)
+    server = next(row for row in rows if "32 requests" in row)
+    assert "| 31× (18.8) | 12× (20.0) | ≥ 10× ✓ |" in speed
+    assert "| 26× (31.9) | 9× (16.0) | – |" in server
+    assert "| · to transformers one at a time, ratio of speeds of the same run <sup>4</sup> | 2.4× | – | ≥ 3× ✗ |" in rows  # fmt: skip
+    mark = speed.partition("<sup>")[2][0]
+    assert any(line.startswith(f"{mark}. Commit fed987") and "threads: 1" in line for line in text)
+    assert sum(line[:3] in ("1. ", "2. ", "3. ", "4. ") for line in text) == 4
+    # What was measured alike shares a note: the sounds with the transcripts.
+    assert "nobody speaks <sup>1</sup>" in "\n".join(rows)
+
+
+def test_sentences_say_what_the_table_says() -> None:
+    found = Results({group: record(group) for group in ("transcription", "questions")})
+    assert report.sentence(found, "compared", "en") == (
+        "WER of nano and of Whisper base on the same recordings, in per cent. nano gets more "
+        "words wrong: a voice that wasn't in training (25.1 against 20.7). No difference beyond "
+        "chance: known speaker, 60 new utterances (25.1 against 20.7). nano alone: radio (25.1)."
+    )
+    assert report.sentence(found, "answers", "ru") == (
+        "Верных ответов nano, в процентах: мужчина или женщина — 97,0; число слов — 60,0."
+    )
+
+
+def test_each_part_is_told_with_its_minutes() -> None:
+    lines = report.minutes(shown("speed"), "en").splitlines()
+    assert "| `make bench WHAT=speed` | 4 | `nano-speed.json` |" in lines
+    assert "| `make bench WHAT=server` | – | `nano-serving_float32.json` |" in lines
+
+
+# ---- pages ----
+
+
+def fill(tmp_path: Path, *groups: str) -> tuple[Path, Path]:
+    page, folder = tmp_path / "README.md", tmp_path / "results"
+    page.write_text(PAGE, encoding="utf-8")
+    folder.mkdir(exist_ok=True)
+    for group in groups:
+        results.write(folder / f"{group}.json", record(group))
+    return page, folder
+
+
+def test_a_page_gets_each_language_between_its_marks(tmp_path: Path, capsys) -> None:
+    page, folder = fill(tmp_path, *METRICS)
+    assert report.main([str(page), "--results", str(folder)]) == 0
+    text = page.read_text(encoding="utf-8")
+    russian, english = text.split("# In English")
+    assert "| Что измерено |" in russian and "Measured" not in russian and "old" not in russian
+    assert "| Measured |" in english and "Что" not in english
+    assert "nano gets more words wrong" in english and text.endswith("After.\n")
+    assert capsys.readouterr().out == f"{page}: updated\n"
+
+
+def test_check_tells_stale_pages_and_writes_nothing(tmp_path: Path, capsys) -> None:
+    page, folder = fill(tmp_path, "transcription")
+    arguments = [str(page), "--results", str(folder)]
+    assert report.main([*arguments, "--check"]) == 1
+    assert page.read_text(encoding="utf-8") == PAGE
+    told = capsys.readouterr().out
+    assert "stale" in told and "make bench WHAT=server" in told and "not measured yet" in told
+    assert report.main(arguments) == 0
+    assert report.main([*arguments, "--check"]) == 0
+    # A figure that loses its ground makes the page stale.
+    results.write(folder / "transcription.json", record("transcription", dirty=True))
+    assert report.main([*arguments, "--check"]) == 1
+    assert report.main(arguments) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "25.1" not in text and "files differed from the commit" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no marks",
+        "<!-- results:start ru -->",
+        "<!-- results:end -->\n<!-- results:start ru -->\n",
+        "<!-- results:start fr -->\n<!-- results:end -->\n",
+        f"{PAGE}<!-- results:end -->\n",
+    ],
 )
 def test_page_without_its_marks_is_an_error(text: str, tmp_path: Path, capsys) -> None:
     page = tmp_path / "README.md"
@@ -128,129 +233,8 @@ def test_page_without_its_marks_is_an_error(text: str, tmp_path: Path, capsys) -
     assert page.read_text(encoding="utf-8") == text
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"name": "a"}', '{"metrics": {}}'])
-def test_file_that_is_no_result_is_an_error(content: str, tmp_path: Path, capsys) -> None:
-    (tmp_path / "odd.json").write_text(content, encoding="utf-8")
-    (tmp_path / "README.md").write_text(PAGE, encoding="utf-8")
-    assert report.main([str(tmp_path / "README.md"), "--results", str(tmp_path)]) == 2
-    assert "odd.json" in capsys.readouterr().err
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    folder = tmp_path / "data"
-    rng = np.random.default_rng(0)
-    for name, kind in (("festvox-ru", "speech"), ("sounds", "noise")):
-        items = []
-        for k in range(3):
-            file = f"{name}-{k}.wav"
-            folder.mkdir(exist_ok=True)
-            soundfile.write(folder / file, rng.normal(0, 0.1, 16_000), 16_000)
-            text = f"Раз два три {'четыре' * k}." if kind == "speech" else ""
-            items.append(Utterance(file, text, 1.0, "ru", "a", "male", kind))
-        write_manifest(folder / f"{name}.test.jsonl", items)
-    return folder
-
-
-def test_benchmark_writes_files_that_the_table_reads(
-    data: Path, make_tiny, tmp_path: Path, monkeypatch, capsys
-) -> None:
-    model = Borealis(*make_tiny("mlp"))
-    monkeypatch.setattr(borealis, "load", lambda name: model)
-    monkeypatch.setattr(benchmark, "_call", lambda command: None)
-    output = tmp_path / "results"
-    arguments = ["--data", str(data), "--output", str(output), "--repeats", "2"]
-    assert benchmark.main([*arguments, "--name", "tiny"]) == 0
-    assert sorted(p.name for p in output.iterdir()) == [
-        "tiny-commands.json",
-        "tiny-questions.json",
-        "tiny-speed.json",
-        "tiny-transcription.json",
-    ]
-    record = json.loads((output / "tiny-transcription.json").read_text(encoding="utf-8"))
-    assert record["metrics"]["test"]["utterances"] == 3
-    assert record["data"]["test"]["manifest"] == "festvox-ru.test.jsonl"
-    speed = json.loads((output / "tiny-speed.json").read_text(encoding="utf-8"))
-    assert len(speed["metrics"]["seconds"]) == 2
-    groups = report.load_results(output)
-    assert set(groups) == {"transcription", "questions", "speed", "commands"}
-    assert "60 test utterances" in report.table(groups, "en")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ([], "Nothing to measure"),
-        (["--groups", "magic", "--data", "."], "magic"),
-        (["--manifest", "radio"], "NAME=PATH"),
-        (["--manifest", "radio=none.jsonl"], "none.jsonl"),
-        (["--test-manifest", "none.jsonl"], "none.jsonl"),
-    ],
-)
-def test_benchmark_says_what_is_wrong(arguments: list[str], says: str, capsys) -> None:
-    assert benchmark.main(arguments) == 2
-    assert says in capsys.readouterr().err
-
-
-def test_server_should_be_thrice_as_fast_as_transformers_alone() -> None:
-    speed = "audio_seconds_per_second"
-    metrics = {
-        "server": {"concurrency": 32, speed: 61.2},
-        "transformers_one_at_a_time": {speed: 12.3},
-        "peer": {speed: 8.9},
-    }
-    record = {"metrics": metrics, "date": "2026-11-24", "commit": "abc"}
-    (row,) = report.rows({"serving_float32": record})
-    assert (row.must, row.peer, row.ours) == ("37×", "9×", "61×")
-    del metrics["transformers_one_at_a_time"], metrics["peer"]
-    (row,) = report.rows({"serving_float32": record})
-    assert (row.must, row.peer) == ("–", "–")
-
-
-MADE = {
-    "date": "2026-11-24",
-    "commit": "abc",
-    "machine": {"accelerator": None, "processor": "A processor", "threads": 2},
-}
-
-
-def test_the_demo_under_load_is_told_in_both_languages() -> None:
-    metrics = {
-        "recording_seconds": 10,
-        "first_text_seconds": {"median": 0.4, "worst": 0.49, "runs": 12},
-        "crowd": {"visitors": 20, "right": 19, "median_seconds": 15.0, "last_seconds": 30.6},
-        "memory_megabytes": {"requests": 500, "samples": [800.0, 830.5, 812.0], "most": 830.5},
-    }
-    groups = {"load": MADE | {"metrics": metrics}}
-    lines = report_details.detail(groups, "load", "ru").splitlines()
-    assert lines[2:7] == [
-        "| первый текст записи в 10 с, худший случай | < 1 с | 0,49 с |",
-        "| сразу 20 посетителей, верных ответов | 20 | 19 |",
-        "| больше всего памяти за 500 запросов | < 3 ГБ | 0,81 ГБ |",
-        "| последний из 20 ждёт | – | 31 с |",
-        "| память выросла от первого замера до последнего | – | 12 МБ |",
-    ]
-    assert lines[-1] == "Коммит abc, 2026-11-24; A processor, потоков: 2."
-    row = report.rows(groups)[1]
-    assert (row.title[0], row.must, row.ours) == (
-        "demo: 20 visitors at once, right answers", "20", "19",
-    )  # fmt: skip
-
-
-def test_engines_are_compared_with_transformers_one_at_a_time() -> None:
-    speed, rate = "audio_seconds_per_second", {"word_error_rate": 0.371}
-    times = {"p50": 0.5, "p90": 1.0, "p99": 2.04}
-    waits = {"first_token_seconds": times, "latency_seconds": times}
-    metrics = {
-        "server": {"concurrency": 32, speed: 60.0} | waits | rate,
-        "transformers_one_at_a_time": {speed: 20.0} | rate,
-    }
-    groups = {"serving_bfloat16": MADE | {"metrics": metrics}}
-    lines = report_details.detail(groups, "serving_bfloat16", "en").splitlines()
-    assert lines[2:4] == [
-        "| vLLM, 32 requests at once | 60.0 | 3.0× | 0.50 / 2.04 | 0.50 / 2.04 | 37.1 |",
-        "| transformers, one at a time | 20.0 | 1.0× | – | – | 37.1 |",
-    ]
-    assert report_details.detail({}, "serving_float32", "en") == "This hasn't been measured yet."
-    with pytest.raises(report.ReportError, match="no table of 'speed'"):
-        report_details.detail(groups, "speed", "en")
+def test_a_table_that_isnt_there_is_an_error() -> None:
+    with pytest.raises(report.ReportError, match="no table of 'magic'"):
+        tables.detail(Results(), "magic", "en")
+    found = load_results(Path(__file__).parent)  # no files
+    assert "make bench WHAT=speed" in tables.detail(found, "speed", "en")

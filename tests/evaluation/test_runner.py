@@ -131,7 +131,8 @@ def test_result_file_says_how_to_get_the_number_again(
 ) -> None:
     model = Borealis(*make_tiny("ctc"))
     data = {"test": results.describe_manifest(manifest, runner.select(manifest))}
-    record = results.describe("tiny-x", model=model, data=data, recipe="nano", batch_size=4)
+    decoding = results.describe_decoding(model, batch_size=4, num_beams=3)
+    record = results.describe("tiny-x", model=model, decoding=decoding, data=data, recipe="nano")
     path = results.write(tmp_path / "results" / "tiny-x.json", record | {"metrics": {"a": 1}})
     read = json.loads(path.read_text(encoding="utf-8"))
     assert {"name", "date", "commit", "dirty", "recipe", "normalizer_version"} <= set(read)
@@ -140,7 +141,10 @@ def test_result_file_says_how_to_get_the_number_again(
     assert read["data"]["test"]["seconds"] == 1.5
     assert len(read["data"]["test"]["sha256"]) == 64
     assert read["model"]["parameters"] == sum(p.numel() for p in model.model.parameters())
-    assert read["decoding"]["strategy"] == "greedy"
+    # What the call used, not what the checkpoint's settings say.
+    assert read["decoding"]["strategy"] == "beam search"
+    assert (read["decoding"]["num_beams"], read["decoding"]["batch_size"]) == (3, 4)
+    assert read["decoding"]["ctc_weight"] == getattr(model.model.config, "ctc_decoding_weight", 0.0)
     assert read["machine"]["cores"] >= 1
     assert read["versions"]["transformers"]
     assert str(tmp_path) not in path.read_text(encoding="utf-8")

@@ -44,5 +44,6 @@ def test_the_file_counts_words_of_each_kind(data, monkeypatch):
     load_script("benchmarks/nano_sounds.py").main()
     record = json.loads(out.read_text(encoding="utf-8"))
     kinds = record["metrics"]["kinds"]
+    assert record["decoding"]["batch_size"] == 8 and record["data"]["sounds"]["utterances"] == 1
     assert record["name"] == "nano-sounds" and set(kinds) == {"silence", "noise", "music"}
     assert kinds["silence"] == {"pieces": 1, "words": 0, "examples": []}
