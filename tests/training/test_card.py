@@ -18,7 +18,7 @@ def card_of(config, checkpoint: str, dataset: str, **record) -> tuple[dict, str,
         model={"checkpoint": checkpoint},
         data={
             "sources": {
-                "own": {"manifest": "/home/anna/data/own.jsonl"},
+                "own": {"manifest": "/srv/anna/data/own.jsonl"},
                 "hub": {"dataset": "golos"},
                 "set": {"dataset": dataset, "columns": {"text": "said"}},
             }
@@ -36,7 +36,7 @@ def card_of(config, checkpoint: str, dataset: str, **record) -> tuple[dict, str,
 @pytest.mark.parametrize(
     "checkpoint",
     [
-        "/home/anna/runs/base",
+        "/srv/anna/runs/base",
         "./runs/base",
         "../base",
         "~/base",
