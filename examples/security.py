@@ -31,7 +31,7 @@ for name, size, seconds in (
     ("server", server.max_bytes, server.max_seconds),
     ("demo", LIMITS.max_bytes, LIMITS.max_seconds),
 ):
-    print(f"{name:<16}{size // 2**20:>5} MB{seconds / 60:>6.0f} min")
+    print(f"{name:<18}{size // 2**20:>3} MB{seconds / 60:>5.0f} min")
 # --8<-- [end:limits]
 
 # --8<-- [start:bomb]
@@ -44,7 +44,8 @@ from borealis.audio import AudioLimits
 
 bomb = io.BytesIO()
 soundfile.write(bomb, np.zeros(3600 * 8000, np.int16), 8000, format="FLAC")
-print(f"a file of {len(bomb.getvalue()) / 1000:.0f} KB, {3600 * 16_000 * 4 / 1e6:.0f} MB of samples")
+print(f"{len(bomb.getvalue()) / 1e6:.2f} MB of file")
+print(f"{3600 * 16_000 * 4 / 1e6:.2f} MB of samples")
 try:
     load_audio(bomb.getvalue(), limits=AudioLimits(max_seconds=60))
 except borealis.AudioError as error:
