@@ -56,6 +56,15 @@ answer = mine.ask("examples/audio/speech.flac", "Запиши речь.", max_ne
 print(type(mine.model.model.language_model).__name__, type(answer).__name__)
 # --8<-- [end:use]
 
+# --8<-- [start:frames]
+config = borealis.load().model.config
+frame = 1000 * config.frame_length // config.sampling_rate
+print(f"a frame of the encoder       {frame} ms")
+print(f"a letter or nothing, by CTC  {frame} ms")
+print(f"a step of the adapter        {frame * config.adapter_frame_stack} ms")
+print(f"an audio token               {frame * config.downsample_factor} ms")
+# --8<-- [end:frames]
+
 # --8<-- [start:recipe]
 from borealis.training.recipe import load_recipe
 
