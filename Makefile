@@ -72,7 +72,7 @@ test-main: $(VENV)/.gpu
 		$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/serving $(STRICT)
 
 test-serve: $(SERVE)/.installed
-	$(SERVE)/bin/python -m pytest tests/serving $(STRICT)
+	OMP_NUM_THREADS=1 $(SERVE)/bin/python -m pytest tests/serving $(STRICT)
 
 # Into an environment with nothing in it, far from the checkout.
 test-wheel: $(VENV)/.installed
@@ -80,7 +80,7 @@ test-wheel: $(VENV)/.installed
 	$(BIN)/python -m hatchling build -t wheel -d build/wheel
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/pip install $(PIP) -c requirements.lock build/wheel/*.whl
-	cd build/wheel && BOREALIS_CACHE=cache venv/bin/python $(CURDIR)/tools/try_wheel.py $(CURDIR)/examples/audio
+	cd build/wheel && OMP_NUM_THREADS=1 BOREALIS_CACHE=cache venv/bin/python $(CURDIR)/tools/try_wheel.py $(CURDIR)/examples/audio
 
 packages: ## install the Debian packages that the tests need
 	@missing=; for name in $(DEBIAN); do \
