@@ -160,6 +160,13 @@ def read_dataset(
     manifest = folder / f"{output}.jsonl"
     report = Report(manifest)
     recordings = folder / output
+    if (source := Path(entry.dataset)).exists() and any(
+        _overlap(source.resolve(), target.resolve()) for target in (manifest, recordings)
+    ):
+        raise DatasetError(
+            f"'{name}' is read here, and the copies would be written into it: give another "
+            "--output or --name."
+        )
     recordings.mkdir(parents=True, exist_ok=True)
     partial = manifest.with_suffix(".partial")
     lines: list[str] = []
@@ -189,6 +196,10 @@ def read_dataset(
         (folder / f"{output}.dropped.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     partial.replace(manifest)
     return report
+
+
+def _overlap(source: Path, target: Path) -> bool:
+    return target.is_relative_to(source) or source.is_relative_to(target)
 
 
 class _BadRow(Exception):

@@ -99,8 +99,8 @@ def test_conversations_and_questions(tmp_path, clips):
     examples = read_source("t", SourceSection(manifest="t.jsonl"), tmp_path, audio=False, longest=30)  # fmt: skip
     assert len(examples.utterances) == 2
     asked = {"audio": [clips[0].audio], "question": ["Кто?"], "answer": ["Мужчина."]}
-    Dataset.from_dict(asked).save_to_disk(str(tmp_path / "q"))
-    read_dataset(str(tmp_path / "q"), tmp_path, output="q", columns={"question": "question", "answer": "answer"})  # fmt: skip
+    Dataset.from_dict(asked).save_to_disk(str(tmp_path / "asked"))
+    read_dataset(str(tmp_path / "asked"), tmp_path, output="q", columns={"question": "question", "answer": "answer"})  # fmt: skip
     [item] = read_manifest(tmp_path / "q.jsonl")
     assert (item.question, item.answer, item.text) == ("Кто?", "Мужчина.", "")
 
@@ -141,6 +141,15 @@ def test_conversations_that_are_refused(tmp_path, messages, words):
     path.write_text(json.dumps({"messages": messages}), encoding="utf-8")
     with pytest.raises(ManifestError, match=words):
         read_manifest(path)
+
+
+def test_a_dataset_is_not_written_into(speech_set, capsys):
+    kept = {path: path.read_bytes() for path in speech_set.rglob("*")}
+    columns = [f"--column={key}={column}" for key, column in COLUMNS.items()]
+    for output in (speech_set.parent, speech_set, speech_set / "deeper"):
+        assert main(["data", "hub", str(speech_set), "--output", str(output), *columns]) == 2
+        assert "the copies would be written into it" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in speech_set.rglob("*")} == kept
 
 
 def test_an_unreadable_dataset_is_an_error(tmp_path):
