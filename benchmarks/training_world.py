@@ -221,8 +221,8 @@ class _Recorded(RecordingBatches):
             return super()._plan_source(number)
         return Epochs(lambda epoch: plan)
 
-    def _rows(self, talks: Any) -> dict[str, torch.Tensor]:
-        batch = super()._rows(talks)
+    def _rows(self, items: Any, talks: Any) -> dict[str, torch.Tensor]:
+        batch = super()._rows(items, talks)
         if self.text_width is None:
             return batch
         wide = max(sum(counts) for _, counts in talks) + self.text_width

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from borealis.errors import AudioError, BorealisError
-from borealis.files import open_aside, refuse_inputs, write_text
+from borealis.files import open_aside, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -161,9 +161,13 @@ def read_dataset(
     manifest = folder / f"{output}.jsonl"
     report = Report(manifest)
     recordings = folder / output
-    if Path(name).exists():
-        refuse_inputs(recordings, [name])
-        refuse_inputs(manifest, [name, *(p for p in Path(name).rglob("*") if p.is_file())])
+    if (source := Path(entry.dataset)).exists() and any(
+        _overlap(source.resolve(), target.resolve()) for target in (manifest, recordings)
+    ):
+        raise DatasetError(
+            f"'{name}' is read here, and the copies would be written into it: give another "
+            "--output or --name."
+        )
     recordings.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
     labels = _labels(dataset, mapping)
@@ -190,6 +194,10 @@ def read_dataset(
     if lines:
         write_text(folder / f"{output}.dropped.txt", "\n".join(lines) + "\n")
     return report
+
+
+def _overlap(source: Path, target: Path) -> bool:
+    return target.is_relative_to(source) or source.is_relative_to(target)
 
 
 class _BadRow(Exception):

@@ -32,9 +32,11 @@ def check_lora(model: BorealisForConditionalGeneration, settings: LoraSection, t
             f"LoRA of the {tower}: it has no layer called {', '.join(wanted) or 'nothing'} "
             "(target_modules)."
         )
+    if tower != "language_model":
+        return
     output: Any = model.get_output_embeddings()
     for name in found:
-        if output is not None and getattr(modules[name], "weight", None) is output.weight:
+        if getattr(modules[name], "weight", None) is output.weight:
             raise RecipeError(
                 f"LoRA of the {tower}: '{name}' shares its weights with the output layer "
                 "(tie_word_embeddings). An update of the input alone would change the output too "

@@ -30,6 +30,7 @@ from borealis.training.recipe import (
     StageSection,
 )
 from borealis.training.saving import is_whole, latest_checkpoint, step_of, sync_folder_name
+from borealis.training.schedules import rates
 
 RECORD = "made-from.json"
 START, FINAL = "start", "final"
@@ -57,8 +58,6 @@ HARMLESS: dict[type[BaseModel], frozenset[str]] = {
     ),
 }
 
-# Schedules whose rate at a step doesn't depend on how many there will be.
-_OPEN_ENDED = ("constant", "constant_with_warmup", "inverse_sqrt")
 _SHOWN = 12
 _GONE = object()
 
@@ -436,7 +435,9 @@ def why_not_on(old: StageSection | None, new: StageSection, taken: int | None) -
         return "no checkpoint of it is left"
     if taken > new.max_steps:
         return f"{taken} steps are taken already"
-    if new.scheduler not in _OPEN_ENDED and taken > new.warmup_steps:
+    # The rate of the step to come is in the checkpoint as well.
+    before = rates(old, taken + 1)
+    if before is None or before != rates(new, taken + 1):
         return (
             f"the {new.scheduler} schedule is past its warm-up, and its {taken} steps would have "
             "had other rates; constant_with_warmup could go on. To train the finished model "

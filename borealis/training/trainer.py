@@ -40,6 +40,7 @@ from borealis.training.saving import (
     save_learned,
     save_whole,
 )
+from borealis.training.schedules import schedule_of
 from borealis.training.validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -457,11 +458,9 @@ def run_stage(
 
 def _arguments(stage: StageSection, output: Path, *, seed: int, use_cpu: bool) -> TrainingArguments:
     kwargs: dict[str, Any] = {}
-    if stage.scheduler == "cosine":
-        scheduler = "cosine_with_min_lr"
-        kwargs["lr_scheduler_kwargs"] = {"min_lr_rate": stage.min_learning_rate_ratio}
-    else:
-        scheduler = stage.scheduler
+    scheduler, settings = schedule_of(stage)
+    if settings:
+        kwargs["lr_scheduler_kwargs"] = settings
     if processes.count() > 1 and use_cpu:
         kwargs["ddp_backend"] = "gloo"
     if stage.gradient_checkpointing:

@@ -143,6 +143,15 @@ def test_conversations_that_are_refused(tmp_path, messages, words):
         read_manifest(path)
 
 
+def test_a_dataset_is_not_written_into(speech_set, capsys):
+    kept = {path: path.read_bytes() for path in speech_set.rglob("*")}
+    columns = [f"--column={key}={column}" for key, column in COLUMNS.items()]
+    for output in (speech_set.parent, speech_set, speech_set / "deeper"):
+        assert main(["data", "hub", str(speech_set), "--output", str(output), *columns]) == 2
+        assert "the copies would be written into it" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in speech_set.rglob("*")} == kept
+
+
 def test_an_unreadable_dataset_is_an_error(tmp_path):
     with pytest.raises(DatasetError, match="can't be read"):
         read_dataset(str(tmp_path), tmp_path, output="x")

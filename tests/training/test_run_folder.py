@@ -285,7 +285,13 @@ STAGE = {"name": "s", "kind": "instruct", "max_steps": 10, "learning_rate": 1e-3
         ({"features": ["f"]}, 21, "taken already"),
         ({"features": ["f"]}, None, "no checkpoint"),
         ({"features": ["f"], "scheduler": "constant_with_warmup"}, 10, None),
+        ({"features": ["f"], "scheduler": "inverse_sqrt"}, 10, None),
+        ({"features": ["f"], "scheduler": "linear"}, 4, None),
         ({"features": ["f"], "scheduler": "linear"}, 10, "linear schedule"),
+        # Of a stage that is nothing but warm-up the next rate would be another.
+        ({"features": ["f"], "scheduler": "linear", "warmup_steps": 10}, 10, "linear schedule"),
+        ({"features": ["f"], "scheduler": "polynomial", "warmup_steps": 10}, 10, "polynomial"),
+        ({"features": ["f"], "scheduler": "polynomial", "warmup_steps": 10}, 9, None),
         ({"features": ["f"], "pseudo_share": 0.1}, 2, "pseudo-audio"),
         ({"text_share": 1.0}, 2, None),
         ({"text_share": 0.5}, 2, "pseudo-audio"),
@@ -301,6 +307,19 @@ def test_more_steps_are_taken_where_those_before_would_be_the_same(keys, taken, 
     old = StageSection(**(STAGE | keys))
     reason = why_not_on(old, old.model_copy(update={"max_steps": 20}), taken)
     assert reason is None if says is None else says in (reason or "")
+
+
+def test_the_batches_of_a_longer_stage_begin_as_those_of_a_shorter(tiny, batches_of):
+    short, long = (batches_of(*tiny, max_steps=count, augment=["rough"]) for count in (6, 40))
+    modes = []
+    for step in range(6):
+        one, two = short[step], long[step]
+        assert one.keys() == two.keys()
+        for key, value in one.items():
+            equal = torch.equal(value, two[key]) if torch.is_tensor(value) else value == two[key]
+            assert equal, (step, key)
+        modes.append(one["mode"])
+    assert set(modes) == {"audio", "text"}
 
 
 @pytest.mark.parametrize("language", ["ru", "en"])

@@ -1,0 +1,34 @@
+"""The learning rate of each step: a stage's schedule as transformers makes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from borealis.training.recipe import StageSection
+
+
+def schedule_of(stage: StageSection) -> tuple[str, dict[str, Any]]:
+    """Name of a stage's schedule in transformers, and what it takes beside warm-up and length."""
+    if stage.scheduler == "cosine":
+        return "cosine_with_min_lr", {"min_lr_rate": stage.min_learning_rate_ratio}
+    return stage.scheduler, {}
+
+
+def rates(stage: StageSection, steps: int) -> list[float] | None:
+    """Rates of the first steps, relative to the peak; None where the schedule has none for them."""
+    import torch
+    from transformers import get_scheduler
+
+    name, settings = schedule_of(stage)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule: Any = get_scheduler(
+        name,
+        optimizer,
+        num_warmup_steps=stage.warmup_steps,
+        num_training_steps=stage.max_steps,
+        scheduler_specific_kwargs=settings,
+    )
+    try:
+        return [float(schedule.lr_lambdas[0](step)) for step in range(steps)]
+    except ZeroDivisionError:  # a stage that is nothing but warm-up
+        return None
