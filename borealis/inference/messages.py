@@ -25,12 +25,16 @@ def after_transcript(transcript: str, question: str) -> list[dict[str, Any]]:
     ]
 
 
-def audio_sources(messages: Sequence[dict[str, Any]]) -> list[Any]:
-    """The audio sources of a conversation in order, or PromptError."""
-    if not messages:
-        raise PromptError("The conversation is empty; give at least one user message.")
+def audio_sources(messages: Sequence[dict[str, Any]]) -> list[tuple[Any, Any]]:
+    """The audio sources of a conversation in order, each with its rate or None; or PromptError."""
     if isinstance(messages, str):
         raise PromptError("The conversation is a string; give a list of messages, or use ask().")
+    if not isinstance(messages, (list, tuple)):
+        raise PromptError(
+            f"The conversation is of type {type(messages).__name__}; a list of messages is wanted."
+        )
+    if not messages:
+        raise PromptError("The conversation is empty; give at least one user message.")
     sources = []
     for number, message in enumerate(messages, 1):
         if not isinstance(message, dict):
@@ -45,7 +49,7 @@ def audio_sources(messages: Sequence[dict[str, Any]]) -> list[Any]:
         for part in content:
             kind = part.get("type") if isinstance(part, dict) else None
             if kind == "audio" and part.get("audio") is not None:
-                sources.append(part["audio"])
+                sources.append((part["audio"], part.get("sampling_rate")))
             elif kind != "text" or not isinstance(part.get("text"), str):
                 raise PromptError(
                     f"Message {number} has a part that is neither text ({{'type': 'text', 'text': "
