@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import io
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
-from borealis import __version__
+from borealis import __version__, arguments
 from borealis.errors import BorealisError
 from borealis.files import open_aside, refuse_inputs
 
@@ -23,70 +24,108 @@ if TYPE_CHECKING:
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
-_OUTPUT_ERRORS = (errno.EBADF, errno.EIO, errno.ENOSPC)  # a closed, broken or full output
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        Exit code: 0, 2 for a user's mistake or output that can't be written (one line on stderr
+        Exit code: 0, 2 for a user's mistake or an output that can't be written (one line on stderr
         says which), 130 for Ctrl-C.
     """
-    _open_streams()
+    _prepare_streams()
+    output = _Watched(sys.stdout)
+    sys.stdout = output  # type: ignore[assignment]
+    code, shown = USER_MISTAKE, None
     try:
         code = _run(argv)
-        sys.stdout.flush()
-        return code
+    except SystemExit as stop:  # argparse has shown the help, or the usage
+        shown = stop
+    except OSError:
+        if output.error is None:
+            raise
+    finally:
+        with suppress(OSError):
+            output.flush()
+        sys.stdout = output.stream
+    if output.error is not None:
+        # What is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(output.error, BrokenPipeError):  # the reader (head, less) is gone
+            return 0
+        _complain(f"The output can't be written: {output.error.strerror}.")
+        return USER_MISTAKE
+    if shown is not None:
+        raise shown
+    return code
+
+
+class _Watched:
+    """Standard output that remembers why it couldn't be written."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.error: OSError | None = None
+
+    def write(self, text: str) -> int:
+        return self._try(self.stream.write, text)
+
+    def flush(self) -> None:
+        self._try(self.stream.flush)
+
+    def _try(self, act: Callable[..., Any], *values: str) -> Any:
+        try:
+            return act(*values)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Exit code of the command; what it prints may still be on its way."""
+    parser = build_parser()
+    try:
+        args = parser.parse_args(argv)
+        if not hasattr(args, "run"):
+            parser.print_help()
+            return USER_MISTAKE
+        return int(args.run(args) or 0)
     except BorealisError as error:
         _complain(error)
         return USER_MISTAKE
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader (head, less) is gone
-        _drop_output()
-        return 0
     except OSError as error:
-        if error.filename is not None or error.errno not in _OUTPUT_ERRORS:
+        if error.filename is None:
             raise
-        _drop_output()
-        _complain(f"Standard output can't be written: {error.strerror}.")
+        _complain(f"'{os.fsdecode(error.filename)}': {error.strerror}.")
         return USER_MISTAKE
 
 
-def _run(argv: Sequence[str] | None) -> int:
-    parser = build_parser()
-    try:
-        args = parser.parse_args(argv)
-    except SystemExit:  # after --help and --version, and after wrong usage
-        sys.stdout.flush()
-        raise
-    if not hasattr(args, "run"):
-        parser.print_help()
-        return USER_MISTAKE
-    return int(args.run(args) or 0)
+def _prepare_streams() -> None:
+    """Let every text be printed: as escapes where the terminal's encoding lacks a character.
 
-
-class _ClosedOutput(io.TextIOBase):
-    """What takes the place of a standard output that was closed before we began."""
-
-    def write(self, text: str) -> int:
-        raise OSError(errno.EBADF, "it is closed")
-
-
-def _open_streams() -> None:
-    """Say what the terminal can say: letters it lacks are written as escapes."""
-    if sys.stdout is None:
-        sys.stdout = _ClosedOutput()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _drop_output() -> None:
-    """What is still buffered has nowhere to go; the interpreter would try again at its end."""
-    if not isinstance(sys.stdout, _ClosedOutput):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    A closed stream (`>&-`) gets its number back, so that no file that is opened takes it; what is
+    written to closed standard output is an error.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            if name != "stdin":
+                stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+                setattr(sys, name, stream)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        everything = sys.stdout.encoding.lower().startswith("utf")
+        if sys.stdout.errors == "strict" or (
+            sys.stdout.errors == "surrogateescape" and not everything
+        ):
+            sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -94,7 +133,7 @@ class _Parser(argparse.ArgumentParser):
 
     module = ""
     intermixed = False
-    reading_twice = False
+    inside = False  # of `parse_known_intermixed_args`, which comes back here
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self.module:
@@ -103,21 +142,15 @@ class _Parser(argparse.ArgumentParser):
             command.add_arguments(self)
             self.set_defaults(run=command.run)
             self.intermixed = getattr(command, "INTERMIXED", False)
-        if self.intermixed:  # words may stand between and after options
-            self.intermixed, self.reading_twice = False, True
-            namespace, rest = self.parse_known_intermixed_args(args, namespace)
-            self.reading_twice = False
+        if self.intermixed and not self.inside:  # words may stand between and after options
+            self.inside = True
+            found, rest = self.parse_known_intermixed_args(args, namespace)
+            self.inside = False
         else:
-            namespace, rest = super().parse_known_args(args, namespace)
-        # argparse leaves that to the parser of 'borealis', whose usage helps nobody here.
-        if rest and " " in self.prog and not self.reading_twice:
+            found, rest = super().parse_known_args(args, namespace)
+        if rest and not self.inside:  # argparse would show the usage of `borealis`
             self.error(f"unrecognized arguments: {' '.join(rest)}")
-        return namespace, rest
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        # argparse's own passes over an output that can't be written.
-        if message and (out := file or sys.stderr) is not None:
-            out.write(message)
+        return found, rest
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -182,6 +215,19 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _language_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--language", type=_language, metavar="LANGUAGE", help="language of the prompt: ru or en"
+    )
+
+
+def _language(text: str) -> str | None:
+    try:
+        return arguments.language(text)
+    except BorealisError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _load(args: argparse.Namespace) -> Any:
     import borealis
 
@@ -199,8 +245,7 @@ def _quiet() -> None:
 
 def _complain(error: Exception | str) -> None:
     """One line, whatever line breaks a file name or a library's message brought in."""
-    if sys.stderr is not None:  # print would take standard output instead
-        print(f"borealis: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    print(f"borealis: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 @contextmanager
@@ -213,17 +258,29 @@ def _output(path: str | None) -> Iterator[TextIO]:
         yield stream
 
 
-def _language(args: argparse.Namespace) -> str | None:
-    """The code of --language; None without one."""
-    if args.language is None:
-        return None
-    from borealis.inference.messages import normalize_language
+def _json(value: Any, stream: TextIO, **options: Any) -> str:
+    """JSON that the encoding of `stream` can hold."""
+    text = json.dumps(value, ensure_ascii=False, **options)
+    # Bytes of a file name that are no text are half characters, which JSON only has as escapes.
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    try:
+        text.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, **options)
+    return text
 
-    return normalize_language(args.language)
+
+def _source(name: str) -> str | BinaryIO:
+    if name != "-":
+        return name
+    if sys.stdin is None:
+        raise BorealisError("Standard input is closed; give a file.")
+    return sys.stdin.buffer
 
 
-def _source(name: str) -> str | bytes:
-    return sys.stdin.buffer.read() if name == "-" else name
+def _place(name: str) -> str | int:
+    """What a source is to the file system: a path, or the number of standard input."""
+    return 0 if name == "-" else name
 
 
 # ---- transcribe ----
@@ -233,49 +290,64 @@ def _transcribe(commands: Any) -> None:
     parser = _command(commands, "transcribe", _run_transcribe, "write down what is said")
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio or video; - is stdin")
     parser.add_argument("--format", choices=("text", "json"), default="text")
-    parser.add_argument("--language", help="language of the prompt: ru or en")
+    _language_option(parser)
     parser.add_argument("--batch-size", type=_positive, default=8, help="parts at once (8)")
     parser.add_argument("--output", metavar="FILE", help="write there instead of to the screen")
     _model_options(parser)
 
 
 def _run_transcribe(args: argparse.Namespace) -> int:
-    if args.output:
-        refuse_inputs(args.output, args.files)
-    language = _language(args)
-    single, as_json = len(args.files) == 1, args.format == "json"
-    model, written = None, 0
-    with ExitStack() as stack:
-        for name, clip in _clips(args.files):
-            if model is None:  # nothing is loaded, and no file begun, for bad files alone
-                out, model = stack.enter_context(_output(args.output)), _load(args)
-            result = model.transcribe(clip, language=language, batch_size=args.batch_size)
-            if as_json:
-                row = json.dumps({"file": name, **result.to_dict()}, ensure_ascii=False)
-                print(row if single else f"{', ' if written else '['}{row}", end="", file=out)
-            else:
-                print(result.text if single else f"{name}: {result.text}", file=out)
+    from borealis.audio import SAMPLING_RATE
+
+    refuse_inputs(args.output or 1, map(_place, args.files))
+    single = len(args.files) == 1
+    names: deque[str] = deque()  # of the recordings that were read and aren't written down yet
+    clips = _readable(args.files, names)
+    # The first one is read before the model is loaded: a typing mistake is told at once.
+    if (first := next(clips, None)) is None:
+        return USER_MISTAKE
+    written = 0
+    with _output(args.output) as out:
+        model = _load(args)
+        from borealis.inference.engine import gather
+
+        # A text is shown when it is there; few recordings are in memory at once.
+        for group in gather(chain([first], clips), args.batch_size * model.longest_part):
+            results = model.transcribe(
+                group,
+                sampling_rate=SAMPLING_RATE,
+                language=args.language,
+                batch_size=args.batch_size,
+            )
+            for result in results:
+                name = names.popleft()
+                if args.format == "json":
+                    row = _json({"file": name, **result.to_dict()}, out)
+                    print(row if single else f"{', ' if written else '['}{row}", end="", file=out)
+                else:
+                    print(result.text if single else f"{name}: {result.text}", file=out)
+                written += 1
             out.flush()
-            written += 1
-        if as_json and written:
+        if args.format == "json":
             print("" if single else "]", file=out)
     return USER_MISTAKE if written < len(args.files) else 0
 
 
-def _clips(names: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Recordings one after another; what is wrong with the others is said.
-
-    A name that was mistyped is told before anything else; so it is seen at once.
-    """
+def _readable(files: Sequence[str], names: deque[str]) -> Iterator[np.ndarray]:
+    """Recordings, read one by one; `names` gets theirs. A bad one costs the others nothing."""
     from borealis.audio import load_audio
 
-    for there in (False, True):
-        for name in names:
-            if (name == "-" or os.path.exists(name)) == there:
-                try:
-                    yield name, load_audio(_source(name))
-                except BorealisError as error:
-                    _complain(error)
+    def there(name: str) -> bool:
+        return name == "-" or (os.path.exists(name) and not os.path.isdir(name))
+
+    for name in sorted(files, key=there):  # what isn't there is told before any work
+        try:
+            clip = load_audio(_source(name))
+        except BorealisError as error:
+            _complain(error)
+        else:
+            names.append(name)
+            yield clip
 
 
 # ---- ask ----
@@ -292,26 +364,37 @@ def _ask(commands: Any) -> None:
 
 
 def _run_ask(args: argparse.Namespace) -> None:
-    from borealis.audio import load_audio
+    from borealis.audio import SAMPLING_RATE, load_audio
     from borealis.errors import PromptError
 
-    if not args.question.strip():
+    limit = args.max_new_tokens
+    question = _words(args.question)
+    if not question.strip():
         raise PromptError("The question is empty; ask something about the recording.")
     clip = load_audio(_source(args.file))
     model = _load(args)
     if args.stream and args.format == "text":
         for piece in model.ask(
-            clip, args.question, max_new_tokens=args.max_new_tokens, stream=True
+            clip, question, sampling_rate=SAMPLING_RATE, max_new_tokens=limit, stream=True
         ):
             print(piece, end="", flush=True)
         print()
         return
-    answer = model.ask(clip, args.question, max_new_tokens=args.max_new_tokens)
+    answer = model.ask(clip, question, sampling_rate=SAMPLING_RATE, max_new_tokens=limit)
     if args.format == "json":
-        row = {"file": args.file, "question": args.question, "answer": answer}
-        print(json.dumps(row, ensure_ascii=False))
+        row = {"file": args.file, "question": question, "answer": answer}
+        print(_json(row, sys.stdout))
     else:
         print(answer)
+
+
+def _words(argument: str) -> str:
+    """An argument as text: under an ASCII locale Python leaves it undecoded."""
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(argument).decode("utf-8", "replace")
+    return argument
 
 
 # ---- info ----
@@ -354,7 +437,7 @@ def _run_info(args: argparse.Namespace) -> None:
         "transformers": version("transformers"),
     }
     if args.format == "json":
-        print(json.dumps(facts, ensure_ascii=False))
+        print(_json(facts, sys.stdout))
         return
     width = max(map(len, facts))
     for key, value in facts.items():
@@ -370,7 +453,7 @@ def _eval(commands: Any) -> None:
     parser.add_argument("manifest", metavar="MANIFEST", help="JSON Lines, one utterance a line")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--limit", type=_positive, help="only N utterances, spread evenly")
-    parser.add_argument("--language", help="language of the prompt: ru or en")
+    _language_option(parser)
     parser.add_argument("--batch-size", type=_positive, default=8, help="parts at once (8)")
     parser.add_argument("--questions", action="store_true", help="ask the question tasks as well")
     parser.add_argument(
@@ -384,17 +467,16 @@ def _run_eval(args: argparse.Namespace) -> None:
     from borealis.data.manifest import read_manifest
     from borealis.evaluation import results, runner
 
-    if args.output:
-        refuse_inputs(args.output, [args.manifest])
-    language = _language(args)
     utterances = runner.select(read_manifest(args.manifest), args.limit)
+    recordings = [item.audio for item in utterances if item.audio]
+    refuse_inputs(args.output or 1, [args.manifest, *recordings])
     peer = None
     if args.peer:
         from borealis.evaluation.peer import Whisper
 
         peer = Whisper(args.peer)
     model = _load(args)
-    settings = {"batch_size": args.batch_size, "language": language}
+    settings = {"batch_size": args.batch_size, "language": args.language}
     report = runner.evaluate_manifest(model, utterances, **settings).to_dict()
     if peer is not None:
         from borealis.evaluation.peer import evaluate_peer
@@ -410,9 +492,9 @@ def _run_eval(args: argparse.Namespace) -> None:
     record["metrics"] = report
     if args.output:
         with _output(args.output) as out:
-            out.write(json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+            out.write(_json(record, out, indent=1) + "\n")
     if args.format == "json":
-        print(json.dumps(record, ensure_ascii=False))
+        print(_json(record, sys.stdout))
     else:
         print(runner.summary(report))
 

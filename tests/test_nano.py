@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 
@@ -91,6 +92,63 @@ def test_two_processes_that_start_at_once_share_one_cache(tmp_path):
     assert [p.returncode for p in started] == [0, 0]
     assert sums[0] == sums[1]
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A fresh cache with the bundled model in it; its folder there."""
+    monkeypatch.setenv("BOREALIS_CACHE", str(tmp_path))
+    return resolve_checkpoint("nano")
+
+
+@pytest.mark.parametrize("damage", ["cut", "longer", "gone", "zeros", "config", "ngram", "empty"])
+def test_a_damaged_cache_is_unpacked_anew(damage, cache, caplog):
+    weights, ngram = cache / "model.safetensors", cache / "ngram.safetensors"
+    whole = {file.name: file.read_bytes() for file in cache.iterdir()}
+    if damage == "cut":
+        weights.write_bytes(whole[weights.name][:-100])
+    if damage == "longer":
+        weights.write_bytes(whole[weights.name] + b"more")
+    if damage == "zeros":
+        weights.write_bytes(bytes(len(whole[weights.name])))
+    if damage == "gone":
+        weights.unlink()
+    if damage == "config":
+        (cache / "config.json").write_text("{}", encoding="utf-8")
+    if damage == "ngram":
+        ngram.write_bytes(whole[ngram.name][:-1] + b"?")
+    if damage == "empty":
+        shutil.rmtree(cache)
+        cache.mkdir()
+    assert resolve_checkpoint("nano") == cache
+    assert {file.name: file.read_bytes() for file in cache.iterdir()} == whole
+    assert [p.name for p in cache.parent.iterdir()] == [cache.name]
+    assert len(caplog.records) == 1
+    before = {file.name: file.stat().st_mtime_ns for file in cache.iterdir()}
+    assert resolve_checkpoint("nano") == cache
+    assert before == {file.name: file.stat().st_mtime_ns for file in cache.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("umask", "file_mode", "folder_mode"), [(0o022, 0o644, 0o755), (0o027, 0o640, 0o750)]
+)
+def test_other_users_of_a_cache_can_read_it(umask, file_mode, folder_mode, tmp_path, monkeypatch):
+    monkeypatch.setenv("BOREALIS_CACHE", str(tmp_path))
+    before = os.umask(umask)
+    try:
+        folder = resolve_checkpoint("nano")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == folder_mode
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {file_mode}
+
+
+def test_a_place_where_nothing_can_be_unpacked_is_named(tmp_path, monkeypatch, cache):
+    shutil.rmtree(cache)
+    cache.write_text("a file where the folder should be", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="delete that folder, or set BOREALIS_CACHE"):
+        resolve_checkpoint("nano")
+    assert [p.name for p in tmp_path.iterdir()] == [cache.name]
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):

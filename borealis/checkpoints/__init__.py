@@ -8,17 +8,24 @@ transformers checkpoint.
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
+import json
+import logging
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from borealis.errors import CheckpointError
+from borealis.files import aside, usual_permissions
 
 BUNDLE = "bundle.safetensors"
+WEIGHTS = "model.safetensors"
 NGRAM = "ngram.safetensors"  # see borealis.inference.ngram
+logger = logging.getLogger(__name__)
+
 _HERE = Path(__file__).parent
 _SCALE = ".int8_scale"
 _SINUSOIDS = ".sinusoids"  # the shape of position embeddings that are not stored
@@ -45,7 +52,7 @@ def resolve_checkpoint(name_or_path: str | os.PathLike[str]) -> Path | str:
         name_or_path: name of a bundled checkpoint (`nano`), a folder, or a hub id `owner/name`.
 
     Raises:
-        CheckpointError: none of these.
+        CheckpointError: none of these, or a bundled one can't be unpacked.
     """
     name = os.fspath(name_or_path)
     if name in bundled():
@@ -92,30 +99,64 @@ def _unpack_once(source: Path) -> Path:
     """Unpack into the cache; the name carries the content, so a new version gets a new folder.
 
     The folder appears by one rename of a finished one. Two processes that start together both
-    unpack, and the second finds its work done.
+    unpack, and the second finds its work done. What was damaged since is put right file by file.
     """
     target = cache_folder() / f"{source.name}-{checkpoint_digest(source)}"
-    if (target / "config.json").is_file():
+    if _is_whole(target, source):
         return target
     try:
+        damaged = target.exists()
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        partial = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
+        partial.mkdir()
     except OSError as error:
         raise CheckpointError(
             f"The cache folder '{target.parent}' can't be written ({error.strerror}). "
             "Set BOREALIS_CACHE to a folder that can."
         ) from None
+    if damaged:
+        logger.warning("The unpacked checkpoint '%s' is damaged and is unpacked anew.", target)
     try:
         unpack(source, partial)
-        partial.chmod(0o755)
-        try:
-            partial.rename(target)
-        except OSError:
-            if not (target / "config.json").is_file():
-                raise
+        _publish(partial, target)
+    except OSError as error:
+        raise CheckpointError(
+            f"The checkpoint can't be unpacked into '{target}' ({error.strerror or error}). Make "
+            "room there, delete that folder, or set BOREALIS_CACHE to another place."
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def _publish(partial: Path, target: Path) -> None:
+    """Give an unpacked folder its name, or its files to a folder of that name that lacks some."""
+    usual_permissions(partial)
+    try:
+        partial.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+        # Another process was faster, or the folder is damaged: whoever reads it keeps its files.
+        for file in partial.iterdir():
+            file.replace(target / file.name)
+
+
+def _is_whole(folder: Path, source: Path) -> bool:
+    """Whether an unpacked folder has all that `unpack` writes: the same files, whole weights."""
+    try:
+        small = [file for file in source.iterdir() if _is_small(file)]
+        if not all(filecmp.cmp(file, folder / file.name, shallow=False) for file in small):
+            return False
+        with (folder / WEIGHTS).open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            size = os.fstat(file.fileno()).st_size
+            # A file of zeros, which a crash may leave, has no header either.
+            header = json.loads(file.read(length)) if 0 < length < size else {}
+        ends = [value["data_offsets"][1] for key, value in header.items() if key != "__metadata__"]
+        return bool(ends) and size == 8 + length + max(ends)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # missing, or no header
+        return False
 
 
 def pack(source: Path, target: Path, *, int8_min_numel: int = 1 << 14) -> int:
@@ -131,7 +172,7 @@ def pack(source: Path, target: Path, *, int8_min_numel: int = 1 << 14) -> int:
     from safetensors.torch import load_file, save_file
 
     out: dict[str, torch.Tensor] = {}
-    for name, value in load_file(source / "model.safetensors").items():
+    for name, value in load_file(source / WEIGHTS).items():
         matrix = value.ndim == 2 and value.numel() >= int8_min_numel
         if matrix and "embed" not in name:
             value = value.float()
@@ -144,7 +185,8 @@ def pack(source: Path, target: Path, *, int8_min_numel: int = 1 << 14) -> int:
         else:
             out[name] = value.to(torch.float16).contiguous()
     target.mkdir(parents=True, exist_ok=True)
-    save_file(out, target / BUNDLE, metadata={"format": "pt"})
+    with aside(target / BUNDLE) as partial:
+        save_file(out, partial, metadata={"format": "pt"})
     for file in source.iterdir():
         if _is_small(file) and "index" not in file.name:
             shutil.copy(file, target / file.name)
@@ -152,7 +194,12 @@ def pack(source: Path, target: Path, *, int8_min_numel: int = 1 << 14) -> int:
 
 
 def unpack(source: Path, target: Path) -> None:
-    """Write a standard float16 checkpoint from a bundle."""
+    """Write a standard float16 checkpoint from a bundle.
+
+    Raises:
+        CheckpointError: the bundle is damaged.
+        OSError: `target` can't be written.
+    """
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
@@ -171,7 +218,10 @@ def unpack(source: Path, target: Path) -> None:
         elif name + _SCALE in packed:
             value = (value.float() * packed[name + _SCALE].float()[:, None]).to(torch.float16)
         out[name] = value
-    save_file(out, target / "model.safetensors", metadata={"format": "pt"})
+    try:
+        save_file(out, target / WEIGHTS, metadata={"format": "pt"})
+    except SafetensorError as error:  # a full disk
+        raise OSError(str(error)) from None
     for file in source.iterdir():
         if _is_small(file):
             shutil.copy(file, target / file.name)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from borealis.arguments import number, whole
 from borealis.errors import PromptError
 
 _GUESS_EVERY = 8  # tokens
@@ -38,24 +39,20 @@ class Decoding:
         """What was asked for; where nothing was, what the checkpoint's `config` says.
 
         Raises:
-            PromptError: a value is out of range, or an n-gram is to work without CTC.
+            PromptError: a value is no number or out of range, or an n-gram is to work without CTC.
         """
         if ctc_weight is None:
             ctc_weight = getattr(config, "ctc_decoding_weight", 0.0)
-        if not 0 <= ctc_weight <= 1:
-            raise PromptError(f"ctc_weight is {ctc_weight}; it must be between 0 and 1.")
+        ctc_weight = number("ctc_weight", ctc_weight, 0, 1)
         asked = ngram_weight
         if ngram_weight is None:
             ngram_weight = getattr(config, "ngram_decoding_weight", 0.0) if ctc_weight else 0.0
-        if not 0 <= ngram_weight <= 1:
-            raise PromptError(f"ngram_weight is {ngram_weight}; it must be between 0 and 1.")
+        ngram_weight = number("ngram_weight", ngram_weight, 0, 1)
         if asked and not ctc_weight:
             raise PromptError("ngram_weight needs ctc_weight above 0: the n-gram follows CTC.")
         if num_beams is None:
             num_beams = int(getattr(config, "decoding_num_beams", 1))
-        if num_beams < 1:
-            raise PromptError(f"num_beams is {num_beams}; it must be 1 or more.")
-        return cls(ctc_weight, ngram_weight, num_beams)
+        return cls(ctc_weight, ngram_weight, whole("num_beams", num_beams))
 
 
 class Agreement:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal, overload
+from numbers import Integral
+from typing import Any, BinaryIO, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
 from transformers import LogitsProcessorList, TextIteratorStreamer
 
+from borealis import arguments
+from borealis.arguments import flag, number, whole
 from borealis.audio import SAMPLING_RATE, AudioSource, level_db, load_audio, split_at_silence
 from borealis.errors import PromptError
 from borealis.inference.beams import read_prompt
@@ -57,6 +60,18 @@ def load(
     return Borealis.load(name_or_path, device=device, dtype=dtype)
 
 
+class _Settings(TypedDict, total=False):
+    """Arguments of `transcribe` that mean the same for one recording, several and a stream."""
+
+    sampling_rate: int | None
+    language: str | None
+    batch_size: int
+    max_segment_seconds: float | None
+    ctc_weight: float | None
+    ngram_weight: float | None
+    num_beams: int | None
+
+
 class Borealis:
     """A model and its processor.
 
@@ -91,53 +106,44 @@ class Borealis:
         """Whether the checkpoint was trained to answer with the transcript in view."""
         return bool(getattr(self.model.config, "transcribe_before_answer", False))
 
+    @property
+    def longest_part(self) -> float:
+        """Seconds: a longer recording is cut into parts, as those the model was trained on."""
+        return float(getattr(self.model.config, "max_segment_seconds", 30.0))
+
     # ---- transcription ----
 
     @overload
+    def transcribe(  # type: ignore[overload-overlap]  # an open file is an iterator as well
+        self,
+        audio: str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | dict | tuple[int, Any],
+        *,
+        stream: Literal[False] = False,
+        **settings: Unpack[_Settings],
+    ) -> Transcript: ...
+    @overload
     def transcribe(
         self,
-        audio: list | tuple,
+        audio: list[Any] | tuple[Any, ...] | Iterator[Any],
         *,
-        language: str | None = None,
-        batch_size: int = 8,
         stream: Literal[False] = False,
-        max_segment_seconds: float | None = None,
-        ctc_weight: float | None = None,
-        ngram_weight: float | None = None,
-        num_beams: int | None = None,
+        **settings: Unpack[_Settings],
     ) -> list[Transcript]: ...
     @overload
     def transcribe(
         self,
         audio: AudioSource,
         *,
-        language: str | None = None,
-        batch_size: int = 8,
-        stream: Literal[False] = False,
-        max_segment_seconds: float | None = None,
-        ctc_weight: float | None = None,
-        ngram_weight: float | None = None,
-        num_beams: int | None = None,
-    ) -> Transcript: ...
-    @overload
-    def transcribe(
-        self,
-        audio: AudioSource,
-        *,
-        language: str | None = None,
-        batch_size: int = 8,
         stream: Literal[True],
         guesses: bool = False,
-        max_segment_seconds: float | None = None,
-        ctc_weight: float | None = None,
-        ngram_weight: float | None = None,
-        num_beams: int | None = None,
+        **settings: Unpack[_Settings],
     ) -> Iterator[str]: ...
 
     def transcribe(
         self,
         audio: Any,
         *,
+        sampling_rate: int | None = None,
         language: str | None = None,
         batch_size: int = 8,
         stream: bool = False,
@@ -152,13 +158,19 @@ class Borealis:
         Long recordings are cut at pauses, and the parts are decoded in batches.
 
         Args:
-            audio: anything `borealis.load_audio` reads, or a list of such.
+            audio: anything `borealis.load_audio` reads; or several such in a list, a tuple or an
+                iterator. An iterator is read as the work goes on, so that few of its recordings
+                are in memory at once. The pair `(rate, array)` is one recording.
+            sampling_rate: rate of arrays in Hz; encoded audio carries its own.
             language: language of the prompt, `ru` or `en`; the model hears the speech's own.
+                Names such as `Russian` and `en-US` are understood.
             batch_size: parts decoded at once.
             stream: yield the text in pieces as it is made (for one recording).
             guesses: in a stream of several beams yield `Guess`es too: what follows the pieces so
                 far as it looks now, for a reader who can take it back.
-            max_segment_seconds: longest part; by default what the checkpoint was trained on.
+            max_segment_seconds: longest part, from 1 to what one prompt can hold (with
+                `ctc_weight` one window of the encoder, 30); by default what the checkpoint was
+                trained on.
             ctc_weight: share of the CTC prefix score in decoding, 0 to 1 (see
                 `borealis.inference.joint`); by default the checkpoint's own. 0 is plain greedy
                 decoding, the only kind for adapters without CTC.
@@ -168,32 +180,60 @@ class Borealis:
                 A stream tells words as soon as all of them agree.
 
         Returns:
-            A `Transcript`; for a list a list; with `stream` an iterator of pieces of text.
+            A `Transcript`; for several recordings a list, in their order; with `stream` an
+            iterator of pieces of text.
 
         Raises:
             AudioError: a recording can't be read.
-            PromptError: an argument is out of range.
+            PromptError: an argument is of the wrong kind or out of range.
         """
-        if language is not None and language not in TRANSCRIBE_PROMPTS:
-            raise PromptError(f"language is {language!r}; give 'ru', 'en' or nothing.")
-        if batch_size < 1:
-            raise PromptError(f"batch_size is {batch_size}; it must be 1 or more.")
+        whole("batch_size", batch_size)
         decoding = Decoding.choose(self.model.config, ctc_weight, ngram_weight, num_beams)
         if decoding.ngram_weight and self._ngram is None:
             raise PromptError("ngram_weight needs a checkpoint with a letter n-gram.")
-        if max_segment_seconds is not None and max_segment_seconds < 1:
+        longest = self._part_seconds(max_segment_seconds, decoding)
+        prompt = TRANSCRIBE_PROMPTS[arguments.language(language) or "ru"]
+        if flag("stream", stream):
+            guesses = flag("guesses", guesses)
+            if _several(audio):
+                raise PromptError("stream=True takes one recording, not several.")
+            clip = load_audio(audio, sampling_rate=sampling_rate)
+            return self._stream_parts(clip, longest, prompt, decoding, guesses)
+        if not _several(audio):
+            clips = [load_audio(audio, sampling_rate=sampling_rate)]
+            return self._write_down(clips, longest, prompt, decoding, batch_size)[0]
+        read = (load_audio(item, sampling_rate=sampling_rate) for item in audio)
+        # Of a list all are read first: a bad one is told before hours of work.
+        groups = gather(read, batch_size * longest) if isinstance(audio, Iterator) else [list(read)]
+        return [
+            transcript
+            for clips in groups
+            for transcript in self._write_down(clips, longest, prompt, decoding, batch_size)
+        ]
+
+    def _part_seconds(self, asked: float | None, decoding: Decoding) -> float:
+        """Longest part: what was asked for, or the checkpoint's own."""
+        config = self.model.config
+        window = config.window_length / config.sampling_rate
+        limit = window if decoding.ctc_weight else config.max_audio_seconds
+        if asked is None:
+            return min(self.longest_part, limit)
+        if number("max_segment_seconds", asked, 1) > limit:
+            why = "CTC hears one window of the encoder" if decoding.ctc_weight else "of one prompt"
             raise PromptError(
-                f"max_segment_seconds is {max_segment_seconds}; it must be 1 or more."
+                f"max_segment_seconds is {asked:g}; the limit of this model is {limit:g} ({why})."
             )
-        many = isinstance(audio, list)
-        prompt = TRANSCRIBE_PROMPTS[language or "ru"]
-        longest = max_segment_seconds or getattr(self.model.config, "max_segment_seconds", 30.0)
-        clips = [load_audio(item) for item in (audio if many else [audio])]
+        return float(asked)
+
+    def _write_down(
+        self,
+        clips: Sequence[np.ndarray],
+        longest: float,
+        prompt: str,
+        decoding: Decoding,
+        batch_size: int,
+    ) -> list[Transcript]:
         parts = [split_at_silence(clip, max_seconds=longest) for clip in clips]
-        if stream:
-            if many:
-                raise PromptError("stream=True takes one recording, not a list.")
-            return self._stream_parts(clips[0], parts[0], prompt, decoding, guesses)
         jobs = [(i, a, b) for i, spans in enumerate(parts) for a, b in spans]
         texts = dict.fromkeys(jobs, "")
         loud = [job for job in jobs if level_db(clips[job[0]][job[1] : job[2]]) > SILENCE_DB]
@@ -216,18 +256,18 @@ class Borealis:
             segments = [s for s in segments if s.text]
             text = " ".join(s.text for s in segments)
             results.append(Transcript(text, round(len(clip) / SAMPLING_RATE, 2), segments))
-        return results if many else results[0]
+        return results
 
     def _stream_parts(
         self,
         clip: np.ndarray,
-        spans: Sequence[tuple[int, int]],
+        longest: float,
         prompt: str,
         decoding: Decoding,
         guesses: bool,
     ) -> Iterator[str]:
         begun = False
-        for start, end in spans:
+        for start, end in split_at_silence(clip, max_seconds=longest):
             part = clip[start:end]
             if level_db(part) <= SILENCE_DB:
                 continue
@@ -245,8 +285,9 @@ class Borealis:
     def ask(
         self,
         audio: Any,
-        question: str | list[str],
+        question: str | list[str] | tuple[str, ...],
         *,
+        sampling_rate: int | None = None,
         max_new_tokens: int = 128,
         batch_size: int = 8,
         stream: bool = False,
@@ -255,8 +296,10 @@ class Borealis:
         """Answer a question about a recording.
 
         Args:
-            audio: anything `borealis.load_audio` reads, or a list of such.
-            question: the question; for a list of recordings one question or a list as long.
+            audio: anything `borealis.load_audio` reads; or several such in a list, a tuple or an
+                iterator. The pair `(rate, array)` is one recording.
+            question: the question; for several recordings one for all or a list of as many.
+            sampling_rate: rate of arrays in Hz; encoded audio carries its own.
             max_new_tokens: longest answer.
             batch_size: recordings answered at once.
             stream: yield the answer in pieces (for one recording).
@@ -265,33 +308,45 @@ class Borealis:
                 than it hears: its first words and numbers of words come out right more often.
 
         Returns:
-            The answer; for a list a list; with `stream` an iterator of pieces.
+            The answer; for several recordings a list; with `stream` an iterator of pieces.
 
         Raises:
             AudioError: a recording can't be read.
-            PromptError: a question is empty, or there aren't as many as recordings.
+            PromptError: a question is empty, there aren't as many as recordings, or an argument
+                is of the wrong kind or out of range.
         """
-        many = isinstance(audio, list)
-        audios = audio if many else [audio]
-        questions = question if isinstance(question, list) else [question] * len(audios)
+        whole("batch_size", batch_size)
+        whole("max_new_tokens", max_new_tokens)
+        if transcribe_first is None:
+            transcribe_first = self.transcribes_first
+        flag("transcribe_first", transcribe_first)
+        many = _several(audio)
+        if flag("stream", stream) and many:
+            raise PromptError("stream=True takes one recording, not several.")
+        audios = list(audio) if many else [audio]
+        questions = (
+            list(question) if isinstance(question, (list, tuple)) else [question] * len(audios)
+        )
         if len(questions) != len(audios):
             raise PromptError(
                 f"{len(questions)} questions and {len(audios)} recordings were given."
             )
-        if batch_size < 1:
-            raise PromptError(f"batch_size is {batch_size}; it must be 1 or more.")
-        if any(not isinstance(q, str) or not q.strip() for q in questions):
-            raise PromptError("The question is empty; ask something about the recording.")
-        if stream and many:
-            raise PromptError("stream=True takes one recording, not a list.")
-        clips = [load_audio(item) for item in audios]
-        if transcribe_first is None:
-            transcribe_first = self.transcribes_first
+        for asked in [question] if isinstance(question, str) else questions:
+            if not isinstance(asked, str):
+                raise PromptError(
+                    f"A question is of type {type(asked).__name__}; a text is wanted, or a list of "
+                    "texts for several recordings."
+                )
+            if not asked.strip():
+                raise PromptError("The question is empty; ask something about the recording.")
+        clips = [load_audio(item, sampling_rate=sampling_rate) for item in audios]
         if transcribe_first:
             # A recording that is asked about several times is written down once.
             names = [a if isinstance(a, (str, os.PathLike)) else id(a) for a in audios]
             once = dict(zip(names, clips, strict=True))
-            written = self.transcribe(list(once.values()), batch_size=batch_size)
+            written = self.transcribe(
+                list(once.values()), sampling_rate=SAMPLING_RATE, batch_size=batch_size
+            )
             texts = {name: t.text for name, t in zip(once, written, strict=True)}
             prompts = [
                 after_transcript(texts[name], q.strip())
@@ -324,15 +379,19 @@ class Borealis:
         Args:
             messages: `{"role": ..., "content": ...}` with role `system`, `user` or `assistant`
                 and content a string or a list of parts: `{"type": "text", "text": ...}` and
-                `{"type": "audio", "audio": anything load_audio reads}`.
+                `{"type": "audio", "audio": anything load_audio reads}`, with the
+                `"sampling_rate"` of an array.
             max_new_tokens: longest answer.
             stream: yield the answer in pieces.
 
         Raises:
-            PromptError: a message or part isn't of this form, or the last turn isn't the user's.
+            AudioError: a recording can't be read.
+            PromptError: a message or part isn't of this form, the last turn isn't the user's, or
+                an argument is of the wrong kind or out of range.
         """
-        clips = [load_audio(source) for source in audio_sources(messages)]
-        if stream:
+        whole("max_new_tokens", max_new_tokens)
+        clips = [load_audio(one, sampling_rate=rate) for one, rate in audio_sources(messages)]
+        if flag("stream", stream):
             return self._stream(messages, clips, max_new_tokens)
         return self._generate([messages], [clips], max_new_tokens)[0]
 
@@ -361,8 +420,6 @@ class Borealis:
         """Longest answer of each row in tokens; by default by the length of its audio."""
         if max_new_tokens is None:
             return [transcript_budget(sum(map(len, row))) for row in clips]
-        if max_new_tokens < 1:
-            raise PromptError(f"max_new_tokens is {max_new_tokens}; it must be 1 or more.")
         return [max_new_tokens] * len(clips)
 
     @torch.inference_mode()
@@ -482,6 +539,35 @@ class Borealis:
                 streamer.end()
 
         yield from read_along(work, streamer, stop)
+
+
+def _several(audio: Any) -> bool:
+    """Whether this is several recordings: a list, a tuple or an iterator, but no open file.
+
+    Of a pair with a number in it `load_audio` takes care: it is a rate and an array.
+    """
+    if isinstance(audio, tuple) and len(audio) == 2:
+        return not any(isinstance(item, Integral) for item in audio)
+    return isinstance(audio, (list, tuple)) or (
+        isinstance(audio, Iterator) and not hasattr(audio, "read")
+    )
+
+
+def gather(clips: Iterable[np.ndarray], seconds: float) -> Iterator[list[np.ndarray]]:
+    """Recordings in groups of at least `seconds` together, read only as the groups are taken.
+
+    Args:
+        clips: float32 mono at 16 kHz `[num_samples]` each.
+        seconds: enough to fill a batch.
+    """
+    group: list[np.ndarray] = []
+    for clip in clips:
+        group.append(clip)
+        if sum(map(len, group)) >= seconds * SAMPLING_RATE:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def transcript_budget(num_samples: int) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from borealis import arguments
 from borealis.audio import SAMPLING_RATE, split_at_silence
 from borealis.inference.engine import TRANSCRIBE_PROMPTS
 from borealis.inference.messages import user_message
@@ -80,17 +81,16 @@ def inspect(model: Borealis, clip: np.ndarray, *, language: str | None = None) -
     config = model.model.config
     windows = config.window_spans(len(clip))
     shown = clip[: windows[0][1]]
-    spans = split_at_silence(
-        shown, max_seconds=getattr(config, "max_segment_seconds", config.window_length)
-    )
+    spans = split_at_silence(shown, max_seconds=model.longest_part)
     features = model.processor.extract_features([shown])["input_features"][0]
     words: list[WordAttention] = []
     texts = []
     for start, end in spans:
-        text = model.transcribe(clip[start:end], language=language).text
+        part = clip[start:end]
+        text = model.transcribe(part, sampling_rate=SAMPLING_RATE, language=language).text
         if text:
             texts.append(text)
-            ids, heads = answer_attention(model, clip[start:end], text, language=language)
+            ids, heads = answer_attention(model, part, text, language=language)
             rows = _sharpest(heads.reshape(-1, *heads.shape[2:]))
             words += _by_word(model.processor.tokenizer, ids, rows, start / SAMPLING_RATE)
     return Inspection(
@@ -126,7 +126,7 @@ def answer_attention(
     """
     processor, whole = model.processor, model.model
     prompt = processor.tokenizer.apply_chat_template(
-        user_message(TRANSCRIBE_PROMPTS[language or "ru"], 1),
+        user_message(TRANSCRIBE_PROMPTS[arguments.language(language) or "ru"], 1),
         tokenize=False,
         add_generation_prompt=True,
         chat_template=processor.chat_template,

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -35,16 +39,42 @@ def load_checkpoint(
         if not isinstance(known, torch.dtype) or not known.is_floating_point:
             raise CheckpointError(f"dtype is {dtype!r}; give 'float32', 'bfloat16' or 'float16'.")
         dtype = known
+    # A download may take minutes and shows how far it is; reading a folder takes a moment.
+    silence = _no_progress_bars() if isinstance(path, Path) else nullcontext()
     try:
-        model: Any = BorealisForConditionalGeneration.from_pretrained(
-            path, dtype=dtype, use_safetensors=True
-        )
-        processor = BorealisProcessor.from_pretrained(path)
+        with silence:
+            model: Any = BorealisForConditionalGeneration.from_pretrained(
+                path, dtype=dtype, use_safetensors=True
+            )
+            processor = BorealisProcessor.from_pretrained(path)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise CheckpointError(f"'{name_or_path}' can't be loaded: {first.rstrip('.')}.") from None
     group_queries(model.to(device).model.language_model)
     return model, processor
+
+
+_bars_lock = Lock()
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Transformers' bars are off for a while, and then as they were; one thread at a time."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
+    from transformers.utils import logging
+
+    with _bars_lock:
+        if not logging.is_progress_bar_enabled():
+            yield
+            return
+        hub_was_off = are_progress_bars_disabled()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.enable_progress_bar()  # the hub's too
+            if hub_was_off:
+                disable_progress_bars()
 
 
 def _device(name: str | torch.device | None) -> torch.device:

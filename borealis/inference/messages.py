@@ -8,36 +8,6 @@ from typing import Any
 from borealis.errors import PromptError
 
 TRANSCRIBE_PROMPTS = {"ru": "Запиши речь.", "en": "Transcribe the speech."}
-_NAMES = {
-    "ru": ("ru", "rus", "russian", "русский"),
-    "en": ("en", "eng", "english", "английский"),
-}
-
-
-def normalize_language(language: str | None) -> str | None:
-    """The code of a language that the model hears, or None where the choice is left to it.
-
-    Args:
-        language: `ru` or `en`, with a region (`ru-RU`, `en_GB`) or as a word (`Russian`,
-            `русский`), in letters of any case; None, an empty string and `auto` choose nothing.
-
-    Raises:
-        PromptError: another language, or not a string.
-    """
-    if language is None:
-        return None
-    if isinstance(language, str):
-        # A tag like ru-RU or sr_Latn-RS begins with the language.
-        name = language.strip().lower().replace("_", "-").partition("-")[0]
-        if language.strip().lower() in ("", "auto"):
-            return None
-        for code, names in _NAMES.items():
-            if name in names:
-                return code
-    raise PromptError(
-        f"The language is {str(language)[:20]!r}; give 'ru' or 'en', or nothing: the model hears "
-        "Russian and English."
-    )
 
 
 def language_of(text: str) -> str | None:
@@ -68,12 +38,16 @@ def after_transcript(transcript: str, question: str) -> list[dict[str, Any]]:
     ]
 
 
-def audio_sources(messages: Sequence[dict[str, Any]]) -> list[Any]:
-    """The audio sources of a conversation in order, or PromptError."""
-    if not messages:
-        raise PromptError("The conversation is empty; give at least one user message.")
+def audio_sources(messages: Sequence[dict[str, Any]]) -> list[tuple[Any, Any]]:
+    """The audio sources of a conversation in order, each with its rate or None; or PromptError."""
     if isinstance(messages, str):
         raise PromptError("The conversation is a string; give a list of messages, or use ask().")
+    if not isinstance(messages, (list, tuple)):
+        raise PromptError(
+            f"The conversation is of type {type(messages).__name__}; a list of messages is wanted."
+        )
+    if not messages:
+        raise PromptError("The conversation is empty; give at least one user message.")
     sources = []
     for number, message in enumerate(messages, 1):
         if not isinstance(message, dict):
@@ -88,7 +62,7 @@ def audio_sources(messages: Sequence[dict[str, Any]]) -> list[Any]:
         for part in content:
             kind = part.get("type") if isinstance(part, dict) else None
             if kind == "audio" and part.get("audio") is not None:
-                sources.append(part["audio"])
+                sources.append((part["audio"], part.get("sampling_rate")))
             elif kind != "text" or not isinstance(part.get("text"), str):
                 raise PromptError(
                     f"Message {number} has a part that is neither text ({{'type': 'text', 'text': "

@@ -101,6 +101,14 @@ class Ngram:
         self._unseen = np.log(max(left, 1e-6) / missing)
         self._scores = lru_cache(_CACHED_CONTEXTS)(self._score_context)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the cache of scores, which can't be pickled; it fills again."""
+        return {name: value for name, value in vars(self).items() if name != "_scores"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._scores = lru_cache(_CACHED_CONTEXTS)(self._score_context)
+
     def _suffixes(self, children: np.ndarray) -> np.ndarray:
         """For each state the state of the same context without its first class."""
         shorter = np.zeros(len(self.classes), np.int32)

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from borealis.arguments import number
 from borealis.audio import SAMPLING_RATE, split_at_silence
 from borealis.data.text import ctc_text
+from borealis.errors import PromptError
 from borealis.inference.streaming import Guess
 from borealis.inference.transcript import Segment, Transcript
 
@@ -89,13 +91,25 @@ def align_words(model: Borealis, clip: np.ndarray, segments: Sequence[Segment]) 
 
     Returns:
         All words in order; empty if the adapter isn't `ctc`.
+
+    Raises:
+        PromptError: a segment begins after the clip's end: it is of another recording.
     """
     if model.model.config.adapter_type != "ctc":
         return []
     words: list[Word] = []
+    seconds = len(clip) / SAMPLING_RATE
     for segment in segments:
-        a, b = round(segment.start * SAMPLING_RATE), round(segment.end * SAMPLING_RATE)
-        words += _segment_words(model, clip[a : max(b, a + 1)], segment)
+        start = number("A segment's start", segment.start, 0)
+        end = number("A segment's end", segment.end, start)
+        if start >= seconds:
+            raise PromptError(
+                f"A segment begins at {start:g} s and the clip has {seconds:.2f} s: give the clip "
+                "that these segments were written down from."
+            )
+        a, b = round(start * SAMPLING_RATE), round(end * SAMPLING_RATE)
+        part = Segment(start, min(end, round(seconds, 2)), segment.text)
+        words += _segment_words(model, clip[a : max(b, a + 1)], part)
     return words
 
 
@@ -138,7 +152,7 @@ def _segment_words(model: Borealis, clip: np.ndarray, segment: Segment) -> list[
             for i in range(first, end)
         ]
         confidence = round(float(np.exp(np.mean(best))), 3)
-        timed.append((frames[0] * step, (frames[-1] + 1) * step, confidence))
+        timed.append((float(frames[0] * step), float((frames[-1] + 1) * step), confidence))
     return [
         Word(
             round(segment.start + start, 2),
@@ -222,14 +236,15 @@ def follow(
         language: language of the prompt, `ru` or `en`.
         words: align the words of each segment when it is finished.
     """
-    config = model.model.config
-    spans = split_at_silence(clip, max_seconds=getattr(config, "max_segment_seconds", 30.0))
+    spans = split_at_silence(clip, max_seconds=model.longest_part)
     transcript = Transcript("", round(len(clip) / SAMPLING_RATE, 2))
     heard: list[Word] = []
     for start, end in spans:
         before, text, guess = transcript.text, "", ""
         part = clip[start:end]
-        for piece in model.transcribe(part, language=language, stream=True, guesses=True):
+        for piece in model.transcribe(
+            part, sampling_rate=SAMPLING_RATE, language=language, stream=True, guesses=True
+        ):
             if isinstance(piece, Guess):
                 guess = piece if text or not before else f" {piece.lstrip()}"
             else:

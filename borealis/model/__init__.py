@@ -2,9 +2,11 @@
 
 from transformers import (
     AutoConfig,
+    AutoFeatureExtractor,
     AutoModel,
     AutoModelForMultimodalLM,
     AutoProcessor,
+    WhisperFeatureExtractor,
 )
 
 from borealis.model.configuration import BorealisConfig
@@ -18,6 +20,7 @@ from borealis.model.processing import BorealisProcessor
 AutoConfig.register("borealis", BorealisConfig, exist_ok=True)
 AutoModel.register(BorealisConfig, BorealisModel, exist_ok=True)
 AutoModelForMultimodalLM.register(BorealisConfig, BorealisForConditionalGeneration, exist_ok=True)
+AutoFeatureExtractor.register(BorealisConfig, WhisperFeatureExtractor, exist_ok=True)
 AutoProcessor.register(BorealisConfig, BorealisProcessor, exist_ok=True)
 
 __all__ = [

@@ -47,7 +47,6 @@ class BorealisProcessor(ProcessorMixin):
     """
 
     attributes = ["feature_extractor", "tokenizer"]  # noqa: RUF012
-    feature_extractor_class = "WhisperFeatureExtractor"
     tokenizer_class = "AutoTokenizer"
 
     def __init__(
@@ -116,8 +115,9 @@ class BorealisProcessor(ProcessorMixin):
             `[windows, num_mel_bins, mel_frames]` and `num_samples` `[windows]`.
 
         Raises:
-            PromptError: the number of clips and of placeholders differ, or a clip is empty, not
-                one-dimensional, not finite, or longer than `max_audio_seconds`.
+            PromptError: the number of clips and of placeholders differ, a clip is empty, not
+                one-dimensional, not finite, or longer than `max_audio_seconds`, or the text isn't
+                Unicode.
         """
         if return_tensors != "pt":
             raise ValueError("BorealisProcessor gives PyTorch tensors only (return_tensors='pt').")
@@ -126,6 +126,8 @@ class BorealisProcessor(ProcessorMixin):
         data: dict[str, Any] = {}
         if text is not None:
             prompts = self._expand([text] if isinstance(text, str) else list(text), clips)
+            if any("\ud800" <= char <= "\udfff" for prompt in prompts for char in prompt):
+                raise PromptError("The text has half a character (a lone surrogate); send UTF-8.")
             kwargs.setdefault("padding", True)
             kwargs.setdefault("add_special_tokens", False)
             data |= self._tokenize(prompts, padding_side, kwargs)

@@ -9,8 +9,8 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from borealis import arguments
 from borealis.errors import PromptError
-from borealis.inference.messages import normalize_language
 from borealis.serving import formats
 from borealis.serving.errors import Message, RequestError, shown
 
@@ -116,7 +116,7 @@ def _options(form: FormData) -> Options:
         else:
             text[name] = value
     try:
-        language = normalize_language(text.get("language"))
+        language = arguments.language(text.get("language"))
     except PromptError as error:
         raise RequestError(shown(error, 200), param="language") from None
     wanted = text.get("response_format", "json")

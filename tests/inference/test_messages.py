@@ -2,8 +2,9 @@
 
 import pytest
 
+from borealis import arguments
 from borealis.errors import PromptError
-from borealis.inference.messages import language_of, normalize_language
+from borealis.inference.messages import language_of
 
 
 @pytest.mark.parametrize(
@@ -15,13 +16,13 @@ from borealis.inference.messages import language_of, normalize_language
     ],
 )
 def test_a_language_is_known_by_any_of_its_names(given, code) -> None:
-    assert normalize_language(given) == code
+    assert arguments.language(given) == code
 
 
 @pytest.mark.parametrize("given", ["de", "zh-CN", "ukrainian", "r", "ru2", 1, ["ru"], "x" * 1000])
 def test_another_language_is_refused_in_a_short_sentence(given) -> None:
     with pytest.raises(PromptError, match="'ru' or 'en'") as caught:
-        normalize_language(given)
+        arguments.language(given)
     assert len(str(caught.value)) < 150
 
 
