@@ -13,6 +13,7 @@ from transformers import LogitsProcessorList, TextIteratorStreamer
 
 from borealis.audio import SAMPLING_RATE, AudioSource, level_db, load_audio, split_at_silence
 from borealis.errors import PromptError
+from borealis.inference.allowed import only_these
 from borealis.inference.beams import read_prompt
 from borealis.inference.decoding import Agreement, Decoding
 from borealis.inference.joint import CTCPrefixScore, token_labels
@@ -24,6 +25,7 @@ from borealis.inference.messages import (
     user_message,
 )
 from borealis.inference.ngram import Ngram
+from borealis.inference.scope import Scope, text_of
 from borealis.inference.stopping import StopOnDemand
 from borealis.inference.streaming import Guess, read_along
 from borealis.inference.transcript import Segment, Transcript
@@ -242,6 +244,23 @@ class Borealis:
 
     # ---- questions ----
 
+    @cached_property
+    def scope(self) -> Scope | None:
+        """What the checkpoint was taught; None if it doesn't say, and answers everything.
+
+        Set to None it lets the model guess at the rest as well.
+        """
+        return Scope.of_checkpoint(self.model.name_or_path)
+
+    def possible_answers(self, question: str, *, recording: bool = True) -> list[str]:
+        """All answers that a question can get; empty where it may be any; one alone is a refusal.
+
+        Args:
+            question: what is asked.
+            recording: whether it is asked about a recording.
+        """
+        return [] if self.scope is None else self.scope.answers(question, recording=recording)
+
     def ask(
         self,
         audio: Any,
@@ -253,6 +272,9 @@ class Borealis:
         transcribe_first: bool | None = None,
     ) -> str | list[str] | Iterator[str]:
         """Answer a question about a recording.
+
+        A checkpoint that knows what it was taught (`scope`) refuses other questions with a sentence
+        about what it can do, in the question's language.
 
         Args:
             audio: anything `borealis.load_audio` reads, or a list of such.
@@ -285,28 +307,33 @@ class Borealis:
         if stream and many:
             raise PromptError("stream=True takes one recording, not a list.")
         clips = [load_audio(item) for item in audios]
+        possible = [self.possible_answers(q) for q in questions]
+        # What the checkpoint wasn't taught isn't asked.
+        answers = [known[0] if len(known) == 1 else "" for known in possible]
+        asked = [i for i, known in enumerate(possible) if len(known) != 1]
+        if not asked:
+            return iter(answers) if stream else answers if many else answers[0]
         if transcribe_first is None:
             transcribe_first = self.transcribes_first
         if transcribe_first:
             # A recording that is asked about several times is written down once.
             names = [a if isinstance(a, (str, os.PathLike)) else id(a) for a in audios]
-            once = dict(zip(names, clips, strict=True))
+            once = {names[i]: clips[i] for i in asked}
             written = self.transcribe(list(once.values()), batch_size=batch_size)
             texts = {name: t.text for name, t in zip(once, written, strict=True)}
-            prompts = [
-                after_transcript(texts[name], q.strip())
-                for name, q in zip(names, questions, strict=True)
-            ]
+            prompts = {i: after_transcript(texts[names[i]], questions[i].strip()) for i in asked}
         else:
-            prompts = [user_message(q.strip(), 1) for q in questions]
+            prompts = {i: user_message(questions[i].strip(), 1) for i in asked}
         if stream:
-            return self._stream(prompts[0], [clips[0]], max_new_tokens)
-        order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
-        answers = [""] * len(clips)
+            return self._stream(prompts[0], [clips[0]], max_new_tokens, answers=possible[0])
+        order = sorted(asked, key=lambda i: len(clips[i]))
         for at in range(0, len(order), batch_size):
             batch = order[at : at + batch_size]
             fresh = self._generate(
-                [prompts[i] for i in batch], [[clips[i]] for i in batch], max_new_tokens
+                [prompts[i] for i in batch],
+                [[clips[i]] for i in batch],
+                max_new_tokens,
+                answers=[possible[i] for i in batch],
             )
             for i, answer in zip(batch, fresh, strict=True):
                 answers[i] = answer
@@ -321,6 +348,10 @@ class Borealis:
     ) -> str | Iterator[str]:
         """Continue a conversation of text and audio.
 
+        The only recording of a message may stand before or after its text. As in `ask`, a last
+        question that the checkpoint wasn't taught is refused; earlier ones that were aren't shown
+        to the model.
+
         Args:
             messages: `{"role": ..., "content": ...}` with role `system`, `user` or `assistant`
                 and content a string or a list of parts: `{"type": "text", "text": ...}` and
@@ -332,9 +363,14 @@ class Borealis:
             PromptError: a message or part isn't of this form, or the last turn isn't the user's.
         """
         clips = [load_audio(source) for source in audio_sources(messages)]
+        known = self.possible_answers(text_of(messages[-1]), recording=bool(clips))
+        if len(known) == 1:
+            return iter(known) if stream else known[0]
+        if self.scope is not None:
+            messages = self.scope.without_refusals(messages)
         if stream:
-            return self._stream(messages, clips, max_new_tokens)
-        return self._generate([messages], [clips], max_new_tokens)[0]
+            return self._stream(messages, clips, max_new_tokens, answers=known)
+        return self._generate([messages], [clips], max_new_tokens, answers=[known])[0]
 
     # ---- generation ----
 
@@ -372,8 +408,10 @@ class Borealis:
         clips: Sequence[Sequence[np.ndarray]],
         max_new_tokens: int | None = None,
         decoding: Decoding = _GREEDY,
+        answers: Sequence[Sequence[str]] = (),
     ) -> list[str]:
         inputs = self._inputs(conversations, clips)
+        inputs |= only_these(answers, self.processor.tokenizer, inputs)
         prompt_length = inputs["input_ids"].shape[1]
         if decoding.ctc_weight:
             inputs |= self._joint(inputs, decoding)
@@ -446,6 +484,7 @@ class Borealis:
         max_new_tokens: int | None = None,
         decoding: Decoding = _GREEDY,
         guesses: bool = False,
+        answers: Sequence[str] = (),
     ) -> Iterator[str]:
         # Without ids in the call there is no prompt in the stream to skip.
         streamer = TextIteratorStreamer(
@@ -464,6 +503,7 @@ class Borealis:
             agreement = Agreement(streamer.put, tokenizer.eos_token_id, guess if guesses else None)
         with torch.inference_mode():
             inputs = self._inputs([conversation], [clips])
+            inputs |= only_these([answers], self.processor.tokenizer, inputs)
             if decoding.ctc_weight:
                 inputs |= self._joint(inputs, decoding, agreement)
         budget = self._budgets([clips], max_new_tokens)[0]
