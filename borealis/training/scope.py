@@ -17,9 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from borealis.data.phrasings import LANGUAGES, TASKS, Phrasings, load_phrasings
+from borealis.data.phrasings import (
+    LANGUAGES,
+    TASKS,
+    Phrasings,
+    load_phrasings,
+    plain_wording,
+)
 from borealis.data.scope import ScopeWordings, load_scope_wordings
-from borealis.inference.scope import OTHER, Scope, features
+from borealis.inference.scope import OTHER, Scope, features, unquoted
 from borealis.training.instructions import vary
 
 ABOUT = "about"  # questions about the model itself
@@ -84,13 +90,15 @@ def _questions(
 ) -> dict[str, str]:
     """Questions to learn from, each with its kind."""
     rows: dict[str, str] = {}
+    kept_out = _measured(phrasings, wordings)
     for language in LANGUAGES:
         refused = wordings.refused_wordings(language, "train")
         words = _words(refused)
 
         def add(kind: str, patterns: Sequence[Sequence[str]], share: float = 1.0) -> None:
             for pattern in patterns:
-                for _ in range(max(1, round(_EACH * share * len(pattern) ** 0.5))):
+                pattern = [text for text in pattern if _plain(text) not in kept_out]
+                for _ in range(round(_EACH * share * len(pattern) ** 0.5)):
                     text = pattern[int(rng.integers(len(pattern)))]
                     text = _with_word(text, words, rng)  # noqa: B023 - called in this very round
                     rows.setdefault(vary(text, language, rng), kind)  # noqa: B023
@@ -103,6 +111,23 @@ def _questions(
         for patterns in refused.values():
             add(OTHER, patterns)
     return rows
+
+
+def _measured(phrasings: Phrasings, wordings: ScopeWordings) -> set[str]:
+    """Plain forms of all wordings that are kept for measuring: a pattern may give one, too."""
+    texts: list[str] = []
+    for language in LANGUAGES:
+        for task in TASKS:
+            texts += phrasings.questions(task, language, "test")
+        for asked in wordings.asked[language].values():
+            texts += asked
+        for patterns in wordings.refused_wordings(language, "test").values():
+            texts += [text for pattern in patterns for text in pattern]
+    return {_plain(text) for text in texts}
+
+
+def _plain(question: str) -> str:
+    return plain_wording(unquoted(question, "{word}"))
 
 
 def _words(refused: dict[str, list[list[str]]]) -> list[str]:
