@@ -98,9 +98,7 @@ class _Sampling(BaseModel):
     return_token_ids: bool | None = None
 
 
-async def prepare_chat(
-    body: bytes, state: Any, sounds: Sounds, visit: Visit
-) -> bytes | Response:
+async def prepare_chat(body: bytes, state: Any, sounds: Sounds, visit: Visit) -> bytes | Response:
     """A checked request for vLLM: audio as 16 kHz WAV, greedy unless a temperature is given.
 
     A question that the model wasn't taught has its answer at once.
