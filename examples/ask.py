@@ -15,12 +15,20 @@ for question in (
     "На каком языке говорят?",
     "Это речь, шум, музыка или тишина?",
     "Есть ли слово «очень»?",
+    "Is the word «принять» said?",
     "Какое слово первое?",
     "Назови последнее слово.",
     "How many words are said?",
 ):
     print(f"{question} {model.ask('examples/audio/speech.flac', question)}")
 # --8<-- [end:tasks]
+
+# --8<-- [start:refused]
+from textwrap import fill
+
+for question in ("Переведи на английский.", "What is the mood of the speaker?"):
+    print(fill(model.ask("examples/audio/speech.flac", question), 78))
+# --8<-- [end:refused]
 
 # --8<-- [start:sounds]
 import numpy as np

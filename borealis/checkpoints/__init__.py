@@ -2,8 +2,8 @@
 
 `bundle.safetensors` holds large matrices as int8 with one float16 scale a row and the rest as
 float16, but for the encoder's position embeddings, which are sines and made anew;
-`ngram.safetensors`, where there is one, is small as it is; the other files are those of any
-transformers checkpoint.
+`ngram.safetensors` and `questions.safetensors`, where there are such, are small as they are; the
+other files are those of any transformers checkpoint.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from borealis.files import aside, usual_permissions
 BUNDLE = "bundle.safetensors"
 WEIGHTS = "model.safetensors"
 NGRAM = "ngram.safetensors"  # see borealis.inference.ngram
+SCOPE = "questions.safetensors"  # see borealis.inference.scope
 logger = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
@@ -93,6 +94,26 @@ def checkpoint_digest(path: str | os.PathLike[str]) -> str:
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def checkpoint_file(name_or_path: str | os.PathLike[str], file: str) -> str | None:
+    """Path of a file of a checkpoint folder or hub id; None if it has none.
+
+    Args:
+        name_or_path: where a model was loaded from; empty for one that was never saved.
+        file: its name.
+    """
+    from transformers.utils import cached_file
+
+    if not name_or_path:
+        return None
+    return cached_file(
+        os.fspath(name_or_path),
+        file,
+        _raise_exceptions_for_missing_entries=False,
+        # Offline, a hub checkpoint in the cache has the file there or has none.
+        _raise_exceptions_for_connection_errors=False,
+    )
 
 
 def _unpack_once(source: Path) -> Path:
@@ -241,4 +262,4 @@ def _sinusoids(length: int, width: int) -> Any:
 
 def _is_small(file: Path) -> bool:
     """A file that a bundle and a checkpoint have alike."""
-    return file.suffix in (".json", ".jinja") or file.name == NGRAM
+    return file.suffix in (".json", ".jinja") or file.name in (NGRAM, SCOPE)

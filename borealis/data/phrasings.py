@@ -64,6 +64,11 @@ class Phrasings:
             return wordings[int(rng.integers(len(wordings)))]
         return plain[int(rng.integers(len(plain)))]
 
+    def wordings(self, task: str, language: str) -> list[list[str]]:
+        """All training questions: each plain one by itself, and those of each pattern together."""
+        plain = [[question] for question in self.questions(task, language)]
+        return [*plain, *(made for made in self._patterns[task, language] if made)]
+
     @cached_property
     def _patterns(self) -> dict[tuple[str, str], list[list[str]]]:
         """Wordings of each pattern, without those kept for the test."""

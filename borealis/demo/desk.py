@@ -106,6 +106,9 @@ class Desk:
                 raise _PlainError(self.say("no_question"))
             if len(clip) > self.model.model.config.max_audio_seconds * SAMPLING_RATE:
                 raise _PlainError(self.say("ask_too_long"))
+            if len(known := self.model.possible_answers(question)) == 1:
+                yield known[0]
+                return
             answer = ""
             written = self.model.transcribe(clip).text if self.model.transcribes_first else None
             talk = _conversation(clip, question.strip(), history, written)

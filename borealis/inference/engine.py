@@ -16,6 +16,7 @@ from borealis import arguments
 from borealis.arguments import flag, number, whole
 from borealis.audio import SAMPLING_RATE, AudioSource, level_db, load_audio, split_at_silence
 from borealis.errors import PromptError
+from borealis.inference.allowed import only_these
 from borealis.inference.beams import read_prompt
 from borealis.inference.decoding import Agreement, Decoding
 from borealis.inference.joint import CTCPrefixScore, token_labels
@@ -27,6 +28,7 @@ from borealis.inference.messages import (
     user_message,
 )
 from borealis.inference.ngram import Ngram
+from borealis.inference.scope import Scope, text_of
 from borealis.inference.stopping import StopOnDemand
 from borealis.inference.streaming import Guess, read_along
 from borealis.inference.transcript import Segment, Transcript
@@ -282,6 +284,23 @@ class Borealis:
 
     # ---- questions ----
 
+    @cached_property
+    def scope(self) -> Scope | None:
+        """What the checkpoint was taught; None if it doesn't say, and answers everything.
+
+        Set to None it lets the model guess at the rest as well.
+        """
+        return Scope.of_checkpoint(self.model.name_or_path)
+
+    def possible_answers(self, question: str, *, recording: bool = True) -> list[str]:
+        """All answers that a question can get; empty where it may be any; one alone is a refusal.
+
+        Args:
+            question: what is asked.
+            recording: whether it is asked about a recording.
+        """
+        return [] if self.scope is None else self.scope.answers(question, recording=recording)
+
     def ask(
         self,
         audio: Any,
@@ -294,6 +313,9 @@ class Borealis:
         transcribe_first: bool | None = None,
     ) -> str | list[str] | Iterator[str]:
         """Answer a question about a recording.
+
+        A checkpoint that knows what it was taught (`scope`) refuses other questions with a sentence
+        about what it can do, in the question's language.
 
         Args:
             audio: anything `borealis.load_audio` reads; or several such in a list, a tuple or an
@@ -331,37 +353,42 @@ class Borealis:
             raise PromptError(
                 f"{len(questions)} questions and {len(audios)} recordings were given."
             )
-        for asked in [question] if isinstance(question, str) else questions:
-            if not isinstance(asked, str):
+        for one in [question] if isinstance(question, str) else questions:
+            if not isinstance(one, str):
                 raise PromptError(
-                    f"A question is of type {type(asked).__name__}; a text is wanted, or a list of "
+                    f"A question is of type {type(one).__name__}; a text is wanted, or a list of "
                     "texts for several recordings."
                 )
-            if not asked.strip():
+            if not one.strip():
                 raise PromptError("The question is empty; ask something about the recording.")
         clips = [load_audio(item, sampling_rate=sampling_rate) for item in audios]
+        possible = [self.possible_answers(q) for q in questions]
+        # What the checkpoint wasn't taught isn't asked.
+        answers = [known[0] if len(known) == 1 else "" for known in possible]
+        asked = [i for i, known in enumerate(possible) if len(known) != 1]
+        if not asked:
+            return iter(answers) if stream else answers if many else answers[0]
         if transcribe_first:
             # A recording that is asked about several times is written down once.
             names = [a if isinstance(a, (str, os.PathLike)) else id(a) for a in audios]
-            once = dict(zip(names, clips, strict=True))
+            once = {names[i]: clips[i] for i in asked}
             written = self.transcribe(
                 list(once.values()), sampling_rate=SAMPLING_RATE, batch_size=batch_size
             )
             texts = {name: t.text for name, t in zip(once, written, strict=True)}
-            prompts = [
-                after_transcript(texts[name], q.strip())
-                for name, q in zip(names, questions, strict=True)
-            ]
+            prompts = {i: after_transcript(texts[names[i]], questions[i].strip()) for i in asked}
         else:
-            prompts = [user_message(q.strip(), 1) for q in questions]
+            prompts = {i: user_message(questions[i].strip(), 1) for i in asked}
         if stream:
-            return self._stream(prompts[0], [clips[0]], max_new_tokens)
-        order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
-        answers = [""] * len(clips)
+            return self._stream(prompts[0], [clips[0]], max_new_tokens, answers=possible[0])
+        order = sorted(asked, key=lambda i: len(clips[i]))
         for at in range(0, len(order), batch_size):
             batch = order[at : at + batch_size]
             fresh = self._generate(
-                [prompts[i] for i in batch], [[clips[i]] for i in batch], max_new_tokens
+                [prompts[i] for i in batch],
+                [[clips[i]] for i in batch],
+                max_new_tokens,
+                answers=[possible[i] for i in batch],
             )
             for i, answer in zip(batch, fresh, strict=True):
                 answers[i] = answer
@@ -375,6 +402,10 @@ class Borealis:
         stream: bool = False,
     ) -> str | Iterator[str]:
         """Continue a conversation of text and audio.
+
+        The only recording of a message may stand before or after its text. As in `ask`, a last
+        question that the checkpoint wasn't taught is refused; earlier ones that were aren't shown
+        to the model.
 
         Args:
             messages: `{"role": ..., "content": ...}` with role `system`, `user` or `assistant`
@@ -390,10 +421,16 @@ class Borealis:
                 an argument is of the wrong kind or out of range.
         """
         whole("max_new_tokens", max_new_tokens)
+        flag("stream", stream)
         clips = [load_audio(one, sampling_rate=rate) for one, rate in audio_sources(messages)]
-        if flag("stream", stream):
-            return self._stream(messages, clips, max_new_tokens)
-        return self._generate([messages], [clips], max_new_tokens)[0]
+        known = self.possible_answers(text_of(messages[-1]), recording=bool(clips))
+        if len(known) == 1:
+            return iter(known) if stream else known[0]
+        if self.scope is not None:
+            messages = self.scope.without_refusals(messages)
+        if stream:
+            return self._stream(messages, clips, max_new_tokens, answers=known)
+        return self._generate([messages], [clips], max_new_tokens, answers=[known])[0]
 
     # ---- generation ----
 
@@ -429,8 +466,10 @@ class Borealis:
         clips: Sequence[Sequence[np.ndarray]],
         max_new_tokens: int | None = None,
         decoding: Decoding = _GREEDY,
+        answers: Sequence[Sequence[str]] = (),
     ) -> list[str]:
         inputs = self._inputs(conversations, clips)
+        inputs |= only_these(answers, self.processor.tokenizer, inputs)
         prompt_length = inputs["input_ids"].shape[1]
         if decoding.ctc_weight:
             inputs |= self._joint(inputs, decoding)
@@ -503,6 +542,7 @@ class Borealis:
         max_new_tokens: int | None = None,
         decoding: Decoding = _GREEDY,
         guesses: bool = False,
+        answers: Sequence[str] = (),
     ) -> Iterator[str]:
         # Without ids in the call there is no prompt in the stream to skip.
         streamer = TextIteratorStreamer(
@@ -521,6 +561,7 @@ class Borealis:
             agreement = Agreement(streamer.put, tokenizer.eos_token_id, guess if guesses else None)
         with torch.inference_mode():
             inputs = self._inputs([conversation], [clips])
+            inputs |= only_these([answers], self.processor.tokenizer, inputs)
             if decoding.ctc_weight:
                 inputs |= self._joint(inputs, decoding, agreement)
         budget = self._budgets([clips], max_new_tokens)[0]

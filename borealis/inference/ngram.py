@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from borealis.checkpoints import NGRAM
+from borealis.checkpoints import NGRAM, checkpoint_file
 from borealis.errors import CheckpointError
 from borealis.inference.lexicon import KnownWords
 
@@ -183,17 +183,7 @@ class Ngram:
         Raises:
             CheckpointError: it has one that can't be read.
         """
-        from transformers.utils import cached_file
-
-        if not name_or_path:  # a model that was never saved
-            return None
-        found = cached_file(
-            os.fspath(name_or_path),
-            NGRAM,
-            _raise_exceptions_for_missing_entries=False,
-            # Offline, a hub checkpoint in the cache has the file there or has none.
-            _raise_exceptions_for_connection_errors=False,
-        )
+        found = checkpoint_file(name_or_path, NGRAM)
         return None if found is None else cls.load(found)
 
     @classmethod

@@ -18,15 +18,20 @@ AUDIO_TOKEN = "<|audio|>"
 START_OF_AUDIO = "<|start_of_audio|>"
 END_OF_AUDIO = "<|end_of_audio|>"
 
+_CLIP = "{{ '" + START_OF_AUDIO + AUDIO_TOKEN + END_OF_AUDIO + "' }}"
+
 # ChatML as Qwen writes it. Content is a string or a list of parts; an audio part becomes one
-# placeholder between its two marks, which the processor then repeats.
+# placeholder between its two marks, which the processor then repeats. The only recording of a
+# message comes first, wherever it was put: models learn from that order. Several keep their places,
+# for the text between them may say which is which.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% set clips = message['content'] | selectattr('type', 'equalto', 'audio') | list | length %}"
+    "{% if clips == 1 %}" + _CLIP + "{% endif %}"
     "{% for part in message['content'] %}"
-    "{% if part['type'] == 'audio' %}"
-    "{{ '" + START_OF_AUDIO + AUDIO_TOKEN + END_OF_AUDIO + "' }}"
+    "{% if part['type'] == 'audio' %}{% if clips != 1 %}" + _CLIP + "{% endif %}"
     "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
     "{% endfor %}{% endif %}"
     "{{ '<|im_end|>\\n' }}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import Response
 
 from borealis.audio import SAMPLING_RATE
 from borealis.model.processing import AUDIO_TOKEN, END_OF_AUDIO, START_OF_AUDIO
@@ -97,8 +98,10 @@ class _Sampling(BaseModel):
     return_token_ids: bool | None = None
 
 
-async def prepare_chat(body: bytes, state: Any, sounds: Sounds, visit: Visit) -> bytes:
+async def prepare_chat(body: bytes, state: Any, sounds: Sounds, visit: Visit) -> bytes | Response:
     """A checked request for vLLM: audio as 16 kHz WAV, greedy unless a temperature is given.
+
+    A question that the model wasn't taught has its answer at once.
 
     Args:
         body: JSON as the client sent it.
@@ -119,7 +122,11 @@ async def prepare_chat(body: bytes, state: Any, sounds: Sounds, visit: Visit) ->
     check = _TextCheck(model_config.max_model_len, _special_tokens(state))
     written = [_message(number, value, check) for number, value in enumerate(messages, 1)]
     await _hear(written, model_config, sounds, visit)
-    return json.dumps(sampling | {"messages": written}).encode()
+    # Imports torch, as the rest of the front doesn't.
+    from borealis.serving.scope import within_scope
+
+    narrowed = within_scope(sampling | {"messages": written}, state)
+    return narrowed if isinstance(narrowed, Response) else json.dumps(narrowed).encode()
 
 
 def _sampling(request: dict[str, Any], vocabulary: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import os
 import secrets
 from typing import Any
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from borealis.serving.chat import prepare_chat
 from borealis.serving.errors import (
@@ -115,7 +115,10 @@ class Front:
                 from borealis.serving.transcription import transcribe
 
                 return await transcribe(scope, body, receive, send, self.sounds, visit)
-            body = await prepare_chat(body, state, self.sounds, visit)
+            prepared = await prepare_chat(body, state, self.sounds, visit)
+            if isinstance(prepared, Response):
+                return await prepared(scope, receive, send)
+            body = prepared
             headers = [(k, v) for k, v in scope["headers"] if k in _HEADERS]
             headers.append((b"content-type", b"application/json"))
             headers.append((b"content-length", str(len(body)).encode()))

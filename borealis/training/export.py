@@ -12,6 +12,7 @@ import torch
 from borealis.errors import CheckpointError, RecipeError
 from borealis.files import write_text
 from borealis.inference.ngram import Ngram
+from borealis.inference.scope import Scope
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.training.card import model_card
 from borealis.training.lora import split_lora
@@ -57,9 +58,10 @@ def export(
     lora = output / "lora" if separate_lora else None
     model, processor = _load(source, checkpoint, lora)
     model.to(number)
-    start = source / "start"  # a run's n-gram lies there, that of a finished checkpoint beside it
-    ngram = Ngram.of_checkpoint(start if start.is_dir() else source)
-    save_whole(model, output, processor, ngram)
+    # Of a run the n-gram and the scope lie there, of a finished checkpoint beside it.
+    start = source / "start"
+    beside = start if start.is_dir() else source
+    save_whole(model, output, processor, Ngram.of_checkpoint(beside), Scope.of_checkpoint(beside))
     measured = [json.loads(path.read_text(encoding="utf-8")) for path in results]
     card = model_card(model.config, record, measured, licence=licence)
     write_text(output / "README.md", card)

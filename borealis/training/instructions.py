@@ -169,7 +169,7 @@ def _draw(shares: dict[str, float], rng: np.random.Generator) -> str:
 
 
 def _question(task: str, language: str, phrasings: Phrasings, rng: np.random.Generator) -> str:
-    return _vary(phrasings.draw(task, language, rng), language, rng)
+    return vary(phrasings.draw(task, language, rng), language, rng)
 
 
 _OPENINGS = {
@@ -178,7 +178,7 @@ _OPENINGS = {
 }
 
 
-def _vary(question: str, language: str, rng: np.random.Generator) -> str:
+def vary(question: str, language: str, rng: np.random.Generator) -> str:
     """The small differences between people's typing: an opening, no capital, no final mark."""
     draw = rng.random(3)
     if draw[0] < 0.15:
@@ -197,7 +197,7 @@ def _answer(
     if task == "about":
         pairs = phrasings.about(language)
         question, answer = pairs[int(rng.integers(len(pairs)))]
-        return Turn(task, _vary(question, language, rng), answer)
+        return Turn(task, vary(question, language, rng), answer)
     choices = phrasings.answers(task, language, label)
     return Turn(
         task, _question(task, language, phrasings, rng), choices[int(rng.integers(len(choices)))]

@@ -21,6 +21,7 @@ from borealis.data.text import CTC_CHARACTERS, read_lines
 from borealis.errors import RecipeError
 from borealis.files import aside, write_text
 from borealis.inference.ngram import Ngram
+from borealis.inference.scope import Scope
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
 from borealis.model.convert import assemble, load_encoder
 from borealis.model.processing import AUDIO_TOKEN
@@ -49,6 +50,7 @@ from borealis.training.run_folder import (
     write_record,
 )
 from borealis.training.saving import clear_stage, drop_model, publish, save_whole
+from borealis.training.scope import learn_scope
 from borealis.training.sharding import is_sharded
 from borealis.training.sources import read_source
 from borealis.training.tokenizer import train_tokenizer
@@ -174,7 +176,8 @@ def run_recipe(
     for key, value in recipe.model.decoding.items():
         setattr(model.config, key, value)
     if processes.is_main():
-        save_whole(model, final, processor, Ngram.of_checkpoint(output / START))
+        start = output / START
+        save_whole(model, final, processor, Ngram.of_checkpoint(start), Scope.of_checkpoint(start))
         if pack_to is not None:
             size = pack(final, pack_to)
             logger.info("packed into %.1f MB", size / 1e6)
@@ -247,7 +250,7 @@ def build_model(
                 raise RecipeError("model.ngram needs adapter_type ctc: it counts what CTC spells.")
             ngram = count_ngrams(corpora, model.config.ctc_labels, **settings)
         partial = folder.with_name(f"{folder.name}.partial")
-        save_whole(model, partial, processor, ngram)
+        save_whole(model, partial, processor, ngram, learn_scope() if section.scope else None)
         made = RunFolder(folder.parent, recipe, data).made_start()
         write_record(partial, replace(made, weights=weights_digest(partial)))
         publish(partial, folder)

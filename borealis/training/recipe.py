@@ -97,6 +97,12 @@ class ModelSection(_Section):
         description="Count a letter n-gram from data.corpora, which mends spelling in decoding "
         "(adapter ctc). Without it a checkpoint that has one keeps it.",
     )
+    scope: bool = Field(
+        False,
+        description="Let the model refuse questions of other kinds than those of borealis-nano "
+        "(see `borealis.training.scope`). Those of a checkpoint to go on from aren't kept: it may "
+        "learn to answer more.",
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> ModelSection:

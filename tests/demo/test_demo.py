@@ -98,6 +98,17 @@ def test_a_conversation(client, nano, speech):
     assert after == nano.chat(messages).strip()
 
 
+@pytest.mark.parametrize("language", ["ru", "en"])
+def test_what_the_model_was_not_taught_is_refused_at_once(client, language, nano, speech):
+    question = {"ru": "Какое у него настроение?", "en": "Translate it into English."}[language]
+    file, refusal = handle_file(str(speech)), nano.scope.refusal[language]
+    assert client(language).predict(file, question, [], api_name="/ask") == refusal
+    # The talk goes on as if it had not been asked.
+    after = [[question, refusal]]
+    answer = client(language).predict(file, QUESTIONS[language][0], after, api_name="/ask")
+    assert answer == nano.ask(speech, QUESTIONS[language][0])
+
+
 def test_looking_inside_counts_as_the_config_does(client, nano, speech):
     seen = client("en").predict(handle_file(str(speech)), api_name="/look")
     samples = len(load_audio(speech))

@@ -139,6 +139,41 @@ def test_pipeline(make_tiny, noise):
     ]
     answer = ask(text=messages, max_new_tokens=4, return_full_text=False)
     assert isinstance(answer[0]["generated_text"], str)
+    messages[0]["content"].reverse()
+    assert ask(text=messages, max_new_tokens=4, return_full_text=False) == answer
+
+
+CLIP = f"<|start_of_audio|>{AUDIO_TOKEN}<|end_of_audio|>"
+SOUND, ONE, TWO = (
+    {"type": "audio"},
+    {"type": "text", "text": "Раз."},
+    {"type": "text", "text": "Два."},
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "written"),
+    [
+        ([SOUND, ONE], CLIP + "Раз."),
+        ([ONE, SOUND], CLIP + "Раз."),
+        ([ONE, SOUND, TWO], CLIP + "Раз.Два."),
+        ([SOUND], CLIP),
+        ([ONE, TWO], "Раз.Два."),
+        ([ONE, SOUND, TWO, SOUND], f"Раз.{CLIP}Два.{CLIP}"),
+        ([], ""),
+        ("Раз.", "Раз."),
+    ],
+)
+def test_the_only_recording_of_a_message_comes_first(tiny, content, written):
+    """As in training, wherever it was put; several say by their places which is which."""
+    _, processor = tiny
+    messages = [{"role": "system", "content": "Кратко."}, {"role": "user", "content": content}]
+    messages += [{"role": "assistant", "content": "Да."}, {"role": "user", "content": [ONE, SOUND]}]
+    for template in (processor.apply_chat_template, processor.tokenizer.apply_chat_template):
+        prompt = template(messages, tokenize=False)
+        turns = [turn.split("\n", 1)[1] for turn in prompt.split("<|im_start|>")[1:]]
+        said = [turn.removesuffix("<|im_end|>\n") for turn in turns]
+        assert said == ["Кратко.", written, "Да.", CLIP + "Раз."]
 
 
 def test_labels_give_the_loss_of_the_library(tiny, noise):

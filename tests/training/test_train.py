@@ -17,7 +17,9 @@ import yaml
 from safetensors.torch import load_file
 
 import borealis
+from borealis.checkpoints import SCOPE, bundled
 from borealis.cli import main
+from borealis.data.scope import load_scope_wordings
 from borealis.data.text import ctc_label_ids
 from borealis.errors import RecipeError
 from borealis.inference.lexicon import NO_WORD, grown
@@ -89,6 +91,7 @@ def test_a_whole_recipe_gives_a_model_that_works(data, tmp_path, capsys, speech)
     value["data"]["optional"] = ["missing.txt"]
     value["model"]["ngram"] = {"order": 4, "min_gain": 0.5, **words}
     value["model"]["decoding"] |= {"ctc_decoding_weight": 0.4, "ngram_decoding_weight": 0.6}
+    value["model"]["scope"] = True
     config = write(tmp_path / "tiny.yaml", value)
     assert train(config, data, tmp_path / "run", "--pack", str(tmp_path / "packed")) == 0
     assert "final" in capsys.readouterr().out
@@ -120,6 +123,12 @@ def test_a_whole_recipe_gives_a_model_that_works(data, tmp_path, capsys, speech)
     # What goes on from a checkpoint, and what is exported, keeps its n-gram.
     assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "ngram.safetensors").read_bytes() == counted
+    # The final model, its compact form and what is exported refuse alike.
+    assert model.ask(speech, "Переведи на английский.") == load_scope_wordings().refusal["ru"]
+    refusing = [
+        (tmp_path / folder / SCOPE).read_bytes() for folder in ("run/final", "packed", "out")
+    ]
+    assert len(set(refusing)) == 1
     # Run again: every stage is found done, the result is the same.
     before = (tmp_path / "run" / "final" / "model.safetensors").read_bytes()
     assert train(config, data, tmp_path / "run") == 0
@@ -233,12 +242,15 @@ def test_going_on_from_a_checkpoint(data, tmp_path, make_tiny):
     model, processor = make_tiny("mlp")
     model.save_pretrained(tmp_path / "base")
     processor.save_pretrained(tmp_path / "base")
+    (tmp_path / "base" / SCOPE).write_bytes((bundled()["nano"] / SCOPE).read_bytes())
     value = recipe(data)
     stage = dict(value["stages"][2], ctc_weight=0.0, pseudo_share=0.0, text_share=0.0)
     value |= {"model": {"checkpoint": str(tmp_path / "base")}, "stages": [stage]}
     assert train(write(tmp_path / "c.yaml", value), data, tmp_path / "run") == 0
     end = load_file(tmp_path / "run" / "final" / "model.safetensors")
     assert not torch.equal(end["model.adapter.w_in.weight"], model.state_dict()["model.adapter.w_in.weight"])  # fmt: skip
+    # It may have learned what the checkpoint refuses to answer.
+    assert borealis.load(tmp_path / "run" / "final").scope is None
 
 
 # ---- recipes ----
