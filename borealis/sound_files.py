@@ -486,13 +486,16 @@ def _samples(frame: Any) -> np.ndarray:
 
     kind = np.dtype(_SAMPLE_KINDS[frame.format.name.rstrip("p")])
     channels = frame.layout.nb_channels
+
+    def plane(number: int, size: int) -> np.ndarray:
+        memory: Any = AudioPlane(frame, number)
+        return np.frombuffer(memory, kind, size)
+
     # Not `frame.to_ndarray()`: with 8 planes or more it reads memory that isn't the frame's.
     if frame.format.is_planar:
-        planes = [np.frombuffer(AudioPlane(frame, n), kind, frame.samples) for n in range(channels)]
-        array = np.stack(planes, axis=1)
+        array = np.stack([plane(number, frame.samples) for number in range(channels)], axis=1)
     else:
-        array = np.frombuffer(AudioPlane(frame, 0), kind, frame.samples * channels)
-        array = array.reshape(frame.samples, channels)
+        array = plane(0, frame.samples * channels).reshape(frame.samples, channels)
     if kind.kind == "f":
         return array.astype(np.float32)
     if kind == np.uint8:
