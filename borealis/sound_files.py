@@ -6,8 +6,8 @@ other files, addresses or ports for a "recording" and opens those. So what it ma
 * It reads through a window on the one recording: no name, no path, no way to another file.
 * Only the demuxers in `DEMUXERS`. FFmpeg 8.1 lists 371 names of demuxers. Those allowed are the
   files people keep speech in (recorders, telephones, browsers, cameras, archives, corpora), each
-  has a signature to be known by, and each holds its sound itself: their sources open nothing
-  besides the given file. (QuickTime can refer to other files: that is switched off.)
+  is known by its own bytes, and each holds its sound itself: their sources open nothing besides
+  the given file. (QuickTime can refer to other files: that is switched off.)
 * Refused by kind: lists and references (concat, hls, dash, imf, sdp, sap, rtp, rtsp, mpjpeg,
   webm_dash_manifest, vobsub, mlv, image2 open what they name); devices and screens (alsa, oss,
   fbdev, kmsgrab, video4linux2, x11grab, lavfi); pictures, subtitles and texts (the *_pipe family,
@@ -80,7 +80,7 @@ _BLOCK = 1 << 16
 _MOST_TRACKS, _MOST_PARTS, _MOST_CHUNKS = 8, 1_000, 10_000
 _TOLERATED_SECONDS = 0.1  # what a header may promise too much before a file counts as cut off
 _TOLERATED_BYTES = 512  # the same where the header doesn't say how many bytes a second has
-_TOLERATED_PACKETS_SECONDS = 0.5  # the same where sound comes in packets, with padding
+_TOLERATED_PACKETS_SECONDS = 1.0  # the same where sound comes in packets, with padding
 _TOLERATED_LOSS = 0.25  # share of packets that can't be decoded before a file counts as broken
 # Codings of WAV that libsndfile reads: integers, floats, A-law, mu-law, G.721.
 _WAV_TAGS = (1, 3, 6, 7, 0x40)
@@ -155,7 +155,7 @@ def read_blocks(
             return consume(chain.from_iterable(_soundfile_blocks(p, name, deadline) for p in parts))
         except soundfile.LibsndfileError:
             deadline.check()
-    silent: list[T] = []
+    first: list[T] = []
     problem: AudioError | None = None
     for number in range(_MOST_TRACKS):
         try:
@@ -169,9 +169,9 @@ def read_blocks(
             continue
         if audible(result):
             return result
-        silent.append(result)
-    if silent:
-        return silent[0]
+        first = first or [result]
+    if first:
+        return first[0]
     raise problem or AudioFormatError(f"There is no sound track in {name}.")
 
 
@@ -409,13 +409,12 @@ def _pyav_blocks(window: _Window, name: str, deadline: Deadline, number: int) ->
             decode = _decoder(track, name)
             promised = _promised_seconds(container, track)
             read, skipped, end = 0, 0, 0.0
-            for packet in container.demux():
+            # The length of a film is that of all tracks, so all are looked at.
+            for packet in container.demux(*([] if _is_film(container) else [track])):
                 deadline.check()
                 if packet.pts is not None and packet.time_base is not None:
-                    ends_at = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                    end = (
-                        max(end, ends_at) if packet.stream is track or _is_film(container) else end
-                    )
+                    ends_at = (packet.pts + (packet.duration or 0)) * packet.time_base
+                    end = max(end, float(ends_at))
                 if packet.stream is not track:
                     continue
                 try:
