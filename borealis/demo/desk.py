@@ -24,7 +24,9 @@ from borealis.inference.words import Progress, follow
 
 T = TypeVar("T")
 MEGABYTES, MINUTES = 25, 30
-LIMITS = AudioLimits(max_bytes=MEGABYTES * 1024 * 1024, max_seconds=MINUTES * 60)
+LIMITS = AudioLimits(
+    max_bytes=MEGABYTES * 1024 * 1024, max_seconds=MINUTES * 60, max_decode_seconds=120.0
+)
 TURNS = 6  # of a conversation that the model is shown
 
 log = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ from borealis.errors import (
     AudioEmptyError,
     AudioFormatError,
     AudioNotFoundError,
+    AudioTimeoutError,
     AudioTooLargeError,
     AudioTooLongError,
     AudioValueError,
@@ -174,6 +175,7 @@ _ERRORS: list[tuple[type[BorealisError], str]] = [
     (AudioEmptyError, "empty"),
     (AudioNotFoundError, "no_audio"),
     (AudioFormatError, "not_audio"),
+    (AudioTimeoutError, "not_audio"),
     (AudioValueError, "bad_value"),
     (PromptError, "failed"),
 ]
