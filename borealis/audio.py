@@ -25,7 +25,8 @@ from borealis.errors import (
     AudioTooLongError,
     AudioValueError,
 )
-from borealis.sound_files import Block, Deadline, capitalised, read_blocks
+from borealis.sound_files import Block, read_blocks
+from borealis.sound_parts import Deadline, capitalised
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,38 +58,47 @@ class Downmix:
         return self._mix(rest)
 
     def _mix(self, samples: np.ndarray) -> np.ndarray:
+        """Whole tenths of a second, or the rest of the recording."""
         import numpy as np
 
-        mono = samples.sum(axis=1, dtype=np.float32) * self._gain
-        for start in range(0, len(samples), self._hop):
-            hop = samples[start : start + self._hop]
-            before, after = self._signs, self._turned(hop)
+        mono = samples @ np.full(samples.shape[1], self._gain)
+        for number, after in enumerate(self._turned(samples)):
+            before = after if self._signs is None else self._signs
             self._signs = after
-            if before is None:
-                before = after
             if (before > 0).all() and (after > 0).all():
                 continue
+            hop = samples[number * self._hop : (number + 1) * self._hop]
             weights = np.repeat(after[None], len(hop), axis=0)
             ramp = np.linspace(0, 1, min(self._fade, len(hop)), dtype=np.float32)[:, None]
             weights[: len(ramp)] = before + (after - before) * ramp
+            start = number * self._hop
             mono[start : start + len(hop)] = (hop * weights).sum(axis=1) * self._gain
         return mono
 
-    def _turned(self, hop: np.ndarray) -> np.ndarray:
-        """Which channels are to be turned over in this tenth of a second: -1 or 1, `[channels]`."""
+    def _turned(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        """For each tenth of a second 1 and -1, `[channels]`: which channels are turned over."""
         import numpy as np
 
-        old = self._signs if self._signs is not None else np.ones(hop.shape[1], np.float32)
-        if self._signs is not None and len(hop) < self._hop // 4:
-            return old  # too little to judge by
-        hop = hop - hop.mean(axis=0)
-        power = np.einsum("nc,nc->c", hop, hop, dtype=np.float64)
-        self._power += power
-        loudest = int(np.argmax(self._power))
-        heard = power > _QUIET * len(hop)
-        if not heard[loudest]:
-            return old
-        together = np.einsum("nc,n->c", hop, hop[:, loudest], dtype=np.float64)
-        likeness = together / np.sqrt(np.maximum(power * power[loudest], 1e-30))
-        opposite = heard & (likeness * old * old[loudest] < _OPPOSITE)
-        return np.where(opposite, -old, old)
+        old = np.ones(samples.shape[1], np.float32) if self._signs is None else self._signs
+        if not len(samples):
+            return
+        size = min(self._hop, len(samples))
+        if self._signs is not None and size < self._hop // 4:
+            yield old  # too little to judge by
+            return
+        hops = np.array(samples.T, order="C").reshape(samples.shape[1], -1, size)
+        hops -= hops.mean(axis=2, keepdims=True)
+        power = np.einsum("chn,chn->hc", hops, hops).astype(np.float64)
+        so_far = self._power + np.cumsum(power, axis=0)
+        self._power = so_far[-1]
+        loudest = so_far.argmax(axis=1)  # [hops]
+        reference = hops[loudest, np.arange(len(loudest))]  # [hops, size]
+        together = np.einsum("chn,hn->hc", hops, reference).astype(np.float64)
+        heard = power > _QUIET * size
+        strongest = np.take_along_axis(power, loudest[:, None], axis=1)
+        likeness = together / np.sqrt(np.maximum(power * strongest, 1e-30))
+        for hop, best in enumerate(loudest):
+            if heard[hop, best]:
+                opposite = heard[hop] & (likeness[hop] * old * old[best] < _OPPOSITE)
+                old = np.where(opposite, -old, old)
+            yield old

@@ -1,4 +1,4 @@
-"""Real encoded recordings for the tests, made on the spot."""
+"""Real encoded recordings for the tests, made on the spot, and how like two of them are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 import av
 import numpy as np
 import soundfile
+
+from borealis.audio import SAMPLING_RATE
 
 
 def with_soundfile(audio: np.ndarray, rate: int, format: str, subtype: str | None = None) -> bytes:
@@ -109,3 +111,24 @@ def wav(
 def pcm(audio: np.ndarray) -> bytes:
     """Floats in -1..1 as 16-bit samples."""
     return np.round(audio * 32_767).astype("<i2").tobytes()
+
+
+# ---- comparing ----
+
+
+def likeness(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation of two recordings over what both have; 1 is the same up to loudness."""
+    size = min(len(a), len(b))
+    return float(np.corrcoef(a[:size], b[:size])[0, 1])
+
+
+def aligned(audio: np.ndarray, speech: np.ndarray) -> np.ndarray:
+    """Without the delay of an encoder that some containers keep, 0.15 s at most."""
+    head = 3 * SAMPLING_RATE
+    shift = int(np.correlate(audio[:head], speech[:head], "full").argmax()) - head + 1
+    assert abs(shift) < 0.15 * SAMPLING_RATE
+    return audio[shift:] if shift >= 0 else np.pad(audio, (-shift, 0))
+
+
+def seconds(audio: np.ndarray) -> float:
+    return len(audio) / SAMPLING_RATE

@@ -88,7 +88,7 @@ def _words(*values: int) -> bytes:
     return struct.pack(f">{len(values)}I", *values)
 
 
-def film_that_refers_to(path: str, samples: int = 16_000) -> bytes:
+def film_that_refers_to(path: str, samples: int = 32_000) -> bytes:
     """A QuickTime film whose sound lies in another file, named by an alias record."""
     target = path.encode()
     alias = bytes(10) + b"\x01v" + bytes(26) + bytes(12) + b"\x01f" + bytes(62) + bytes(16)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from borealis.serving.settings import Settings
 
 log = logging.getLogger("borealis.serving")
+DECODE_SECONDS = 120.0  # two files that take longer would keep all others waiting
 
 
 class Sounds:
@@ -43,13 +44,17 @@ class Sounds:
             max_seconds: longest recording, if less than that of the settings.
 
         Raises:
-            RequestError: it isn't audio, is broken, empty, too large or too long, or there is no
-                memory for it now.
+            RequestError: it isn't audio, is broken, empty, too large, too long or too slow to
+                decode, or there is no memory for it now.
         """
         longest = self.settings.max_seconds
         if max_seconds is not None:
             longest = min(longest, max_seconds)
-        limits = AudioLimits(max_bytes=self.settings.max_bytes, max_seconds=longest)
+        limits = AudioLimits(
+            max_bytes=self.settings.max_bytes,
+            max_seconds=longest,
+            max_decode_seconds=DECODE_SECONDS,
+        )
         async with self._places:
             try:
                 clip = await asyncio.to_thread(load_audio, data, limits=limits)

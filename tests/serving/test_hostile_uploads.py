@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 import threading
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from borealis.serving.errors import RequestError
+from borealis.serving.room import Room
+from borealis.serving.settings import Settings
+from borealis.serving.sounds import Sounds
 from tests.conftest import AUDIO, ROOT
 from tests.hostile import hostile_files, watch
 from tests.serving.conftest import needs_vllm
@@ -89,6 +94,14 @@ def test_no_upload_opens_anything_else(http) -> None:
                     assert word not in says, (name, says)
         assert opened.names() == []
         assert there.visits == []
+
+
+def test_file_that_takes_too_long_to_decode_is_given_up(monkeypatch, speech) -> None:
+    monkeypatch.setattr("borealis.serving.sounds.DECODE_SECONDS", 0.0)
+    sounds = Sounds(Settings())
+    with Room(1, 10).visit() as visit, pytest.raises(RequestError, match="takes longer") as refused:
+        asyncio.run(sounds.decode(speech.read_bytes(), visit, param="file"))
+    assert refused.value.status == 400
 
 
 def test_ports_and_files_are_really_watched() -> None:
