@@ -97,11 +97,10 @@ def results_text(language: str, which: str | None) -> str:
 
     results = report.load_results(ROOT / "results")
     whole = {None: report.table, "headline": report.headline, "minutes": report.minutes}
-    if which in whole:
-        return whole[which](results, language)
     if which in report.SENTENCES:
         return report.sentence(results, which, language)
-    return detail(results, which, language)
+    text = whole[which](results, language) if which in whole else detail(results, which, language)
+    return f'<div class="bo-results" markdown>\n\n{text}\n\n</div>'
 
 
 def training_text(language: str, which: str | None) -> str:

@@ -87,7 +87,8 @@ def headline(results: Results, language: str) -> str:
         if note not in notes:
             notes.append(note)
         for title, *cells in _SHORT[group](record, russian):
-            lines.append([f"{title} <sup>{notes.index(note) + 1}</sup>", *cells])
+            mark = f"\N{NO-BREAK SPACE}<sup>{notes.index(note) + 1}</sup>"
+            lines.append([title + mark, *cells])
     parts = []
     if len(lines) > 1:
         numbered = (f"{place}. {note}" for place, note in enumerate(notes, 1))

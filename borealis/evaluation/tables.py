@@ -164,8 +164,8 @@ _ENGINES = {
         "transformers, записей сразу: {batch_size}, декодирование как у сервера",
     ),
     "transcribe": (
-        "`transcribe`, as it decodes by default (beams: {num_beams}), batches of {batch_size}",
-        "`transcribe`, настройки по умолчанию (лучей: {num_beams}), записей сразу: {batch_size}",
+        "`transcribe` by default (beams: {num_beams}), batches of {batch_size}",
+        "`transcribe` по умолчанию (лучей: {num_beams}), записей сразу: {batch_size}",
     ),
     "peer_batches": (
         "Whisper base, batches of {batch_size}, beams: {beam_size}, {compute_type}",

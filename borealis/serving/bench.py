@@ -301,6 +301,7 @@ def run(args: argparse.Namespace) -> None:
         fresh, alike = _measure_model(model, sent, texts, args.concurrency)
         metrics |= fresh
         metrics["server"]["same_as_transformers"] = alike
+        # The texts are the same, so this is how the server decoded.
         about["decoding"] = fresh["transformers_batches"]["decoding"]
     peer = None
     if args.peer:

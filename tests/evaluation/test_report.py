@@ -66,8 +66,7 @@ def everything() -> Results:
             [
                 "| vLLM, 32 requests at once | 26.2 | 31.9 | 0.50 / 2.04 | 0.50 / 2.04 |",
                 "| Whisper base, batches of 32, beams: 5, float32 | 9.2 | 16.0 | – | – |",
-                "| `transcribe`, as it decodes by default (beams: 12), batches of 8 | 10.3 | 18.6 "
-                "| – | – |",
+                "| `transcribe` by default (beams: 12), batches of 8 | 10.3 | 18.6 | – | – |",
                 "Under load vLLM is 2.4× as fast as transformers, one recording at a time (a ratio "
                 "of speeds of this run; target ≥ 3× ✗).",
             ],

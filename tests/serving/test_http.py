@@ -254,11 +254,27 @@ def test_load_test_writes_a_result_file(server, tmp_path, capsys, monkeypatch) -
     assert rows["server"]["requests"] == 8
     assert rows["server"]["failed"] == {}
     assert rows["server"]["first_token_seconds"]["p50"] <= rows["server"]["latency_seconds"]["p50"]
-    rates = {row["word_error_rate"] for row in rows.values()}
-    assert len(rates) == 1  # the same words by every road
+    # The same words by every road; the last decodes as the command does, by more beams.
+    by_default = rows.pop("transcribe")
+    assert by_default["decoding"]["num_beams"] > 1
+    assert len({row["word_error_rate"] for row in rows.values()}) == 1
+    assert rows["server"]["same_as_transformers"] == 8
+    assert record["decoding"]["num_beams"] == 1 and record["model"]["checkpoint"]
     assert record["data"]["manifest"]["utterances"] == 6
     assert str(server.port) not in target.read_text(encoding="utf-8")
     assert "first token" in capsys.readouterr().out
+
+
+def test_load_test_that_cannot_start_its_server_says_why(capsys, tmp_path) -> None:
+    from borealis.cli import main
+
+    words = ["bench", "serve", str(AUDIO / "manifest.jsonl"), "--start"]
+    assert main([*words, str(tmp_path / "python"), "--local", "nano"]) == 2
+    assert "can't be run: No such file" in capsys.readouterr().err
+    assert main([*words, sys.executable, "--local", "no-such-checkpoint"]) == 2
+    assert "There is no checkpoint 'no-such-checkpoint'" in capsys.readouterr().err
+    assert main([*words, sys.executable]) == 2
+    assert "--start needs --local" in capsys.readouterr().err
 
 
 def test_load_test_of_no_server_is_one_line(capsys) -> None:
