@@ -69,9 +69,8 @@ def ctc_texts(model: borealis.Borealis, audios: Sequence[np.ndarray]) -> list[st
     network, labels, texts = model.model.model, model.model.config.ctc_labels, []
     for audio in audios:
         batch = model.processor.extract_features([audio])
-        frames, mask = network.encode_audio(batch["input_features"], batch["num_samples"])
-        _, logits = network.adapter.forward_with_logits(frames, mask)
-        best = torch.unique_consecutive(logits[0, : int(mask.sum())].argmax(-1))
+        heard = network.hear(batch["input_features"], batch["num_samples"])
+        best = torch.unique_consecutive(heard.log_probs()[0].argmax(-1))
         texts.append("".join(labels[i - 1] for i in best.tolist() if i))
     return texts
 

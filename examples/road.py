@@ -24,13 +24,13 @@ import torch
 
 with torch.inference_mode():
     frames, mask = inner.encode_audio(**batch)
-    tokens, logits = inner.adapter.forward_with_logits(frames, mask)
+    heard = inner.hear_frames(frames, mask)
 print("frames of the encoder", list(frames.shape))
-print("audio tokens", list(tokens.shape))
+print("audio tokens", list(heard.tokens.shape))
 # --8<-- [end:tokens]
 
 # --8<-- [start:letters]
-best = logits[0].argmax(-1).tolist()  # a class for each frame of 20 ms; 0 is "no letter"
+best = heard.logits[0].argmax(-1).tolist()  # a class for each frame of 20 ms; 0 is "no letter"
 letters = ["." if label == 0 else config.ctc_labels[label - 1] for label in best]
 for second in range(0, len(letters) // 50 + 1):
     print(f"{second} s", "".join(letters[second * 50 : second * 50 + 50]))

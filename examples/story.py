@@ -39,7 +39,7 @@ clip = borealis.load_audio("examples/audio/speech.flac")
 batch = nano.processor.extract_features([clip])
 with torch.inference_mode():
     frames, mask = inner.encode_audio(**batch)
-    tokens = inner.project_frames(frames, mask)
+    tokens = inner.hear_frames(frames, mask).flat_tokens
 print("samples   ", list(clip.shape))
 print("log-mel   ", list(batch["input_features"].shape))
 print("frames    ", list(frames.shape))

@@ -118,12 +118,8 @@ def ctc_log_probs(model: Borealis, clip: np.ndarray) -> np.ndarray:
     """What the adapter hears in a clip of at most one window: `[T, num_classes]`, natural log."""
     inner = model.model.model
     features = model.processor.extract_features([clip])
-    frames, mask = inner.encode_audio(
-        features["input_features"].to(model.device), features["num_samples"]
-    )
-    _, logits = inner.adapter.forward_with_logits(frames, mask)
-    length = int(mask[0].sum())
-    return logits[0, :length].float().log_softmax(-1).cpu().numpy()
+    heard = inner.hear(features["input_features"].to(model.device), features["num_samples"])
+    return heard.log_probs()[0].cpu().numpy()
 
 
 def _segment_words(model: Borealis, clip: np.ndarray, segment: Segment) -> list[Word]:

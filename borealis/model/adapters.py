@@ -26,6 +26,13 @@ def concat_frames(frames: torch.Tensor, factor: int) -> torch.Tensor:
     return frames.reshape(windows, (length + short) // factor, factor * width)
 
 
+def _without_logits(
+    adapter: nn.Module, frames: torch.Tensor, mask: torch.Tensor | None = None
+) -> tuple[torch.Tensor, None]:
+    """What `CTCAdapter.forward_with_logits` is to the adapters that read no letters."""
+    return adapter(frames, mask), None
+
+
 class MLPAdapter(nn.Module):
     """Two bias-free linear layers with GELU over four concatenated frames.
 
@@ -45,6 +52,8 @@ class MLPAdapter(nn.Module):
     def forward(self, frames: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Map `[windows, T, d_model]` to `[windows, ceil(T / factor), hidden_size]`."""
         return self.w_out(self.act(self.w_in(concat_frames(frames, self.factor))))
+
+    forward_with_logits = _without_logits
 
 
 class ResidualMLP(nn.Module):
@@ -89,6 +98,8 @@ class DeepAdapter(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return self.w_out(self.norm(x))
+
+    forward_with_logits = _without_logits
 
 
 class CTCBlock(nn.Module):

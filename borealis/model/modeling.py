@@ -31,6 +31,36 @@ class BorealisOutputWithPast(CausalLMOutputWithPast):
     audio_hidden_states: torch.Tensor | None = None
 
 
+@dataclass
+class Heard:
+    """What the audio tower and the adapter make of windows of audio.
+
+    Args:
+        tokens: audio tokens for the language model `[windows, ceil(T / factor), hidden_size]`.
+        token_mask: which of them hold audio `[windows, ceil(T / factor)]`.
+        logits: of the letters of a `ctc` adapter for every 20 ms frame
+            `[windows, T, num_classes]`; None with other adapters.
+        mask: which frames hold audio `[windows, T]`.
+    """
+
+    tokens: torch.Tensor
+    token_mask: torch.Tensor
+    logits: torch.Tensor | None
+    mask: torch.Tensor
+
+    @property
+    def flat_tokens(self) -> torch.Tensor:
+        """Audio tokens without padding, window after window: `[tokens, hidden_size]`."""
+        return self.tokens[self.token_mask]
+
+    def log_probs(self) -> list[torch.Tensor]:
+        """Natural log probabilities of each window's letters: `[frames, num_classes]` each."""
+        if self.logits is None:
+            raise ValueError("Only a 'ctc' adapter hears letters; this model has another.")
+        rows = self.logits.float().log_softmax(-1)  # [windows, T, num_classes]
+        return [row[:n] for row, n in zip(rows, self.mask.sum(1).tolist(), strict=True)]
+
+
 class BorealisPreTrainedModel(PreTrainedModel):
     """Shared switches of the library: attention backends, checkpointing, initialisation."""
 
@@ -102,10 +132,19 @@ class AudioEncoding:
         mask = torch.arange(hidden.shape[1], device=hidden.device)[None] < lengths[:, None]
         return hidden, mask
 
-    def project_frames(self, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Encoder frames `[windows, T, d_model]` -> audio tokens `[tokens, hidden_size]`, flat."""
-        tokens = self.adapter(frames, mask)  # [windows, ceil(T / factor), hidden_size]
-        return tokens[self.token_mask(mask, tokens.shape[1])]
+    def hear(self, input_features: torch.Tensor, num_samples: torch.Tensor) -> Heard:
+        """All that there is to know of windows of audio, by one run of tower and adapter.
+
+        Args:
+            input_features: log-mel `[windows, num_mel_bins, mel_frames]`.
+            num_samples: samples of audio in each window `[windows]`.
+        """
+        return self.hear_frames(*self.encode_audio(input_features, num_samples))
+
+    def hear_frames(self, frames: torch.Tensor, mask: torch.Tensor) -> Heard:
+        """`hear` for encoder frames `[windows, T, d_model]` with their mask `[windows, T]`."""
+        tokens, logits = self.adapter.forward_with_logits(frames, mask)
+        return Heard(tokens, self.token_mask(mask, tokens.shape[1]), logits, mask)
 
     def token_mask(self, mask: torch.Tensor, num_tokens: int) -> torch.Tensor:
         """Which audio tokens of each window hold audio: `[windows, num_tokens]`."""
@@ -147,7 +186,7 @@ class BorealisModel(AudioEncoding, BorealisPreTrainedModel):
         """
         frames, mask = self.encode_audio(input_features, num_samples)
         return BaseModelOutputWithPooling(
-            last_hidden_state=frames, pooler_output=self.project_frames(frames, mask)
+            last_hidden_state=frames, pooler_output=self.hear_frames(frames, mask).flat_tokens
         )
 
     def embed_prompt(self, input_ids: torch.Tensor, audio_tokens: torch.Tensor) -> torch.Tensor:

@@ -32,7 +32,7 @@ from vllm.transformers_utils.processor import cached_processor_from_config
 from borealis.inference.engine import TRANSCRIBE_PROMPTS
 from borealis.model import BorealisConfig, BorealisProcessor
 from borealis.model.adapters import ADAPTERS
-from borealis.model.modeling import AudioEncoding
+from borealis.model.modeling import AudioEncoding, Heard
 from borealis.model.processing import AUDIO_TOKEN, END_OF_AUDIO, START_OF_AUDIO
 from borealis.serving.joint import HEARD
 from borealis.serving.processor import (
@@ -159,30 +159,19 @@ class BorealisForConditionalGeneration(
         stacked = torch.cat(
             [nn.functional.pad(clip, (0, widest - clip.shape[-1])) for clip in clips]
         )
-        frames, mask = self.encode_audio(stacked, torch.cat(samples))
+        heard = self.hear(stacked, torch.cat(samples))
         keys = [int(key) for key in kwargs["clip_key"].flatten()]
         if any(keys):
-            tokens, logits = self.adapter.forward_with_logits(frames, mask)
-            self._keep_heard(keys, samples, logits, mask)
-        else:
-            tokens = self.adapter(frames, mask)
-        flat = tokens[self.token_mask(mask, tokens.shape[1])]
+            self._keep_heard(keys, samples, heard)
         counts = [self.config.num_audio_tokens(int(clip.sum())) for clip in samples]
-        return list(flat.split(counts))
+        return list(heard.flat_tokens.split(counts))
 
-    def _keep_heard(
-        self,
-        keys: list[int],
-        samples: list[torch.Tensor],
-        logits: torch.Tensor,
-        mask: torch.Tensor,
-    ) -> None:
+    def _keep_heard(self, keys: list[int], samples: list[torch.Tensor], heard: Heard) -> None:
         """Leave what CTC heard for the joint decoding of the request that asked for it."""
-        row = 0
+        log_probs, row = heard.log_probs(), 0
         for key, windows in zip(keys, samples, strict=True):
             if key and len(windows) == 1:
-                length = int(mask[row].sum())
-                HEARD.put(key, logits[row, :length].float().log_softmax(-1))
+                HEARD.put(key, log_probs[row])
             row += len(windows)
 
     # ---- text ----

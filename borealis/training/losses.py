@@ -48,17 +48,16 @@ def stage_losses(
     mask = batch["frame_mask"]
     if batch["mode"] == "pseudo":
         tokens = inner.adapter.embed_posteriors(batch["posteriors"])
-    elif stage.ctc_weight:
-        if "input_ids" in batch:
-            tokens, logits = inner.adapter.forward_with_logits(batch["frames"], mask)
-        else:
-            tokens, logits = None, inner.adapter.encode(batch["frames"], mask)
+        flat, logits = tokens[inner.token_mask(mask, tokens.shape[1])], None
+    elif "input_ids" in batch:
+        heard = inner.hear_frames(batch["frames"], mask)
+        flat, logits = heard.flat_tokens, heard.logits
+    else:  # letters alone: nobody reads the audio tokens
+        flat, logits = None, inner.adapter.encode(batch["frames"], mask)
+    if stage.ctc_weight and logits is not None:
         losses["ctc"] = ctc_loss(logits, mask, batch["ctc_targets"], batch["ctc_lengths"])
-    else:
-        tokens = inner.adapter(batch["frames"], mask)
-    if tokens is None or "input_ids" not in batch:
+    if flat is None:
         return losses
-    flat = tokens[inner.token_mask(mask, tokens.shape[1])]
     embeds = inner.embed_prompt(batch["input_ids"], flat)
     guide = batch.get("guide")
     guided = guide is not None and len(guide) > 0

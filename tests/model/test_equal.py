@@ -103,3 +103,22 @@ def test_silence_inside_the_window_is_still_audio(tiny):
     inputs = processor(text=AUDIO_TOKEN, audio=np.zeros(16_000, np.float32))
     with torch.inference_mode():
         assert torch.isfinite(model(**inputs).logits).all()
+
+
+@pytest.mark.parametrize("adapter", ["mlp", "deep", "ctc"])
+def test_hearing_once_gives_tokens_and_letters(make_tiny, noise, adapter):
+    """`hear` agrees with the tokens the prompt gets, and a window's letters with its own length."""
+    model, processor = make_tiny(adapter)
+    features = processor.extract_features([noise(1.5), noise(0.7)])
+    with torch.inference_mode():
+        heard = model.model.hear(**features)
+        assert torch.equal(heard.flat_tokens, model.get_audio_features(**features).pooler_output)
+        if adapter != "ctc":
+            with pytest.raises(ValueError, match="hears letters"):
+                heard.log_probs()
+            return
+        rows = heard.log_probs()
+        assert [len(row) for row in rows] == [75, 35]
+        alone = model.model.hear(**processor.extract_features([noise(0.7)])).log_probs()[0]
+    assert torch.allclose(rows[1], alone, atol=1e-4)
+    assert torch.allclose(rows[0].exp().sum(-1), torch.ones(75), atol=1e-5)
