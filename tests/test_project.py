@@ -18,9 +18,10 @@ ALLOWED = {
     "model": {""},
     "data": {""},
     "checkpoints": {""},
-    "inference": {"", "model", "checkpoints", "data"},  # data: spelling of CTC labels
+    "ctc": {"", "checkpoints"},
+    "inference": {"", "model", "ctc", "checkpoints", "data"},  # data: spelling of CTC labels
     # evaluation and inference: the word error rate in the middle of a training.
-    "training": {"", "model", "data", "checkpoints", "evaluation", "inference"},
+    "training": {"", "model", "ctc", "data", "checkpoints", "evaluation", "inference"},
     "evaluation": {"", "inference", "data", "checkpoints", "model"},
     "demo": {"", "inference"},
 }

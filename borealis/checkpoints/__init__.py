@@ -23,7 +23,7 @@ from borealis.files import aside, usual_permissions
 
 BUNDLE = "bundle.safetensors"
 WEIGHTS = "model.safetensors"
-NGRAM = "ngram.safetensors"  # see borealis.inference.ngram
+NGRAM = "ngram.safetensors"  # see borealis.ctc.ngram
 SCOPE = "questions.safetensors"  # see borealis.inference.scope
 logger = logging.getLogger(__name__)
 

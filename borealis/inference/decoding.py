@@ -20,7 +20,7 @@ class Decoding:
 
     Args:
         ctc_weight: share of the CTC prefix score, 0 to 1 (`borealis.inference.joint`).
-        ngram_weight: weight of the letter n-gram on top, 0 to 1 (`borealis.inference.ngram`).
+        ngram_weight: weight of the letter n-gram on top, 0 to 1 (`borealis.ctc.ngram`).
         num_beams: spellings followed at once.
     """
 

@@ -15,6 +15,7 @@ from transformers import LogitsProcessorList, TextIteratorStreamer
 from borealis import arguments
 from borealis.arguments import flag, number, whole
 from borealis.audio import SAMPLING_RATE, AudioSource, level_db, load_audio, split_at_silence
+from borealis.ctc.ngram import Ngram
 from borealis.errors import PromptError
 from borealis.inference.allowed import only_these
 from borealis.inference.beams import read_prompt
@@ -27,7 +28,6 @@ from borealis.inference.messages import (
     audio_sources,
     user_message,
 )
-from borealis.inference.ngram import Ngram
 from borealis.inference.scope import Scope, text_of
 from borealis.inference.stopping import StopOnDemand
 from borealis.inference.streaming import Guess, read_along
@@ -177,7 +177,7 @@ class Borealis:
                 `borealis.inference.joint`); by default the checkpoint's own. 0 is plain greedy
                 decoding, the only kind for adapters without CTC.
             ngram_weight: weight of the checkpoint's letter n-gram, 0 to 1, if it has one (see
-                `borealis.inference.ngram`); by default the checkpoint's own.
+                `borealis.ctc.ngram`); by default the checkpoint's own.
             num_beams: spellings followed at once (beam search); by default the checkpoint's own.
                 A stream tells words as soon as all of them agree.
 
@@ -503,12 +503,10 @@ class Borealis:
         samples = inputs.pop("num_samples")
         if len(samples) != len(ids):
             raise PromptError("With ctc_weight a part must fit one encoder window (30 s).")
-        frames, mask = inner.encode_audio(inputs.pop("input_features"), samples)
-        tokens, logits = inner.adapter.forward_with_logits(frames, mask)
-        flat = tokens[inner.token_mask(mask, tokens.shape[1])]
+        heard = inner.hear(inputs.pop("input_features"), samples)
         score = CTCPrefixScore(
-            logits.float().log_softmax(-1),
-            mask.sum(1),
+            heard.logits.float().log_softmax(-1),
+            heard.mask.sum(1),
             self._token_labels,
             self.processor.tokenizer.eos_token_id,
             decoding.ctc_weight,
@@ -516,7 +514,7 @@ class Borealis:
             decoding.ngram_weight,
             agreement,
         )
-        embeds = inner.embed_prompt(ids, flat)
+        embeds = inner.embed_prompt(ids, heard.flat_tokens)
         joint = {"inputs_embeds": embeds, "logits_processor": LogitsProcessorList([score])}
         if decoding.num_beams > 1:
             joint["past_key_values"] = read_prompt(

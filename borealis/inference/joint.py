@@ -4,7 +4,7 @@ A `ctc` adapter knows which letters were heard and when; the language model know
 spelled but may skip or repeat. Adding both at each step is the hybrid decoding of Watanabe et al.,
 2017 ("Hybrid CTC/Attention Architecture for End-to-End Speech Recognition"); the prefix score is
 that of Graves, 2008, computed here for all next letters at once with cumulative log-sums. Where a
-checkpoint has a letter n-gram (`borealis.inference.ngram`), its log probability is added too, and a
+checkpoint has a letter n-gram (`borealis.ctc.ngram`), its log probability is added too, and a
 word that it doesn't know costs something where it ends.
 """
 
@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.functional import pad
 from transformers import LogitsProcessor
 
+from borealis.ctc.ngram import Ngram
+from borealis.ctc.words import NO_WORD, grown
 from borealis.data.text import ctc_text
 from borealis.inference.decoding import Agreement
-from borealis.inference.lexicon import NO_WORD, grown
 from borealis.inference.merging import MergedSpellings
-from borealis.inference.ngram import Ngram
 
 _LOW = -30.0  # floor of a log probability: sums over a clip stay finite in float32
 _NEVER = -1e9
@@ -155,9 +156,10 @@ class PrefixScores:
         self.score = torch.where(grown_rows, entering.logsumexp(1), self.score)
         self.last = torch.where(grown_rows, labels, self.last)
         if self.ngram is not None:
-            self.context = self.ngram.advance(self.context, labels)
+            self.context = _advanced(self.ngram, self.context, labels)
         if self.ngram is not None and self.ngram.words is not None:
-            word = torch.where(grown_rows, grown(self.word, labels), self.word)
+            longer = grown(self.word.cpu().numpy(), labels.cpu().numpy())
+            word = torch.where(grown_rows, torch.from_numpy(longer).to(labels.device), self.word)
             over = labels == SPACE if marks is None else (labels == SPACE) | marks
             self.word = word.masked_fill(over, NO_WORD)
 
@@ -165,7 +167,8 @@ class PrefixScores:
         """Rows that are at the end of a word which the n-gram doesn't know `[rows]`, if it ends."""
         if self.ngram is None or self.ngram.words is None:
             return torch.zeros_like(self.word, dtype=torch.bool)
-        return (self.word != NO_WORD) & ~self.ngram.words.has(self.word)
+        known = self.ngram.words.has(self.word.cpu().numpy())
+        return (self.word != NO_WORD) & ~torch.from_numpy(known).to(self.word.device)
 
     def _before(self, arrived: torch.Tensor) -> torch.Tensor:
         """`arrived` up to the frame before; a row of no letters begins before all frames."""
@@ -200,6 +203,21 @@ def _scan(enter: torch.Tensor, stay: torch.Tensor) -> torch.Tensor:
     # Double: the running sum of `stay` reaches thousands on a long clip.
     total = stay.double().cumsum(1)
     return (torch.logcumsumexp(enter.double() - total, 1) + total).to(enter.dtype)
+
+
+def _advanced(ngram: Ngram, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The n-gram's states after one more class; class 0 leaves a row where it is."""
+    before, letters = states.cpu().numpy(), labels.cpu().numpy()
+    after = np.where(letters > 0, ngram.follow(before, np.maximum(letters, 1))[0], before)
+    return torch.from_numpy(after).to(states.device, states.dtype)
+
+
+def _ngram_scores(ngram: Ngram, states: torch.Tensor) -> torch.Tensor:
+    """Log probability of each class after each state `[rows, num_classes]`, the blank's 0."""
+    letters = np.arange(1, ngram.num_classes)
+    contexts = np.repeat(states.cpu().numpy(), len(letters))
+    scores = ngram.follow(contexts, np.tile(letters, len(states)))[1].reshape(len(states), -1)
+    return torch.from_numpy(np.pad(scores, ((0, 0), (1, 0)))).to(states.device)
 
 
 class JointScores:
@@ -255,7 +273,7 @@ class JointScores:
     def _spelling(self, spelled: PrefixScores) -> torch.Tensor:
         """What the n-gram gives to each next token `[rows, vocab_size]`."""
         assert spelled.ngram is not None
-        letters = spelled.ngram.scores(spelled.context) + _LETTER_BONUS
+        letters = _ngram_scores(spelled.ngram, spelled.context) + _LETTER_BONUS
         letters[:, 0] = _SILENT_SCORE
         # A text that ends ends a word, unless it has a space there already, or no word at all.
         no_word = (spelled.last == SPACE) | (spelled.last == 0)

@@ -16,8 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
+from borealis.ctc.ngram import Ngram
 from borealis.inference.joint import JointScores, PrefixScores, token_labels
-from borealis.inference.ngram import Ngram
 
 if TYPE_CHECKING:
     from vllm import SamplingParams

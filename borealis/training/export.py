@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from borealis.ctc.ngram import Ngram
 from borealis.errors import CheckpointError, RecipeError
 from borealis.files import write_text
-from borealis.inference.ngram import Ngram
 from borealis.inference.scope import Scope
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.training.card import model_card

@@ -1,10 +1,10 @@
-"""Counting the letter n-gram of `borealis.inference.ngram` from plain text.
+"""Counting the letter n-gram of `borealis.ctc.ngram` from plain text.
 
 Interpolated modified Kneser-Ney (Chen and Goodman, 1998, "An Empirical Study of Smoothing
 Techniques for Language Modeling"), then pruned by what each n-gram adds (after Stolcke, 1998,
 "Entropy-based Pruning of Backoff Language Models"). KenLM makes the same models of words; its
 builder isn't in a Python package, and its reader scores one next letter at a time, not all.
-Beside it the words of the text may be kept (`borealis.inference.lexicon`).
+Beside it the words of the text may be kept (`borealis.ctc.words`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from borealis.ctc.alphabet import Alphabet
+from borealis.ctc.ngram import BITS, MAX_ORDER, Ngram, quantized
+from borealis.ctc.words import KnownWords
 from borealis.data.text import ctc_text, reading
 from borealis.errors import TrainingError
-from borealis.inference.lexicon import KnownWords
-from borealis.inference.ngram import BITS, MAX_ORDER, Ngram, quantized
 
 _FREE_ORDERS = 2  # single letters and pairs are never pruned
 
@@ -56,7 +57,8 @@ def count_ngrams(
     levels = [_counted(ids, length) for length in range(1, order + 1)]
     ngram = _pruned(*_smoothed(levels, len(labels)), levels, min_gain, len(labels))
     if word_bits:
-        ngram.words = KnownWords.of(known_words([*corpora, *word_corpora]), labels, word_bits)
+        words = known_words([*corpora, *word_corpora])
+        ngram.words = KnownWords.of(words, Alphabet(labels), word_bits)
     return ngram
 
 

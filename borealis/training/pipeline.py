@@ -15,12 +15,12 @@ import torch
 from transformers import AutoConfig, WhisperFeatureExtractor
 
 from borealis.checkpoints import pack, resolve_checkpoint
+from borealis.ctc.ngram import Ngram
 from borealis.data.manifest import read_manifest, write_manifest
 from borealis.data.phrasings import load_phrasings
 from borealis.data.text import CTC_CHARACTERS, read_lines
 from borealis.errors import RecipeError
 from borealis.files import aside, write_text
-from borealis.inference.ngram import Ngram
 from borealis.inference.scope import Scope
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
 from borealis.model.convert import assemble, load_encoder

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -19,11 +20,11 @@ from safetensors.torch import load_file
 import borealis
 from borealis.checkpoints import SCOPE, bundled
 from borealis.cli import main
+from borealis.ctc.ngram import Ngram
+from borealis.ctc.words import NO_WORD, grown
 from borealis.data.scope import load_scope_wordings
 from borealis.data.text import ctc_label_ids
 from borealis.errors import RecipeError
-from borealis.inference.lexicon import NO_WORD, grown
-from borealis.inference.ngram import Ngram
 from borealis.training.pipeline import run_recipe
 from borealis.training.recipe import bundled_recipes, load_recipe, recipe_help
 from tests.conftest import save_tiny_whisper
@@ -116,9 +117,9 @@ def test_a_whole_recipe_gives_a_model_that_works(data, tmp_path, capsys, speech)
     assert (tmp_path / "packed" / "ngram.safetensors").read_bytes() == counted
     ngram = Ngram.load(tmp_path / "packed" / "ngram.safetensors")
     assert ngram.words is not None
-    word, other = torch.full((2,), NO_WORD), "лесопилкв"
+    word, other = np.full(2, NO_WORD, np.int64), "лесопилкв"
     for pair in zip(ctc_label_ids("лесопилка"), ctc_label_ids(other), strict=True):
-        word = grown(word, torch.tensor(pair))
+        word = grown(word, np.array(pair))
     assert ngram.words.has(word).tolist() == [True, False]
     # What goes on from a checkpoint, and what is exported, keeps its n-gram.
     assert main(["export", str(tmp_path / "run"), "--output", str(tmp_path / "out")]) == 0

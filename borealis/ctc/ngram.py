@@ -1,29 +1,26 @@
 """Spelling knowledge from plain text: an n-gram of the letters that CTC hears, small to ship.
 
-A language model of a few million weights has seen too little text to know most words. Counts of
-letter sequences hold many more words a byte, and adding their log probability while decoding
-(shallow fusion: Gulcehre et al., 2015, "On Using Monolingual Corpora in Neural Machine
-Translation") mends spelling that the adapter heard almost right. `borealis.training.ngram` counts.
-On disk the arrays are packed with xz: an n-gram takes about a byte and a half. The words that the
-texts have may lie beside (`borealis.inference.lexicon`).
+A model that hears has seen too few transcripts to know most words. Counts of letter sequences hold
+many words a byte, and adding their log probability while searching (shallow fusion: Gulcehre et
+al., 2015, "On Using Monolingual Corpora in Neural Machine Translation") mends spelling that was
+heard almost right. `borealis.training.ngram` counts. On disk the arrays are packed with xz: an
+n-gram takes about a byte and a half. The words of the texts may lie beside (`borealis.ctc.words`).
 """
 
 from __future__ import annotations
 
 import lzma
 import os
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from borealis.checkpoints import NGRAM, checkpoint_file
+from borealis.ctc.words import KnownWords
 from borealis.errors import CheckpointError
-from borealis.inference.lexicon import KnownWords
 
 BITS = 6  # of a class within a key; at most 63 letters and the blank
 MAX_ORDER = 64 // BITS
@@ -31,7 +28,6 @@ _STEP = 4  # log probabilities are kept in quarters of a nat
 _PACKED = ".xz"  # end of the names of packed arrays
 _WORDS, _WORD_HASHES = "known_words", "known_words_hashes"
 _MOST = 1 << 27  # n-grams of a file: a small one may unpack into a very large one
-_CACHED_CONTEXTS = 1 << 15
 _TYPES: dict[str, type[np.generic]] = {
     "classes": np.uint8,
     "log_probs": np.uint8,
@@ -95,19 +91,15 @@ class Ngram:
         self.backoffs[:contexts] = backoffs.astype(np.float32) / _STEP
         self.shorter = self._suffixes(children)
         self.num_classes = 1 + int(num_labels[0])
+        # Which classes go on from each context, a bit each: tells whether and where in one step.
+        bits = np.uint64(1) << self.classes[1:].astype(np.uint64)
+        self._children = np.zeros(total + 1, np.uint64)
+        filled = np.flatnonzero(children)
+        self._children[filled] = np.bitwise_or.reduceat(bits, self.first[filled] - 1)
         # Letters that no text had share what the others leave.
         missing = max(1, self.num_classes - 1 - int(sizes[0]))
         left = 1 - float(np.exp(self.log_probs[1 : 1 + int(sizes[0])]).sum())
-        self._unseen = np.log(max(left, 1e-6) / missing)
-        self._scores = lru_cache(_CACHED_CONTEXTS)(self._score_context)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the cache of scores, which can't be pickled; it fills again."""
-        return {name: value for name, value in vars(self).items() if name != "_scores"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._scores = lru_cache(_CACHED_CONTEXTS)(self._score_context)
+        self._unseen = np.float32(np.log(max(left, 1e-6) / missing))
 
     def _suffixes(self, children: np.ndarray) -> np.ndarray:
         """For each state the state of the same context without its first class."""
@@ -129,39 +121,43 @@ class Ngram:
             keys, start = longer, start + size
         return shorter
 
+    def follow(self, states: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Letters that come next, after any number of contexts at once.
+
+        Args:
+            states: contexts, int `[n]`.
+            classes: the letter after each, 1 or more, int `[n]`.
+
+        Returns:
+            The state after each letter, int32 `[n]`, and its log probability, float32 `[n]`.
+        """
+        after = np.zeros(len(states), np.int32)
+        scores = np.zeros(len(states), np.float32)
+        rows = np.arange(len(states))
+        states = states.astype(np.int32)
+        one = np.uint64(1)
+        bits = one << classes.astype(np.uint64)
+        while len(rows):
+            children = self._children[states]
+            found = (children & bits) != 0
+            if found.any():
+                hit = rows[found]
+                place = np.bitwise_count(children[found] & (bits[found] - one))
+                after[hit] = self.first[states[found]] + place
+                scores[hit] += self.log_probs[after[hit]]
+            lost = ~found
+            rows, states, bits = rows[lost], states[lost], bits[lost]
+            scores[rows] += self.backoffs[states]
+            root = states == 0
+            if root.any():
+                scores[rows[root]] += self._unseen
+                rows, states, bits = rows[~root], states[~root], bits[~root]
+            states = self.shorter[states]
+        return after, scores
+
     def step(self, state: int, label: int) -> int:
-        """The state after one more class."""
-        while True:
-            low, high = self.first[state], self.first[state + 1]
-            at = low + np.searchsorted(self.classes[low:high], label)
-            if at < high and self.classes[at] == label:
-                return int(at)
-            if not state:
-                return 0
-            state = int(self.shorter[state])
-
-    def advance(self, states: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """`step` for rows; class 0 leaves a row where it is."""
-        pairs = zip(states.tolist(), labels.tolist(), strict=True)
-        after = [self.step(state, label) if label else state for state, label in pairs]
-        return torch.tensor(after, device=states.device)
-
-    def scores(self, states: torch.Tensor) -> torch.Tensor:
-        """Log probability of each class after each state: `[rows, num_classes]`, the blank's 0."""
-        rows = np.stack([self._scores(state) for state in states.tolist()])
-        return torch.from_numpy(rows).to(states.device)
-
-    def _score_context(self, state: int) -> np.ndarray:
-        contexts = [state]
-        while contexts[-1]:
-            contexts.append(int(self.shorter[contexts[-1]]))
-        row = np.full(self.num_classes, self._unseen, np.float32)
-        for context in reversed(contexts):  # what a longer context knows stands above
-            low, high = self.first[context], self.first[context + 1]
-            row += self.backoffs[context]
-            row[self.classes[low:high]] = self.log_probs[low:high]
-        row[0] = 0.0
-        return row
+        """The state after one more letter."""
+        return int(self.follow(np.array([state]), np.array([label]))[0][0])
 
     def save_pretrained(self, folder: Path) -> None:
         """Write `ngram.safetensors` into `folder`."""

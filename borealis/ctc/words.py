@@ -13,11 +13,14 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-import torch
+
+from borealis.ctc.alphabet import Alphabet
 
 # FNV-1a, 64 bits; int64 arithmetic wraps around as the hash wants it.
-_PRIME = 1099511628211
-_BASIS = 14695981039346656037 - (1 << 64)
+_PRIME = np.int64(1099511628211)
+_BASIS = np.int64(14695981039346656037 - (1 << 64))
+_GOLDEN = np.int64(-7046029254386353131)  # 0x9E3779B97F4A7C15, the golden ratio
+_LOW_HALF = np.int64(0xFFFFFFFF)
 NO_WORD = 0  # before the first letter of a word
 
 
@@ -38,18 +41,18 @@ class KnownWords:
         if not 1 <= num_hashes <= 32:
             raise ValueError(f"{num_hashes} hashes a word")
         self.filled, self.num_hashes = filled, num_hashes
-        self._bits = torch.from_numpy(np.unpackbits(filled)).bool()
+        self._number = np.arange(num_hashes, dtype=np.int64)
 
     @classmethod
-    def of(cls, words: Iterable[str], labels: str, bits: float) -> KnownWords:
+    def of(cls, words: Iterable[str], alphabet: Alphabet, bits: float) -> KnownWords:
         """The set of these words.
 
         Args:
-            words: spelled as CTC spells (`borealis.data.text.ctc_text`); others are left out.
-            labels: letters that CTC may emit.
+            words: folded (`Alphabet.fold`); those with other characters are left out.
+            alphabet: letters that CTC may emit.
             bits: of memory for a word; the best number of hashes is that times the logarithm of 2.
         """
-        classes = {letter: number for number, letter in enumerate(labels, 1)}
+        classes = alphabet.classes
         spelled = [[classes.get(c, 0) for c in word] for word in set(words)]
         spelled = sorted((w for w in spelled if w and all(w)), key=len)
         size = max(1, math.ceil(len(spelled) * bits / 8))
@@ -57,35 +60,34 @@ class KnownWords:
         filled = np.zeros(size * 8, bool)
         for start in range(0, len(spelled), 1 << 16):
             part = spelled[start : start + (1 << 16)]
-            letters = torch.zeros(len(part), len(part[-1]), dtype=torch.long)
+            letters = np.zeros((len(part), len(part[-1])), np.int64)
             for row, word in enumerate(part):
-                letters[row, : len(word)] = torch.tensor(word)
-            hashes = torch.full((len(part),), NO_WORD)
-            for column in letters.unbind(1):
-                hashes = torch.where(column > 0, grown(hashes, column), hashes)
-            filled[empty._places(hashes).flatten().numpy()] = True
+                letters[row, : len(word)] = word
+            hashes = np.full(len(part), NO_WORD, np.int64)
+            for column in letters.T:
+                hashes = np.where(column > 0, grown(hashes, column), hashes)
+            filled[empty._places(hashes).ravel()] = True
         return cls(np.packbits(filled), empty.num_hashes)
 
-    def has(self, words: torch.Tensor) -> torch.Tensor:
-        """Which of these hashes `[rows]` belong to known words."""
-        self._bits = self._bits.to(words.device)
-        return self._bits[self._places(words)].all(-1)
+    def has(self, words: np.ndarray) -> np.ndarray:
+        """Which of these hashes belong to known words: int64 `[...]` -> bool `[...]`."""
+        places = self._places(words)
+        bits = self.filled[places >> 3] >> (7 - (places & 7)).astype(np.uint8)
+        return (bits & 1).all(-1)
 
-    def _places(self, words: torch.Tensor) -> torch.Tensor:
-        """Bits of each word `[rows, num_hashes]` (Kirsch and Mitzenmacher, 2006)."""
-        mixed = words ^ ((words >> 32) & 0xFFFFFFFF)
-        mixed = mixed * -7046029254386353131  # 0x9E3779B97F4A7C15, the golden ratio
-        low, high = mixed & 0xFFFFFFFF, ((mixed >> 32) & 0xFFFFFFFF) | 1
-        number = torch.arange(self.num_hashes, device=words.device)
-        return (low[:, None] + number * high[:, None]) % (8 * len(self.filled))
+    def _places(self, words: np.ndarray) -> np.ndarray:
+        """Bits of each word `[..., num_hashes]` (Kirsch and Mitzenmacher, 2006)."""
+        mixed = words ^ ((words >> 32) & _LOW_HALF)
+        mixed = mixed * _GOLDEN
+        low, high = mixed & _LOW_HALF, ((mixed >> 32) & _LOW_HALF) | 1
+        return (low[..., None] + self._number * high[..., None]) % (8 * len(self.filled))
 
 
-def grown(words: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def grown(words: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Hashes of words with one more letter.
 
     Args:
-        words: int64 `[rows]`, `NO_WORD` before the first letter.
-        labels: classes of the letters `[rows]`.
+        words: int64 `[...]`, `NO_WORD` before the first letter.
+        classes: of the letters, int64 `[...]`.
     """
-    before = torch.where(words == NO_WORD, _BASIS, words)
-    return (before ^ labels) * _PRIME
+    return (np.where(words == NO_WORD, _BASIS, words) ^ classes) * _PRIME
