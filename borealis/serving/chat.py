@@ -153,6 +153,17 @@ def _sampling(request: dict[str, Any], vocabulary: int) -> dict[str, Any]:
         raise RequestError(
             f"'{field}' is wrong: {reason[0].lower()}{reason[1:]}.", param=field
         ) from None
+    longest = _check_together(checked, vocabulary)
+    fields = checked.model_dump(exclude_none=True)
+    # One answer is the likeliest; several are drawn, as OpenAI draws them.
+    fields.setdefault("temperature", 0 if checked.n == 1 else 1)
+    fields.pop("max_tokens", None)
+    fields["max_completion_tokens"] = longest
+    return fields
+
+
+def _check_together(checked: _Sampling, vocabulary: int) -> int:
+    """Refuse fields that don't go together, or tokens that aren't there; the longest answer."""
     if checked.n > 1 and checked.temperature == 0:
         raise RequestError(
             "With temperature 0 all answers would be the same; give a temperature or leave 'n' "
@@ -165,7 +176,8 @@ def _sampling(request: dict[str, Any], vocabulary: int) -> dict[str, Any]:
             "'max_tokens' and 'max_completion_tokens' differ; give one of them.",
             param="max_tokens",
         )
-    if (checked.min_tokens or 0) > max(limits, default=DEFAULT_ANSWER_TOKENS):
+    longest = max(limits, default=DEFAULT_ANSWER_TOKENS)
+    if (checked.min_tokens or 0) > longest:
         raise RequestError("'min_tokens' is more than the answer may have.", param="min_tokens")
     if checked.stream_options and not checked.stream:
         raise RequestError("'stream_options' needs 'stream'.", param="stream_options")
@@ -180,12 +192,7 @@ def _sampling(request: dict[str, Any], vocabulary: int) -> dict[str, Any]:
                 f"'{field}' has an id that isn't a token: they go from 0 to {vocabulary - 1}.",
                 param=field,
             )
-    fields = checked.model_dump(exclude_none=True)
-    # One answer is the likeliest; several are drawn, as OpenAI draws them.
-    fields.setdefault("temperature", 0 if checked.n == 1 else 1)
-    fields.pop("max_tokens", None)
-    fields["max_completion_tokens"] = max(limits, default=DEFAULT_ANSWER_TOKENS)
-    return fields
+    return longest
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -381,7 +388,8 @@ def _wav(clip: Any) -> str:
 def parse_json(body: bytes) -> dict[str, Any]:
     """The object a request holds, or RequestError."""
     try:
-        value = json.loads(body, parse_constant=_no_constant)
+        # Not json.loads of the bytes: that guesses at encodings and lets half a pair through.
+        value = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
         if _SURROGATE.search(body):  # half of a pair isn't text: it can't be encoded
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):

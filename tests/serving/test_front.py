@@ -106,6 +106,7 @@ def test_text_check_counts_all_messages_and_names_the_mark() -> None:
         b'{"a": %s}' % (b"9" * 5000),
         rb'{"a": "\ud800"}',
         rb'{"\uDC00": 1}',
+        b'{"a": "\xed\xa0\x80"}',
     ],
 )
 def test_only_an_object_is_a_request(body) -> None:

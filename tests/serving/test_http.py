@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import numpy as np
@@ -175,9 +177,9 @@ def test_what_clients_of_openai_send(client) -> None:
     ]
     answer = client.chat.completions.create(model="nano", messages=[*again, user], max_tokens=8)
     assert answer.choices[0].finish_reason in ("length", "stop")
-    drawn = client.chat.completions.create(
-        model="nano", messages=[user], n=4, seed=3, max_tokens=16
-    )
+    several = {"model": "nano", "messages": [user], "n": 4, "seed": 3, "max_tokens": 16}
+    assert len(client.chat.completions.create(**several).choices) == 4
+    drawn = client.chat.completions.create(**several, temperature=2)
     assert len({choice.message.content for choice in drawn.choices}) > 1
 
 
@@ -283,6 +285,17 @@ def test_load_test_of_no_server_is_one_line(capsys) -> None:
     words = ["bench", "serve", str(AUDIO / "manifest.jsonl"), "--url", "http://127.0.0.1:9"]
     assert main(words) == 2
     assert "Is the server running?" in capsys.readouterr().err
+
+
+def test_taken_port_is_one_line(server, capsys) -> None:
+    from borealis.cli import main
+
+    before = signal.getsignal(signal.SIGTERM)
+    with mock.patch.dict(os.environ):
+        assert main(["serve", "--port", str(server.port)]) == 2
+    signal.signal(signal.SIGTERM, before)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"127.0.0.1:{server.port} can't be listened on" in said
 
 
 # ---- what is closed ----
