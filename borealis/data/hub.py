@@ -143,11 +143,16 @@ def read_dataset(
 
     Raises:
         DatasetError: the dataset can't be read, or lacks a column that was named.
+        OutputError: a file of the dataset would be written over.
     """
     entry = READY.get(name, Entry(name, {}))
     mapping = {"audio": "audio", "text": "text"} | entry.columns | dict(columns or {})
     if unknown := sorted(set(mapping) - set(COLUMNS)):
         raise DatasetError(f"'{unknown[0]}' isn't one of the columns {', '.join(COLUMNS)}.")
+    manifest, recordings = folder / f"{output}.jsonl", folder / output
+    given = [Path(name), *Path(name).rglob("*")] if Path(name).exists() else []
+    for target in (manifest, recordings / "0000"):
+        refuse_inputs(target, given)
     named = set(entry.columns) | set(columns or {})
     dataset, found = _open(
         entry.dataset, config or entry.config, split, revision, streaming, mapping["audio"]
@@ -158,12 +163,7 @@ def read_dataset(
             "Say which is which: columns, or --column text=sentence."
         )
     mapping = {k: v for k, v in mapping.items() if v in found}
-    manifest = folder / f"{output}.jsonl"
     report = Report(manifest)
-    recordings = folder / output
-    if Path(name).exists():
-        refuse_inputs(recordings, [name])
-        refuse_inputs(manifest, [name, *(p for p in Path(name).rglob("*") if p.is_file())])
     recordings.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
     labels = _labels(dataset, mapping)

@@ -330,7 +330,7 @@ class Borealis:
             raise PromptError(
                 f"{len(questions)} questions and {len(audios)} recordings were given."
             )
-        for asked in [question] if isinstance(question, str) else questions:
+        for asked in questions if isinstance(question, (list, tuple)) else [question]:
             if not isinstance(asked, str):
                 raise PromptError(
                     f"A question is of type {type(asked).__name__}; a text is wanted, or a list of "
