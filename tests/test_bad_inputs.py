@@ -32,6 +32,7 @@ from borealis.errors import (
 )
 
 RATE = 16_000
+NAN, INF = float("nan"), float("inf")
 NOISE = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
 
 
@@ -268,7 +269,12 @@ def user(content: Any) -> list[dict[str, Any]]:
 BAD_CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "empty question": (lambda m: m.ask(NOISE, ""), "empty"),
     "blank question": (lambda m: m.ask(NOISE, " \n"), "empty"),
-    "no question": (lambda m: m.ask(NOISE, None), "empty"),
+    "no question": (lambda m: m.ask(NOISE, None), "NoneType; a text is wanted"),
+    "a number as question": (lambda m: m.ask(NOISE, 5), "int; a text is wanted"),
+    "one of the questions is no text": (lambda m: m.ask([NOISE] * 2, ["a", 5]), "a text is wanted"),
+    "no text but no recordings either": (lambda m: m.ask([], 5), "a text is wanted"),
+    "half a character": (lambda m: m.ask(NOISE, "\ud83d"), "UTF-8"),
+    "half a character in a chat": (lambda m: m.chat(user("\ud83d")), "UTF-8"),
     "placeholder in the question": (lambda m: m.ask(NOISE, "<|audio|>?"), "placeholder"),
     "two questions, three clips": (lambda m: m.ask([NOISE] * 3, ["a", "b"]), "questions"),
     "no room for an answer": (lambda m: m.ask(NOISE, "a", max_new_tokens=0), "max_new_tokens"),
@@ -276,9 +282,44 @@ BAD_CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "batches of 0": (lambda m: m.transcribe(NOISE, batch_size=0), "batch_size"),
     "unknown language": (lambda m: m.transcribe(NOISE, language="fr"), "language"),
     "segments too short": (lambda m: m.transcribe(NOISE, max_segment_seconds=0.1), "max_segment"),
+    "batches as text": (lambda m: m.transcribe(NOISE, batch_size="8"), "batch_size is '8'"),
+    "batches of half": (lambda m: m.transcribe(NOISE, batch_size=1.5), "a whole number"),
+    "batches of True": (lambda m: m.ask(NOISE, "a", batch_size=True), "batch_size is True"),
+    "half a beam": (lambda m: m.transcribe(NOISE, num_beams=2.5), "num_beams is 2.5"),
+    "no beams": (lambda m: m.transcribe(NOISE, num_beams=0), "num_beams"),
+    "segments of NaN": (lambda m: m.transcribe(NOISE, max_segment_seconds=NAN), "is nan"),
+    "endless segments": (lambda m: m.transcribe(NOISE, max_segment_seconds=INF), "is inf"),
+    "segments as text": (lambda m: m.transcribe(NOISE, max_segment_seconds="9"), "is '9'"),
+    "segments over a window": (
+        lambda m: m.transcribe(NOISE, max_segment_seconds=60),
+        r"max_segment_seconds is 60; the limit of this model is 30 ",
+    ),
+    "segments over a prompt": (
+        lambda m: m.transcribe(NOISE, max_segment_seconds=1e4, ctc_weight=0),
+        r"the limit of this model is 600 ",
+    ),
+    "language as a number": (lambda m: m.transcribe(NOISE, language=5), "language is 5"),
+    "languages in a list": (lambda m: m.transcribe(NOISE, language=["ru"]), r"language is \['ru'"),
+    "an array for a language": (lambda m: m.transcribe(NOISE, language=NOISE), "language is"),
+    "stream as text": (lambda m: m.transcribe(NOISE, stream="no"), "stream is 'no'; True or False"),
+    "guesses as text": (lambda m: m.transcribe(NOISE, stream=True, guesses="no"), "guesses"),
+    "CTC weight as text": (lambda m: m.transcribe(NOISE, ctc_weight="0.3"), "ctc_weight is '0.3'"),
+    "CTC weight of NaN": (lambda m: m.transcribe(NOISE, ctc_weight=NAN), "ctc_weight is nan"),
+    "n-gram weight as text": (lambda m: m.transcribe(NOISE, ngram_weight="1"), "ngram_weight"),
+    "an answer of text length": (lambda m: m.ask(NOISE, "a", max_new_tokens="9"), "max_new_tokens"),
+    "half a token": (lambda m: m.chat(user("a"), max_new_tokens=0.5), "max_new_tokens is 0.5"),
+    "a chat streamed by text": (lambda m: m.chat(user("a"), stream="yes"), "stream is 'yes'"),
+    "transcript first as text": (
+        lambda m: m.ask(NOISE, "a", transcribe_first="no"),
+        "transcribe_first is 'no'",
+    ),
     "CTC weight over 1": (lambda m: m.transcribe(NOISE, ctc_weight=2), "ctc_weight"),
     "stream of a list": (lambda m: m.transcribe([NOISE], stream=True), "stream"),
+    "stream of a tuple": (lambda m: m.ask((NOISE,), "a", stream=True), "not several"),
+    "stream of an iterator": (lambda m: m.transcribe(iter([NOISE]), stream=True), "not several"),
     "no messages": (lambda m: m.chat([]), "empty"),
+    "messages as a number": (lambda m: m.chat(5), "a list of messages"),
+    "messages as a dict": (lambda m: m.chat({"role": "user"}), "a list of messages"),
     "messages as a string": (lambda m: m.chat("Привет"), "string"),
     "message as a string": (lambda m: m.chat(["Привет"]), "Message 1"),
     "unknown role": (lambda m: m.chat([{"role": "robot", "content": "a"}]), "robot"),
@@ -298,6 +339,17 @@ def test_bad_call(name: str, nano: Any) -> None:
     call, says = BAD_CALLS[name]
     with pytest.raises(PromptError, match=says):
         call(nano)
+
+
+def test_a_rate_that_is_none_of_an_array_is_told(nano: Any) -> None:
+    for call in (
+        lambda: nano.transcribe(NOISE, sampling_rate="48000"),
+        lambda: nano.transcribe([NOISE], sampling_rate=-1),
+        lambda: nano.ask(NOISE, "a", sampling_rate=NAN),
+        lambda: nano.chat(user([{"type": "audio", "audio": NOISE, "sampling_rate": "a"}])),
+    ):
+        with pytest.raises(AudioValueError, match="sampling"):
+            call()
 
 
 def test_empty_question_on_the_command_line(

@@ -110,12 +110,15 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys) -> None:
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("command", ["transcribe", "data check", "train", "plan"])
-def test_an_unknown_option_shows_the_usage_of_the_command(command: str, capsys) -> None:
-    code, _, err = run(capsys, *command.split(), "a", "--nonsense")
-    assert code == 2
-    assert err.startswith(f"usage: borealis {command}")
-    assert "--nonsense" in err
+@pytest.mark.parametrize(
+    "command", ["transcribe a.wav", "info", "data check m.jsonl", "train r.yaml k=v"]
+)
+def test_unknown_option_shows_the_usage_of_its_command(command: str, capsys) -> None:
+    code, out, err = run(capsys, *command.split(), "--nonsense")
+    name = " ".join(word for word in command.split() if word.isalpha())
+    assert (code, out) == (2, "")
+    assert err.startswith(f"usage: borealis {name} ")
+    assert "unrecognized arguments: --nonsense" in err
 
 
 def test_module_runs_as_the_command_does() -> None:
@@ -197,18 +200,121 @@ def test_output_file_is_left_alone_when_nothing_could_be_read(tmp_path: Path, ca
     assert target.read_text(encoding="utf-8") == "earlier\n"
 
 
-@pytest.mark.parametrize("link", ["itself", "symlink", "hardlink"])
-def test_a_recording_is_never_written_over(link: str, wav: Path, tmp_path: Path, capsys) -> None:
-    before, target = wav.read_bytes(), tmp_path / "other.wav"
-    if link == "itself":
-        target = wav
-    elif link == "symlink":
-        target.symlink_to(wav)
-    else:
-        os.link(wav, target)
-    code, out, err = run(capsys, "transcribe", "missing.wav", wav, "--output", target)
-    assert (code, out) == (2, "")
-    assert target.name in err and "also an input" in err
+@pytest.mark.parametrize("name", ["en", "English", "en-US", "английский"])
+def test_language_is_understood_by_name(name: str, loaded, wav: Path, capsys) -> None:
+    code, out, _ = run(capsys, "transcribe", wav, "--language", name)
+    assert (code, out) == (0, f"{loaded.transcribe(wav, language='en').text}\n")
+
+
+def test_unknown_language_is_told(capsys) -> None:
+    code, _, err = run(capsys, "transcribe", "a.wav", "--language", "klingon")
+    assert code == 2
+    assert "language is 'klingon'; 'ru' or 'en', or nothing, is wanted." in err
+
+
+def test_texts_appear_as_they_are_made_and_clips_are_forgotten(
+    loaded, wav: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    """Before the last file is read, the text of the first is on the screen."""
+    files = [tmp_path / f"{number}.wav" for number in range(6)]
+    for file in files:
+        file.write_bytes(wav.read_bytes())
+    shown: list[str] = []
+    real = borealis.audio.load_audio
+
+    def watched(source, **options):
+        shown.append(capsys.readouterr().out)
+        return real(source, **options)
+
+    monkeypatch.setattr(type(loaded), "longest_part", 2.0)
+    monkeypatch.setattr("borealis.audio.load_audio", watched)
+    code, out, _ = run(capsys, "transcribe", *files, "--batch-size", "1")
+    text = loaded.transcribe(wav).text
+    assert code == 0
+    pairs = [f"{a}: {text}\n{b}: {text}\n" for a, b in zip(files[::2], files[1::2], strict=True)]
+    assert shown == ["", "", pairs[0], "", pairs[1], ""]
+    assert out == pairs[2]
+
+
+# ---- inputs are safe ----
+
+
+def linked(way: str, file: Path) -> Path:
+    """Another name of the same file."""
+    other = file.with_name("other.txt")
+    if way == "symlink":
+        other.symlink_to(file)
+    if way == "hard link":
+        other.hardlink_to(file)
+    return file if way == "same" else other
+
+
+@pytest.mark.parametrize("way", ["same", "symlink", "hard link"])
+def test_no_command_writes_over_its_input(
+    way: str, wav: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(borealis, "load", lambda *_, **__: pytest.fail("worked"))
+    (tmp_path / "a").mkdir()
+    manifest = tmp_path / "a" / "m.jsonl"
+    row = {"audio": str(wav), "text": "да", "duration": 1.0}
+    manifest.write_text(json.dumps(row), encoding="utf-8")
+    table = tmp_path / "b.csv"
+    table.write_text(f"audio,text\n{wav.name},да\n", encoding="utf-8")
+    weights = tmp_path / "c" / "w.bin"
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    before = {p: p.read_bytes() for p in (wav, manifest, table, weights)}
+    over_wav, over_manifest = linked(way, wav), linked(way, manifest)
+    over_weights = linked(way, weights)
+    for arguments in (
+        ["transcribe", wav, "--output", over_wav],
+        ["transcribe", "missing.wav", over_wav, "--output", wav, "--format", "json"],
+        ["eval", manifest, "--output", over_manifest],
+        ["eval", manifest, "--output", over_wav],
+        ["bench", "serve", manifest, "--output", over_manifest],
+        ["data", "manifest", table, "--output", over_wav],
+        ["data", "manifest", table, "--output", table],
+        ["data", "manifest", tmp_path, "--output", over_wav],
+        ["convert", "pickle", weights, over_weights],
+    ):
+        code, out, err = run(capsys, *arguments)
+        assert (code, out) == (2, ""), arguments
+        assert "is also an input" in err and len(err.splitlines()) == 1
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_no_folder_is_written_over_its_own_input(tmp_path: Path, capsys) -> None:
+    source = tmp_path / "whisper"
+    source.mkdir()
+    (source / "model.safetensors").write_bytes(b"weights")
+    (source / "model.jsonl").write_text('{"text": "да"}', encoding="utf-8")
+    (tmp_path / "mine.train.jsonl").write_text("Да, нет.\n", encoding="utf-8")
+    (tmp_path / "literature-ru.txt").write_text("Да, нет.\n", encoding="utf-8")
+    model = ["--language-model", "owner/name"]
+    for arguments in (
+        ["convert", "assemble", "--audio-tower", source, *model, "--output", source],
+        ["convert", "assemble", "--audio-tower", source / "model.safetensors", *model,
+         "--output", source],
+        ["convert", "vikhr", source, "--audio-tower", "a/b", *model, "--output", source],
+        ["data", "synth", tmp_path / "mine.train.jsonl", "--name", "mine", "--output", tmp_path],
+        ["data", "nano", "--literature", tmp_path / "literature-ru.txt", "--output", tmp_path],
+        ["data", "hub", source, "--name", "model", "--output", source],
+    ):  # fmt: skip
+        code, _, err = run(capsys, *arguments)
+        assert code == 2, arguments
+        assert "an input" in err or "The input" in err, (arguments, err)
+    assert sorted(p.name for p in source.iterdir()) == ["model.jsonl", "model.safetensors"]
+
+
+def test_standard_input_and_output_are_not_the_same_file(wav: Path) -> None:
+    before = wav.read_bytes()
+    with wav.open("rb") as stdin:
+        done = process("transcribe", "-", "--output", str(wav), stdin=stdin)
+    assert (done.returncode, "is also an input" in done.stderr) == (2, True)
+    with wav.open("ab") as stdout:
+        command = [sys.executable, "-m", "borealis", "transcribe", str(wav)]
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, "Standard output is also an input" in done.stderr) == (2, True)
     assert wav.read_bytes() == before
 
 
@@ -340,50 +446,110 @@ def test_closed_pipe_is_quiet() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-# `borealis info` without a model: what is printed has letters that not every terminal has.
-SPEAKER = (
-    "import sys\n"
-    "from borealis import cli\n"
-    "from borealis.errors import BorealisError\n"
-    "def say(args):\n"
-    "    print('мороз — 雪')\n"
-    "    raise BorealisError('снег 雪')\n"
-    "cli._run_info = say\n"
-    "sys.exit(cli.main(['info']))\n"
-)
+# A program whose command prints a text that many encodings lack; its file name is no text at all.
+PRINTING = """
+import sys
+from borealis import cli
+cli._run_info = lambda args: print("Ёж — café 😀 \\udcff")
+sys.exit(cli.main(["info"]))
+"""
 
 
 @pytest.mark.parametrize(
-    "encoding, out, err",
+    ("variables", "printed"),
     [
-        ("cp1251", "мороз — \\u96ea\n", "borealis: снег \\u96ea\n"),
-        ("ascii", r"\u043c\u043e\u0440\u043e\u0437 \u2014 \u96ea" + "\n", None),
-        ("utf-8", "мороз — 雪\n", "borealis: снег 雪\n"),
+        ({"PYTHONIOENCODING": "utf-8"}, "Ёж — café 😀 \\udcff"),
+        ({"PYTHONIOENCODING": "cp1251"}, "Ёж — caf\\xe9 \\U0001f600 \\udcff"),
+        ({"PYTHONIOENCODING": "ascii:replace"}, "?? ? caf? ? ?"),
+        (
+            {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+            "\\u0401\\u0436 \\u2014 caf\\xe9 \\U0001f600 \\udcff",
+        ),
     ],
 )
-def test_letters_that_a_terminal_lacks_are_escaped(encoding: str, out: str, err: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SPEAKER],
-        capture_output=True,
-        env=os.environ | {"PYTHONIOENCODING": encoding},
-    )
-    assert done.returncode == 2
-    assert done.stdout.decode(encoding) == out
-    assert err is None or done.stderr.decode(encoding) == err
-    assert b"Traceback" not in done.stderr
+def test_every_text_can_be_printed(variables: dict[str, str], printed: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PRINTING, encoding="utf-8")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONIOENCODING"} | variables
+    done = subprocess.run([sys.executable, program], capture_output=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    encoding = variables.get("PYTHONIOENCODING", "ascii").partition(":")[0]
+    assert done.stdout.decode(encoding) == f"{printed}{os.linesep}"
 
 
+def test_json_is_json_in_every_encoding(loaded, wav: Path, monkeypatch) -> None:
+    name = wav.with_name("café «ёж» \udcff.wav")
+    wav.rename(name)
+    for encoding in ("utf-8", "cp1251", "ascii"):
+        screen = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(screen, encoding=encoding))
+        assert cli.main(["transcribe", str(name), "--format", "json"]) == 0
+        row = json.loads(screen.getvalue().decode(encoding))
+        assert row == {"file": str(name), **loaded.transcribe(name).to_dict()}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
-    "redirect, says",
-    [(">&-", "Bad file descriptor"), ("> /dev/full", "No space left"), (">&- 2>&-", "")],
+    ("target", "says"),
+    [(">&-", "Bad file descriptor"), (">/dev/full", "No space left on device")],
 )
-@pytest.mark.parametrize("command", ["plan 0.6b", "--help"])
-def test_output_that_goes_nowhere_is_one_line_and_a_failure(redirect, says, command) -> None:
-    line = f"{sys.executable} -m borealis {command} {redirect}"
-    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == (1 if says else 0)
-    assert says in done.stderr
+def test_output_that_is_lost_is_one_line(target: str, says: str, unbuffered: str) -> None:
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    for arguments in ("--version", "transcribe --help"):
+        done = subprocess.run(
+            f"'{sys.executable}' -m borealis {arguments} {target}",
+            shell=True, capture_output=True, text=True, env=environment,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert done.stderr == f"borealis: The output can't be written: {says}.\n"
+
+
+def test_closed_streams_that_are_not_needed_do_not_matter(tmp_path: Path) -> None:
+    """No file that is opened gets the number of a closed stream: what is printed would go there."""
+    target = tmp_path / "out.txt"
+    program = (
+        "import os, sys\n"
+        "from borealis import cli\n"
+        "from borealis.files import write_text\n"
+        f"def run(args): write_text({str(target)!r}, 'text'); os.write(2, b'noise')\n"
+        "cli._run_info = run\n"
+        "sys.exit(cli.main(['info']))\n"
+    )
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, program], check=False
+    )
+    assert done.returncode == 0
+    assert target.read_text(encoding="utf-8") == "text"
+
+
+def test_closed_standard_input_is_told(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    code, _, err = run(capsys, "transcribe", "-")
+    assert (code, err) == (2, "borealis: Standard input is closed; give a file.\n")
+
+
+def test_a_refusal_of_the_file_system_is_one_line(capsys, monkeypatch) -> None:
+    def refuse(args):
+        raise PermissionError(13, "Permission denied", "some/file")
+
+    monkeypatch.setattr(cli, "_run_info", refuse)
+    assert run(capsys, "info") == (2, "", "borealis: 'some/file': Permission denied.\n")
+
+
+def test_other_errors_of_the_system_are_not_hidden(capsys, monkeypatch) -> None:
+    def fail(args):
+        raise OSError("the socket broke")
+
+    monkeypatch.setattr(cli, "_run_info", fail)
+    with pytest.raises(OSError, match="the socket broke"):
+        cli.main(["info"])
+
+
+def test_a_question_survives_an_ascii_locale() -> None:
+    undecoded = "Кто?".encode().decode("ascii", "surrogateescape")
+    assert cli._words(undecoded) == "Кто?"
+    assert cli._words("Кто?") == "Кто?"
 
 
 @pytest.mark.slow

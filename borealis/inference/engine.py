@@ -353,7 +353,7 @@ class Borealis:
             raise PromptError(
                 f"{len(questions)} questions and {len(audios)} recordings were given."
             )
-        for one in [question] if isinstance(question, str) else questions:
+        for one in questions if isinstance(question, (list, tuple)) else [question]:
             if not isinstance(one, str):
                 raise PromptError(
                     f"A question is of type {type(one).__name__}; a text is wanted, or a list of "

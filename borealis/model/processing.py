@@ -131,8 +131,12 @@ class BorealisProcessor(ProcessorMixin):
         data: dict[str, Any] = {}
         if text is not None:
             prompts = self._expand([text] if isinstance(text, str) else list(text), clips)
-            if any("\ud800" <= char <= "\udfff" for prompt in prompts for char in prompt):
-                raise PromptError("The text has half a character (a lone surrogate); send UTF-8.")
+            try:
+                "".join(prompts).encode("utf-8")
+            except UnicodeEncodeError:
+                raise PromptError(
+                    "The text has half a character (a lone surrogate); it must be UTF-8."
+                ) from None
             kwargs.setdefault("padding", True)
             kwargs.setdefault("add_special_tokens", False)
             data |= self._tokenize(prompts, padding_side, kwargs)

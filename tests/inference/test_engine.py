@@ -1,5 +1,9 @@
 """Transcribe, ask, chat: lists equal singles, streams equal wholes, segments cover the clip."""
 
+import copy
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +71,71 @@ def test_list_gives_what_singles_give(tiny: Borealis) -> None:
             together = tiny.transcribe(clips, batch_size=batch_size, ctc_weight=weight)
             assert together == singles
         assert [t.duration for t in singles] == [2.0, 0.4, 3.3, 1.0, 0.05]
+
+
+def test_a_tuple_and_an_iterator_give_what_a_list_gives(tiny: Borealis) -> None:
+    clips = [noise(1.0, 1), noise(0.5, 2), noise(2.0, 3)]
+    whole = tiny.transcribe(clips)
+    answers = tiny.ask(clips, "Кто говорит?", max_new_tokens=4)
+    for several in (tuple, iter, lambda c: (clip for clip in c), lambda c: map(np.copy, c)):
+        assert tiny.transcribe(several(clips)) == whole
+        assert tiny.ask(several(clips), "Кто говорит?", max_new_tokens=4) == answers
+    assert tiny.transcribe((clips[0], clips[1])) == whole[:2]
+    assert tiny.ask(tuple(clips[:2]), ("Кто?", "Кто?"), max_new_tokens=4) == tiny.ask(
+        clips[:2], "Кто?", max_new_tokens=4
+    )
+
+
+def test_a_rate_and_an_array_are_one_recording(tiny: Borealis) -> None:
+    clip = noise(1.0)
+    for rate in (SAMPLING_RATE, np.int64(SAMPLING_RATE)):
+        assert tiny.transcribe((rate, clip)) == tiny.transcribe(clip)
+    assert tiny.transcribe([(SAMPLING_RATE, clip)] * 2) == tiny.transcribe([clip] * 2)
+
+
+def test_an_iterator_is_read_as_the_work_goes_on(tiny: Borealis, monkeypatch) -> None:
+    """Of twenty recordings never more than a group is in memory."""
+    events: list[str] = []
+    write_down = tiny._write_down
+
+    def watched(clips, *args):
+        events.extend(["write"] * len(clips))
+        return write_down(clips, *args)
+
+    monkeypatch.setattr(tiny, "_write_down", watched)
+
+    def clips():
+        for seed in range(20):
+            events.append("read")
+            yield noise(3.0, seed)
+
+    written = tiny.transcribe(clips(), batch_size=2, max_segment_seconds=6)
+    assert len(written) == 20
+    ahead = np.cumsum([1 if event == "read" else -1 for event in events])
+    assert ahead.max() == 4  # two batches of six seconds are four clips
+    assert ahead[-1] == 0
+
+
+def test_a_bad_recording_of_a_list_is_told_before_any_work(tiny: Borealis, monkeypatch) -> None:
+    monkeypatch.setattr(tiny, "_write_down", lambda *_: pytest.fail("worked"))
+    for several in ([noise(1.0), "missing.wav"], (noise(1.0), noise(1.0), "missing.wav")):
+        with pytest.raises(AudioNotFoundError):
+            tiny.transcribe(several)
+
+
+def test_a_rate_of_arrays_is_heard(tiny: Borealis, speech: Path) -> None:
+    fast = np.repeat(load_audio(speech), 3)  # the same sound at 48 kHz
+    known = tiny.transcribe((48_000, fast))
+    assert known.duration == pytest.approx(len(fast) / 48_000, abs=0.02)
+    assert tiny.transcribe(fast, sampling_rate=48_000) == known
+    assert tiny.transcribe([fast, fast[:48_000]], sampling_rate=48_000)[0] == known
+    pieces = tiny.transcribe(fast, sampling_rate=48_000, stream=True)
+    assert "".join(pieces).split() == known.text.split()
+    asked = {"question": "Кто говорит?", "max_new_tokens": 6}
+    assert tiny.ask(fast, sampling_rate=48_000, **asked) == tiny.ask((48_000, fast), **asked)
+    part = audio_part(fast) | {"sampling_rate": 48_000}
+    message = {"role": "user", "content": [part, text_part("Кто говорит?")]}
+    assert tiny.chat([message], max_new_tokens=6) == tiny.ask((48_000, fast), **asked)
 
 
 def test_list_of_none_is_none(tiny: Borealis) -> None:
@@ -143,7 +212,11 @@ def test_pieces_of_the_stream_join_to_the_whole(tiny: Borealis) -> None:
 
 def test_language_chooses_the_prompt(tiny: Borealis) -> None:
     assert tiny.transcribe(noise(1.0)) == tiny.transcribe(noise(1.0), language="ru")
-    assert isinstance(tiny.transcribe(noise(1.0), language="en"), Transcript)
+    english = tiny.transcribe(noise(1.0), language="en")
+    assert isinstance(english, Transcript)
+    for name in ("EN", "English", "en-US", "en_GB", " английский "):
+        assert tiny.transcribe(noise(1.0), language=name) == english
+    assert tiny.transcribe(noise(1.0), language="Русский") == tiny.transcribe(noise(1.0))
 
 
 def test_bad_recording_in_a_list_is_named(tiny: Borealis) -> None:
@@ -287,6 +360,32 @@ def test_chat_without_audio(tiny: Borealis) -> None:
 
 
 # ---- the bundled model ----
+
+
+def test_a_used_model_can_be_pickled_and_copied(nano: Borealis, speech: Path) -> None:
+    written = nano.transcribe(speech)
+    for other in (pickle.loads(pickle.dumps(nano)), copy.deepcopy(nano)):
+        assert other.transcribe(speech) == written
+
+
+def test_loading_is_quiet_and_leaves_the_users_settings(nano: Borealis) -> None:
+    program = (
+        "from transformers.utils import logging\n"
+        "from huggingface_hub.utils import are_progress_bars_disabled as off, disable_progress_bars\n"
+        "import borealis\n"
+        "level = logging.get_verbosity()\n"
+        "borealis.load()\n"
+        "assert logging.is_progress_bar_enabled() and not off()\n"
+        "disable_progress_bars()\n"
+        "borealis.load()\n"
+        "assert logging.is_progress_bar_enabled() and off()\n"
+        "logging.disable_progress_bar()\n"
+        "borealis.load()\n"
+        "assert not logging.is_progress_bar_enabled()\n"
+        "assert logging.get_verbosity() == level\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_bundled_model_takes_real_recordings(nano: Borealis, speech: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from borealis import load_audio
+from borealis.errors import PromptError
 from borealis.inference.transcript import Segment
 from borealis.inference.words import _fill, _written_words, align, align_words, follow
 
@@ -74,6 +77,29 @@ def test_times_move_with_the_sound(nano, speech):
     late = np.concatenate([np.zeros(16_000, np.float32), audio])
     after = align_words(nano, late, [Segment(1.0, segment.end + 1, segment.text)])
     assert [w.start + 1 for w in before] == pytest.approx([w.start for w in after], abs=0.1)
+
+
+def test_times_are_plain_numbers(nano, speech):
+    audio = load_audio(speech)
+    words = align_words(nano, audio, nano.transcribe(audio).segments)
+    assert {type(v) for w in words for v in (w.start, w.end, w.confidence)} == {float}
+    assert json.loads(json.dumps([asdict(w) for w in words]))[0]["text"] == words[0].text
+
+
+def test_a_segment_after_the_end_is_of_another_recording(nano, speech):
+    audio = load_audio(speech)
+    with pytest.raises(PromptError, match=r"begins at 9 s and the clip has 5\.81 s"):
+        align_words(nano, audio, [Segment(9.0, 10.0, "да")])
+    with pytest.raises(PromptError, match="start"):
+        align_words(nano, audio, [Segment(-1.0, 2.0, "да")])
+
+
+def test_no_word_is_said_after_the_end(nano, speech):
+    audio = load_audio(speech)
+    text = nano.transcribe(audio).text
+    words = align_words(nano, audio, [Segment(0.0, 100.0, f"{text} 25")])
+    assert (words[-1].text, words[-1].confidence) == ("25", None)
+    assert words[-1].end <= len(audio) / 16_000 + 0.01
 
 
 def test_a_wrong_word_is_less_sure_than_what_was_said(nano, clips):
