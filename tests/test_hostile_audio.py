@@ -22,7 +22,7 @@ from tests.conftest import AUDIO, ROOT
 from tests.encoding import with_ffmpeg
 from tests.hostile import CAN_SEAL, film_that_refers_to, hostile_files, watch
 
-pytestmark = pytest.mark.skipif(
+watched = pytest.mark.skipif(
     not CAN_SEAL, reason="seccomp and inotify are Linux's, tried on x86-64 and ARM"
 )
 PORT = 9
@@ -98,6 +98,7 @@ def attempt(name, source):
 """
 
 
+@watched
 def test_bytes_and_streams_open_nothing_at_all(canary: Path, tmp_path: Path) -> None:
     # Once all is imported and every decoder has been used, no file may be opened any more.
     (tmp_path / "film").write_bytes(with_ffmpeg(TONE, 48_000, "mp4", "aac", video="mpeg4"))
@@ -124,6 +125,7 @@ for name, data in files.items():
     assert_refused(rows, names | {f"{name} as a stream" for name in names}, canary)
 
 
+@watched
 def test_paths_open_that_file_and_no_socket(
     canary: Path, uploads: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -140,6 +142,7 @@ for name, path in json.loads({json.dumps(json.dumps({n: str(p) for n, p in uploa
     assert_refused([json.loads(line) for line in done.stdout.splitlines()], set(uploads), canary)
 
 
+@watched
 @pytest.mark.parametrize(
     "name",
     ["ffconcat", "sdp", "hls", "rtsp", "film with its sound elsewhere", "pattern of pictures"],
@@ -164,6 +167,7 @@ sys.exit(cli.main(["transcribe", *sys.argv[1:]]))
         assert_tells_nothing(done.stderr, canary)
 
 
+@watched
 def test_demo_opens_nothing_else(canary: Path, uploads: dict[str, Path], tmp_path: Path) -> None:
     program = f"""
 import asyncio, json, sys
@@ -199,6 +203,7 @@ asyncio.run(main())
 # ---- the watchmen are watched: without our lists the same files do what they want ----
 
 
+@watched
 def test_watch_sees_what_ffmpeg_opens_by_itself(
     canary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +218,7 @@ def test_watch_sees_what_ffmpeg_opens_by_itself(
             assert canary.name in opened.names()
 
 
+@watched
 @pytest.mark.parametrize("name", ["sdp", "ffconcat with an address"])
 def test_seal_sees_the_socket_that_ffmpeg_opens_by_itself(
     name: str, canary: Path, tmp_path: Path
