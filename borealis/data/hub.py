@@ -150,13 +150,6 @@ def read_dataset(
     if unknown := sorted(set(mapping) - set(COLUMNS)):
         raise DatasetError(f"'{unknown[0]}' isn't one of the columns {', '.join(COLUMNS)}.")
     manifest, recordings = folder / f"{output}.jsonl", folder / output
-    if (source := Path(entry.dataset)).exists() and any(
-        _overlap(source.resolve(), target.resolve()) for target in (manifest, recordings)
-    ):
-        raise DatasetError(
-            f"'{name}' is read here, and the copies would be written into it: give another "
-            "--output or --name."
-        )
     named = set(entry.columns) | set(columns or {})
     dataset, found = _open(
         entry.dataset, config or entry.config, split, revision, streaming, mapping["audio"]
@@ -167,6 +160,13 @@ def read_dataset(
             "Say which is which: columns, or --column text=sentence."
         )
     mapping = {k: v for k, v in mapping.items() if v in found}
+    if (source := Path(entry.dataset)).exists() and any(
+        _overlap(source.resolve(), target.resolve()) for target in (manifest, recordings)
+    ):
+        raise DatasetError(
+            f"'{name}' is read here, and the copies would be written into it: give another "
+            "--output or --name."
+        )
     report = Report(manifest)
     recordings.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
