@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from transformers import Qwen3Config
 
 import borealis
+from borealis.checkpoints import NGRAM, resolve_checkpoint
 from tests.conftest import tiny_text_config
 from tests.serving.conftest import engine, needs_vllm
 
@@ -57,7 +59,7 @@ def mixed(recordings) -> list[np.ndarray]:
     joined = np.concatenate(recordings)
     lengths = [0.3, 0.5, 0.98, 1.0, 1.7, 2.5, 3.2, 4.1, 29.9, 30.0, 30.1, 37.3]
     beginnings = [joined[k : k + round(n * 16_000)] for k, n in enumerate(lengths)]
-    shifted = [clip[500 * k :] for k, clip in enumerate(recordings * 2, 1)]
+    shifted = [clip[500 * k :][:24_000] for k, clip in enumerate(recordings * 2, 1)]
     five_minutes = np.tile(joined, 9)[: 300 * 16_000]
     return [*recordings, *beginnings, *shifted, five_minutes, np.tile(joined, 2)]
 
@@ -91,7 +93,7 @@ def test_tokens_of_mixed_lengths_equal_those_of_transformers(
 def test_alone_or_in_a_batch(nano_engine, mixed, expected) -> None:
     nano_engine.reset_mm_cache()
     nano_engine.reset_prefix_cache()
-    for index in (0, 6, 15, 17, 30):
+    for index in (0, 6, 15, 17, 31):
         agree(greedy(nano_engine, [request(TRANSCRIBE, mixed[index])])[0], expected[index])
 
 
@@ -286,8 +288,12 @@ def test_lora_of_our_trainer(clips, recordings, reference, tmp_path) -> None:
         "trainable": ["adapter.sound", "language_model"],
         "lora": {"rank": 8, "target_modules": ["q_proj", "o_proj", "down_proj"]},
     }  # fmt: skip
+    # Without the n-gram, which isn't asked here: to pack it anew takes longer than all the rest.
+    base = shutil.copytree(
+        resolve_checkpoint("nano"), tmp_path / "base", ignore=shutil.ignore_patterns(NGRAM)
+    )
     recipe = {
-        "name": "tuned", "model": {"checkpoint": "nano"}, "stages": [stage],
+        "name": "tuned", "model": {"checkpoint": str(base)}, "stages": [stage],
         "data": {"sources": {"speech": {"manifest": "speech.jsonl"}}},
     }  # fmt: skip
     (tmp_path / "tuned.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
