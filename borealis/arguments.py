@@ -48,10 +48,13 @@ def language(value: Any) -> str | None:
     Raises:
         PromptError: another language, or no text.
     """
-    known = value.strip().lower().replace("_", "-") if isinstance(value, str) else value
-    if known in (None, "", "auto"):
+    if value is None:
         return None
-    known = known if isinstance(known, str) else ""
+    if not isinstance(value, str):
+        raise _wrong("language", value, "'ru' or 'en', or nothing,")
+    known = value.strip().lower().replace("_", "-")
+    if known in ("", "auto"):
+        return None
     code = LANGUAGES.get(known.partition("-")[0])
     if code is None:
         raise _wrong("language", value, "'ru' or 'en', or nothing,")

@@ -275,7 +275,6 @@ BAD_CALLS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "no text but no recordings either": (lambda m: m.ask([], 5), "a text is wanted"),
     "half a character": (lambda m: m.ask(NOISE, "\ud83d"), "UTF-8"),
     "half a character in a chat": (lambda m: m.chat(user("\ud83d")), "UTF-8"),
-    "placeholder in the question": (lambda m: m.ask(NOISE, "<|audio|>?"), "placeholder"),
     "two questions, three clips": (lambda m: m.ask([NOISE] * 3, ["a", "b"]), "questions"),
     "no room for an answer": (lambda m: m.ask(NOISE, "a", max_new_tokens=0), "max_new_tokens"),
     "questions in batches of 0": (lambda m: m.ask([NOISE], "a", batch_size=0), "batch_size"),

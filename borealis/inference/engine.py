@@ -34,6 +34,7 @@ from borealis.inference.streaming import Guess, read_along
 from borealis.inference.transcript import Segment, Transcript
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.model.markup import plain_messages
+from borealis.model.processing import check_characters
 
 # Quieter than this (RMS of the loudest 100 ms) nobody speaks; the model isn't asked.
 SILENCE_DB = -60.0
@@ -298,7 +299,11 @@ class Borealis:
         Args:
             question: what is asked.
             recording: whether it is asked about a recording.
+
+        Raises:
+            PromptError: the question has half a character.
         """
+        check_characters(question)
         return [] if self.scope is None else self.scope.answers(question, recording=recording)
 
     def ask(

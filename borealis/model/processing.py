@@ -40,6 +40,16 @@ CHAT_TEMPLATE = (
 )
 
 
+def check_characters(text: str) -> None:
+    """Raise PromptError where a text has half a character, which no tokenizer knows."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise PromptError(
+            "The text has half a character (a lone surrogate); it must be UTF-8."
+        ) from None
+
+
 class BorealisProcessor(ProcessorMixin):
     """Whisper's feature extractor and the language model's tokenizer under one call.
 
@@ -131,12 +141,7 @@ class BorealisProcessor(ProcessorMixin):
         data: dict[str, Any] = {}
         if text is not None:
             prompts = self._expand([text] if isinstance(text, str) else list(text), clips)
-            try:
-                "".join(prompts).encode("utf-8")
-            except UnicodeEncodeError:
-                raise PromptError(
-                    "The text has half a character (a lone surrogate); it must be UTF-8."
-                ) from None
+            check_characters("".join(prompts))
             kwargs.setdefault("padding", True)
             kwargs.setdefault("add_special_tokens", False)
             data |= self._tokenize(prompts, padding_side, kwargs)
