@@ -4,9 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # vLLM asks for other versions of numba and fastapi than the rest, so it has an environment of its own.
 SERVE := .venv-serve
-# What the tests want beside Python: a browser, what it and its driver lean on, engines of speech, and
-# the tool that spells out a dictionary.
-DEBIAN := chromium fonts-liberation libatomic1 espeak-ng flite festival festvox-ru hunspell-tools
+# What the tests want beside Python: a browser, what it and its driver lean on, engines of speech, the
+# tool that spells out a dictionary; and what vLLM leans on.
+DEBIAN := chromium fonts-liberation libatomic1 espeak-ng flite festival festvox-ru hunspell-tools libnuma1
 export HF_HUB_OFFLINE ?= 1
 export GRADIO_ANALYTICS_ENABLED := False
 export NO_MKDOCS_2_WARNING := 1
@@ -21,6 +21,13 @@ PIP := --quiet --no-compile
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# Debian packages that are missing are installed by root; anybody else is told in a line.
+WANT = missing=; for name in $(1); do \
+		dpkg-query -W -f '$${db:Status-Status}' $$name 2>/dev/null | grep -qx installed || missing="$$missing $$name"; done; \
+	if [ -n "$$missing" ]; then if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+		then apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+		else echo "Debian packages are missing; as root: apt-get install$$missing"; fi; fi
 
 # The torch that pip finds may be one for CUDA; it can't be imported without CUDA's libraries, which
 # the lists don't have, so then they are installed along with it.
@@ -51,6 +58,7 @@ $(SERVE)/.installed: requirements-serve.lock pyproject.toml
 	touch $@
 
 serve: $(SERVE)/.installed ## the server for many users (vLLM) with the bundled model, on port 8000
+	@$(call WANT,libnuma1)
 	$(SERVE)/bin/borealis serve
 
 test: ## everything: style, types, all tests, documentation; RECORD=file keeps how long it took
@@ -83,11 +91,7 @@ test-wheel: $(VENV)/.installed
 	cd build/wheel && OMP_NUM_THREADS=1 BOREALIS_CACHE=cache venv/bin/python $(CURDIR)/tools/try_wheel.py $(CURDIR)/examples/audio
 
 packages: ## install the Debian packages that the tests need
-	@missing=; for name in $(DEBIAN); do \
-		dpkg-query -W -f '$${db:Status-Status}' $$name 2>/dev/null | grep -qx installed || missing="$$missing $$name"; done; \
-	if [ -n "$$missing" ]; then if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
-		then apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-		else echo "The tests need these Debian packages; as root: apt-get install$$missing"; fi; fi
+	@$(call WANT,$(DEBIAN))
 
 check: $(VENV)/.installed lint ## the quick part: style and fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -q -n 2

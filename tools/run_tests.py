@@ -60,7 +60,7 @@ LANES = (
     ),
     (
         Phase("install-serve"),
-        Phase("test-serve", ("install-serve",), counted=True),
+        Phase("test-serve", ("install-serve", "packages"), counted=True),
         Phase("test-wheel", ("install",)),
     ),
 )
