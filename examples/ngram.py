@@ -3,7 +3,7 @@
 # --8<-- [start:count]
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from borealis.data.text import CTC_CHARACTERS, ctc_label_ids
 from borealis.training.ngram import count_ngrams
@@ -11,9 +11,9 @@ from borealis.training.ngram import count_ngrams
 Path("verse.txt").write_text("Мороз и солнце, день чудесный.\n" * 30, encoding="utf-8")
 ngram = count_ngrams([Path("verse.txt")], CTC_CHARACTERS, order=5, min_gain=1.0)
 for word in ("солнце", "сонлце"):
-    state, total = ngram.step(0, 1), 0.0  # a word begins after a space, the first class
+    state, total = np.array([ngram.step(0, 1)]), 0.0  # a word begins after a space, the first class
     for letter in ctc_label_ids(word):
-        total += float(ngram.scores(torch.tensor([state]))[0, letter])
-        state = ngram.step(state, letter)
+        state, log_prob = ngram.follow(state, np.array([letter]))
+        total += float(log_prob[0])
     print(f"{word}: {total:.1f}")
 # --8<-- [end:count]

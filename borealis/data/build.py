@@ -225,6 +225,8 @@ def _own(args: argparse.Namespace) -> int:
             f"'{source}' is neither a folder of recordings nor a .csv or .tsv file."
         )
     read = [row[0] for row in rows if not isinstance(row, str)]
+    if source.is_dir():  # those without a text, too
+        read = [path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES]
     texts = [path.with_suffix(".txt") for path in read]
     refuse_inputs(args.output, [*read, *texts, *([source] if source.is_file() else [])])
     items, problems = _measure(rows, args.language, args.voice)

@@ -164,7 +164,7 @@ def read_dataset(
         _overlap(source.resolve(), target.resolve()) for target in (manifest, recordings)
     ):
         raise DatasetError(
-            f"'{name}' is read here, and the copies would be written into it: give another "
+            f"'{name}' is also an input, and the copies would be written into it: give another "
             "--output or --name."
         )
     report = Report(manifest)
