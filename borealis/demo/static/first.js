@@ -9,7 +9,10 @@
 
   // In a frame of our own site the site's links are around us already.
   try {
-    root.classList.toggle('bo-framed', parent !== window && parent.location.host === location.host);
+    if (parent !== window && parent.location.host === location.host) {
+      // A style of its own: Gradio confines ours to its container, and no class is above that.
+      document.head.insertAdjacentHTML('beforeend', '<style>.bo-links { display: none !important }</style>');
+    }
   } catch { /* a foreign site's frame */ }
 
   // Words that it has in English alone.
