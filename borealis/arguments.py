@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -38,6 +39,17 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise _wrong(name, value, "True or False")
     return value
+
+
+def texts(name: str, value: Any) -> tuple[str, ...]:
+    """Texts, none of them empty, or PromptError: one text alone would be a row of letters."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise _wrong(name, value, "a list of texts")
+    found = tuple(value)
+    for text in found:
+        if not isinstance(text, str) or not text.strip():
+            raise _wrong(f"One of {name}", text, "a text with letters")
+    return found
 
 
 def language(value: Any) -> str | None:

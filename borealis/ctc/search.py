@@ -33,7 +33,8 @@ class SearchSettings:
     Args:
         num_beams: prefixes that are kept after each frame.
         ngram_weight: factor of the n-gram's natural log probabilities.
-        letter_bonus: nats for each letter; without it the shorter text wins.
+        letter_bonus: nats for each letter beside what the n-gram says of it; without it the shorter
+            text wins.
         unknown_word_cost: nats taken for a word that the texts don't have, at its end.
         hot_word_bonus: nats for each letter of a hot word that is spelled to its end.
         num_letters: how many letters are tried in a frame, the likeliest.
@@ -287,8 +288,7 @@ class _Beams:
         text = text + np.where(ends, self._word_end(word, hot), 0.0)
         if search.ngram is not None:
             context, scores = search.ngram.follow(context, letters)
-            text = text + settings.ngram_weight * scores
-        text = text + settings.letter_bonus
+            text = text + settings.ngram_weight * scores + settings.letter_bonus
         if search.hot_words is not None:
             hot, gains = search.hot_words.follow(hot, letters)
             text = text + settings.hot_word_bonus * gains
@@ -314,11 +314,10 @@ class _Beams:
         if search.hot_words is not None:
             self.text += search.settings.hot_word_bonus * search.hot_words.end(self.hot)
         at = np.nonzero(open_word & (heard > NEVER / 2))
-        self.text[at] += search.settings.letter_bonus
         if search.ngram is not None and len(at[0]):
             spaces = np.full(len(at[0]), self.space)
             scores = search.ngram.follow(self.context[at], spaces)[1]
-            self.text[at] += search.settings.ngram_weight * scores
+            self.text[at] += search.settings.ngram_weight * scores + search.settings.letter_bonus
         origins = np.concatenate(self._origins) if self._origins else np.zeros(0, np.int64)
         letters = np.concatenate(self._letters) if self._letters else np.zeros(0, np.int64)
         out = []

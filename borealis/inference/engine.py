@@ -4,41 +4,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral
-from typing import Any, BinaryIO, Literal, TypedDict, Unpack, overload
+from typing import Any, BinaryIO, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
-from transformers import LogitsProcessorList, TextIteratorStreamer
+from transformers import TextIteratorStreamer
 
 from borealis import arguments
 from borealis.arguments import flag, number, whole
-from borealis.audio import SAMPLING_RATE, AudioSource, level_db, load_audio, split_at_silence
-from borealis.ctc.ngram import Ngram
+from borealis.audio import SAMPLING_RATE, level_db, load_audio, split_at_silence
 from borealis.errors import PromptError
 from borealis.inference.allowed import only_these
-from borealis.inference.beams import read_prompt
-from borealis.inference.decoding import Agreement, Decoding
-from borealis.inference.joint import CTCPrefixScore, token_labels
+from borealis.inference.decoding import CTCDecoding, Decoding, choose
+from borealis.inference.drafts import DraftWriter
 from borealis.inference.loading import load_checkpoint
 from borealis.inference.messages import (
     TRANSCRIBE_PROMPTS,
     after_transcript,
     audio_sources,
+    language_of,
     user_message,
 )
 from borealis.inference.scope import Scope, text_of
 from borealis.inference.stopping import StopOnDemand
-from borealis.inference.streaming import Guess, read_along
-from borealis.inference.transcript import Segment, Transcript
+from borealis.inference.streaming import read_along
+from borealis.inference.transcript import Guess, Segment, Transcript, Word
+from borealis.inference.words import time_words
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.model.markup import plain_messages
 from borealis.model.processing import check_characters
 
 # Quieter than this (RMS of the loudest 100 ms) nobody speaks; the model isn't asked.
 SILENCE_DB = -60.0
-_GREEDY = Decoding()
 # Fast speech has about 20 letters a second, and a token is a letter at least; a bound keeps loops
 # short.
 _TOKENS_PER_SECOND = 25
@@ -64,15 +64,40 @@ def load(
 
 
 class _Settings(TypedDict, total=False):
-    """Arguments of `transcribe` that mean the same for one recording, several and a stream."""
+    """Arguments that mean the same for one recording, several and a stream."""
 
-    sampling_rate: int | None
     language: str | None
-    batch_size: int
+    words: bool
+    hot_words: Sequence[str]
+    sampling_rate: int | None
+    decoding: Decoding | None
     max_segment_seconds: float | None
-    ctc_weight: float | None
-    ngram_weight: float | None
-    num_beams: int | None
+
+
+@dataclass(frozen=True)
+class _Task:
+    """How recordings are to be written down, checked."""
+
+    language: str | None
+    words: bool
+    hot_words: tuple[str, ...]
+    decoding: Decoding
+    longest: float  # seconds of a part
+
+
+@dataclass
+class Written:
+    """What was said in a part of a recording.
+
+    Args:
+        text: with marks and capitals; empty where nobody speaks.
+        words: with times from the part's beginning; None if they weren't asked for.
+        log_prob: of the letters as CTC heard them, natural log; None with other adapters.
+    """
+
+    text: str
+    words: list[Word] | None = None
+    log_prob: float | None = None
 
 
 class Borealis:
@@ -121,7 +146,7 @@ class Borealis:
         self,
         audio: str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | dict | tuple[int, Any],
         *,
-        stream: Literal[False] = False,
+        batch_size: int = 8,
         **settings: Unpack[_Settings],
     ) -> Transcript: ...
     @overload
@@ -129,33 +154,22 @@ class Borealis:
         self,
         audio: list[Any] | tuple[Any, ...] | Iterator[Any],
         *,
-        stream: Literal[False] = False,
+        batch_size: int = 8,
         **settings: Unpack[_Settings],
     ) -> list[Transcript]: ...
-    @overload
-    def transcribe(
-        self,
-        audio: AudioSource,
-        *,
-        stream: Literal[True],
-        guesses: bool = False,
-        **settings: Unpack[_Settings],
-    ) -> Iterator[str]: ...
 
     def transcribe(
         self,
         audio: Any,
         *,
-        sampling_rate: int | None = None,
         language: str | None = None,
+        words: bool = False,
+        hot_words: Sequence[str] = (),
+        sampling_rate: int | None = None,
+        decoding: Decoding | None = None,
         batch_size: int = 8,
-        stream: bool = False,
-        guesses: bool = False,
         max_segment_seconds: float | None = None,
-        ctc_weight: float | None = None,
-        ngram_weight: float | None = None,
-        num_beams: int | None = None,
-    ) -> Transcript | list[Transcript] | Iterator[str]:
+    ) -> Transcript | list[Transcript]:
         """Write down what is said, in a recording of any length.
 
         Long recordings are cut at pauses, and the parts are decoded in batches.
@@ -164,124 +178,214 @@ class Borealis:
             audio: anything `borealis.load_audio` reads; or several such in a list, a tuple or an
                 iterator. An iterator is read as the work goes on, so that few of its recordings
                 are in memory at once. The pair `(rate, array)` is one recording.
+            language: of the speech, `ru` or `en`; names such as `Russian` and `en-US` are
+                understood. It binds the letters: Russian is never written in Latin ones. Without
+                it each part is of the language that it sounds like.
+            words: tell when each word was said, and how sure the model is (adapter `ctc`).
+            hot_words: words, names or phrases that are expected, in any case (adapter `ctc`).
             sampling_rate: rate of arrays in Hz; encoded audio carries its own.
-            language: language of the prompt, `ru` or `en`; the model hears the speech's own.
-                Names such as `Russian` and `en-US` are understood.
+            decoding: settings of the search, `CTCDecoding` or `LLMDecoding`, by the adapter; by
+                default the checkpoint's own.
             batch_size: parts decoded at once.
-            stream: yield the text in pieces as it is made (for one recording).
-            guesses: in a stream of several beams yield `Guess`es too: what follows the pieces so
-                far as it looks now, for a reader who can take it back.
-            max_segment_seconds: longest part, from 1 to what one prompt can hold (with
-                `ctc_weight` one window of the encoder, 30); by default what the checkpoint was
-                trained on.
-            ctc_weight: share of the CTC prefix score in decoding, 0 to 1 (see
-                `borealis.inference.joint`); by default the checkpoint's own. 0 is plain greedy
-                decoding, the only kind for adapters without CTC.
-            ngram_weight: weight of the checkpoint's letter n-gram, 0 to 1, if it has one (see
-                `borealis.ctc.ngram`); by default the checkpoint's own.
-            num_beams: spellings followed at once (beam search); by default the checkpoint's own.
-                A stream tells words as soon as all of them agree.
+            max_segment_seconds: longest part, from 1 to what one prompt can hold (with a `ctc`
+                adapter one window of the encoder, 30); by default what the checkpoint was trained
+                on.
 
         Returns:
-            A `Transcript`; for several recordings a list, in their order; with `stream` an
-            iterator of pieces of text.
+            A `Transcript`; for several recordings a list, in their order.
 
         Raises:
             AudioError: a recording can't be read.
-            PromptError: an argument is of the wrong kind or out of range.
+            PromptError: an argument is of the wrong kind or out of range, or the model's adapter
+                can't do what is asked.
         """
         whole("batch_size", batch_size)
-        decoding = Decoding.choose(self.model.config, ctc_weight, ngram_weight, num_beams)
-        if decoding.ngram_weight and self._ngram is None:
-            raise PromptError("ngram_weight needs a checkpoint with a letter n-gram.")
-        longest = self._part_seconds(max_segment_seconds, decoding)
-        prompt = TRANSCRIBE_PROMPTS[arguments.language(language) or "ru"]
-        if flag("stream", stream):
-            guesses = flag("guesses", guesses)
-            if _several(audio):
-                raise PromptError("stream=True takes one recording, not several.")
-            clip = load_audio(audio, sampling_rate=sampling_rate)
-            return self._stream_parts(clip, longest, prompt, decoding, guesses)
+        task = self._task(language, words, hot_words, decoding, max_segment_seconds)
         if not _several(audio):
             clips = [load_audio(audio, sampling_rate=sampling_rate)]
-            return self._write_down(clips, longest, prompt, decoding, batch_size)[0]
+            return self._write_down(clips, task, batch_size)[0]
         read = (load_audio(item, sampling_rate=sampling_rate) for item in audio)
         # Of a list all are read first: a bad one is told before hours of work.
-        groups = gather(read, batch_size * longest) if isinstance(audio, Iterator) else [list(read)]
+        several = isinstance(audio, Iterator)
+        groups = gather(read, batch_size * task.longest) if several else [list(read)]
         return [
             transcript
             for clips in groups
-            for transcript in self._write_down(clips, longest, prompt, decoding, batch_size)
+            for transcript in self._write_down(clips, task, batch_size)
         ]
 
-    def _part_seconds(self, asked: float | None, decoding: Decoding) -> float:
-        """Longest part: what was asked for, or the checkpoint's own."""
+    def transcribe_stream(
+        self,
+        audio: Any,
+        *,
+        language: str | None = None,
+        words: bool = False,
+        hot_words: Sequence[str] = (),
+        sampling_rate: int | None = None,
+        decoding: Decoding | None = None,
+        max_segment_seconds: float | None = None,
+    ) -> Iterator[Segment | Guess]:
+        """Write down one recording and tell each segment as soon as it is final.
+
+        Between segments there may be guesses: what the next one says as it looks now, for a reader
+        who can take it back. Closing the iterator stops the work.
+
+        Args:
+            audio: anything `borealis.load_audio` reads, one recording.
+            language: see `transcribe`, as for the other arguments.
+            words: tell when each word was said.
+            hot_words: words that are expected.
+            sampling_rate: rate of an array in Hz.
+            decoding: settings of the search.
+            max_segment_seconds: longest segment.
+
+        Returns:
+            An iterator of `Segment`s, which together are those of `transcribe`, and `Guess`es.
+
+        Raises:
+            AudioError: the recording can't be read.
+            PromptError: as in `transcribe`, or there are several recordings.
+        """
+        task = self._task(language, words, hot_words, decoding, max_segment_seconds)
+        if _several(audio):
+            raise PromptError("transcribe_stream takes one recording; transcribe takes several.")
+        clip = load_audio(audio, sampling_rate=sampling_rate)
+        return self._stream_parts(clip, task)
+
+    def _task(
+        self,
+        language: str | None,
+        words: bool,
+        hot_words: Sequence[str],
+        decoding: Decoding | None,
+        max_segment_seconds: float | None,
+    ) -> _Task:
+        """The settings of a transcription, checked."""
         config = self.model.config
+        chosen = choose(config, decoding)
+        hot = arguments.texts("hot_words", hot_words)
+        ctc = isinstance(chosen, CTCDecoding)
+        for name, asked in (("words", flag("words", words)), ("hot_words", bool(hot))):
+            if asked and not ctc:
+                raise PromptError(
+                    f"{name} needs a model with a 'ctc' adapter; this one has "
+                    f"'{config.adapter_type}'."
+                )
+        if self._writer is not None and isinstance(chosen, CTCDecoding):
+            self._writer.search(chosen, hot)  # a bad word is told before the work
         window = config.window_length / config.sampling_rate
-        limit = window if decoding.ctc_weight else config.max_audio_seconds
-        if asked is None:
-            return min(self.longest_part, limit)
-        if number("max_segment_seconds", asked, 1) > limit:
-            why = "CTC hears one window of the encoder" if decoding.ctc_weight else "of one prompt"
-            raise PromptError(
-                f"max_segment_seconds is {asked:g}; the limit of this model is {limit:g} ({why})."
-            )
-        return float(asked)
+        limit = window if ctc else config.max_audio_seconds
+        longest = min(self.longest_part, limit)
+        if max_segment_seconds is not None:
+            longest = number("max_segment_seconds", max_segment_seconds, 1)
+            if longest > limit:
+                why = "CTC hears one window of the encoder" if ctc else "of one prompt"
+                raise PromptError(
+                    f"max_segment_seconds is {max_segment_seconds:g}; the limit of this model is "
+                    f"{limit:g} ({why})."
+                )
+        return _Task(arguments.language(language), words, hot, chosen, longest)
+
+    @cached_property
+    def _writer(self) -> DraftWriter | None:
+        """What writes with a `ctc` adapter; None with others."""
+        if self.model.config.adapter_type != "ctc":
+            return None
+        return DraftWriter(self.model, self.processor)
+
+    def write_parts(
+        self,
+        parts: Sequence[np.ndarray],
+        *,
+        language: str | None = None,
+        words: bool = False,
+        hot_words: Sequence[str] = (),
+        decoding: Decoding | None = None,
+    ) -> list[Written]:
+        """Write down parts as `transcribe` makes them, all in one batch.
+
+        Args:
+            parts: float32 mono at 16 kHz `[num_samples]` each, none longer than a window.
+            language: see `transcribe`, as for the other arguments.
+            words: tell when each word was said.
+            hot_words: words that are expected.
+            decoding: settings of the search.
+        """
+        return self._write(parts, self._task(language, words, hot_words, decoding, None))
+
+    def _write(self, parts: Sequence[np.ndarray], task: _Task) -> list[Written]:
+        written = [Written("", [] if task.words else None) for _ in parts]
+        loud = [i for i, part in enumerate(parts) if level_db(part) > SILENCE_DB]
+        if not loud:
+            return written
+        prompt = user_message(TRANSCRIBE_PROMPTS[task.language or "ru"], 1)
+        clips = [[parts[i]] for i in loud]
+        if self._writer is None:
+            beams = task.decoding.num_beams
+            texts = self._generate([prompt] * len(loud), clips, num_beams=beams)
+            for i, text in zip(loud, texts, strict=True):
+                written[i].text = text
+            return written
+        assert isinstance(task.decoding, CTCDecoding)
+        drafts = self._writer.write(
+            self._inputs([prompt] * len(loud), clips),
+            task.decoding,
+            language=task.language,
+            hot_words=task.hot_words,
+        )
+        for i, draft in zip(loud, drafts, strict=True):
+            written[i] = Written(draft.text, None, draft.log_prob)
+            if task.words:
+                seconds = len(parts[i]) / SAMPLING_RATE
+                written[i].words = self.time_words(draft.text, draft.log_probs, seconds)
+        return written
+
+    def time_words(self, text: str, log_probs: np.ndarray, seconds: float) -> list[Word]:
+        """When each word of a text was said; see `borealis.inference.words.time_words`."""
+        assert self._writer is not None
+        config = self.model.config
+        step = config.frame_length / config.sampling_rate
+        return time_words(text, log_probs, self._writer.alphabet, step, seconds)
 
     def _write_down(
-        self,
-        clips: Sequence[np.ndarray],
-        longest: float,
-        prompt: str,
-        decoding: Decoding,
-        batch_size: int,
+        self, clips: Sequence[np.ndarray], task: _Task, batch_size: int
     ) -> list[Transcript]:
-        parts = [split_at_silence(clip, max_seconds=longest) for clip in clips]
+        parts = [split_at_silence(clip, max_seconds=task.longest) for clip in clips]
         jobs = [(i, a, b) for i, spans in enumerate(parts) for a, b in spans]
-        texts = dict.fromkeys(jobs, "")
-        loud = [job for job in jobs if level_db(clips[job[0]][job[1] : job[2]]) > SILENCE_DB]
         # Like lengths together: less padding, and no result depends on it.
-        loud.sort(key=lambda job: job[2] - job[1])
-        for at in range(0, len(loud), batch_size):
-            batch = loud[at : at + batch_size]
-            answers = self._generate(
-                [user_message(prompt, 1)] * len(batch),
-                [[clips[i][a:b]] for i, a, b in batch],
-                decoding=decoding,
-            )
-            texts |= dict(zip(batch, answers, strict=True))
+        jobs.sort(key=lambda job: job[2] - job[1])
+        done: dict[tuple[int, int, int], Written] = {}
+        for at in range(0, len(jobs), batch_size):
+            batch = jobs[at : at + batch_size]
+            written = self._write([clips[i][a:b] for i, a, b in batch], task)
+            done |= dict(zip(batch, written, strict=True))
         results = []
         for i, (clip, spans) in enumerate(zip(clips, parts, strict=True)):
-            segments = [
-                Segment(round(a / SAMPLING_RATE, 2), round(b / SAMPLING_RATE, 2), texts[i, a, b])
-                for a, b in spans
-            ]
+            segments = [_segment(a, b, done[i, a, b]) for a, b in spans]
             segments = [s for s in segments if s.text]
             text = " ".join(s.text for s in segments)
-            results.append(Transcript(text, round(len(clip) / SAMPLING_RATE, 2), segments))
+            language = task.language or language_of(text)
+            results.append(
+                Transcript(text, round(len(clip) / SAMPLING_RATE, 2), segments, language)
+            )
         return results
 
-    def _stream_parts(
-        self,
-        clip: np.ndarray,
-        longest: float,
-        prompt: str,
-        decoding: Decoding,
-        guesses: bool,
-    ) -> Iterator[str]:
-        begun = False
-        for start, end in split_at_silence(clip, max_seconds=longest):
+    def _stream_parts(self, clip: np.ndarray, task: _Task) -> Iterator[Segment | Guess]:
+        for start, end in split_at_silence(clip, max_seconds=task.longest):
             part = clip[start:end]
-            if level_db(part) <= SILENCE_DB:
+            if self._writer is not None or task.decoding.num_beams > 1:
+                written = self._write([part], task)[0]
+            elif level_db(part) <= SILENCE_DB:
                 continue
-            fresh = True
-            conversation = user_message(prompt, 1)
-            for piece in self._stream(conversation, [part], decoding=decoding, guesses=guesses):
-                if fresh and begun and piece:
-                    piece = type(piece)(" " + piece.lstrip())
-                if not isinstance(piece, Guess):
-                    fresh, begun = fresh and not piece, begun or bool(piece)
-                yield piece
+            else:
+                text = ""
+                prompt = user_message(TRANSCRIBE_PROMPTS[task.language or "ru"], 1)
+                for piece in self._stream(prompt, [part]):
+                    text += piece
+                    yield Guess(start / SAMPLING_RATE, end / SAMPLING_RATE, text.strip())
+                written = Written(text.strip())
+            if written.text:
+                yield _segment(start, end, written)
 
     # ---- questions ----
 
@@ -470,21 +574,15 @@ class Borealis:
         conversations: Sequence[Sequence[dict[str, Any]]],
         clips: Sequence[Sequence[np.ndarray]],
         max_new_tokens: int | None = None,
-        decoding: Decoding = _GREEDY,
+        num_beams: int = 1,
         answers: Sequence[Sequence[str]] = (),
     ) -> list[str]:
         inputs = self._inputs(conversations, clips)
         inputs |= only_these(answers, self.processor.tokenizer, inputs)
         prompt_length = inputs["input_ids"].shape[1]
-        if decoding.ctc_weight:
-            inputs |= self._joint(inputs, decoding)
-            prompt_length = 0  # generate() returns only what is new after inputs_embeds
         budgets = self._budgets(clips, max_new_tokens)
         output = self.model.generate(
-            **inputs,
-            max_new_tokens=max(budgets),
-            do_sample=False,
-            num_beams=decoding.num_beams,
+            **inputs, max_new_tokens=max(budgets), do_sample=False, num_beams=num_beams
         )
         # Each row ends at its own budget, not at that of the longest clip it shares a batch with.
         fresh = [
@@ -494,95 +592,45 @@ class Borealis:
         texts = self.processor.tokenizer.batch_decode(fresh, skip_special_tokens=True)
         return [text.strip() for text in texts]
 
-    def _joint(
-        self,
-        inputs: dict[str, torch.Tensor],
-        decoding: Decoding,
-        agreement: Agreement | None = None,
-    ) -> dict[str, Any]:
-        """Turn processor output (emptied) into arguments of `generate` that use CTC as well."""
-        inner = self.model.model
-        if self.model.config.adapter_type != "ctc":
-            raise PromptError("ctc_weight needs a model whose adapter_type is 'ctc'.")
-        ids = inputs.pop("input_ids")
-        samples = inputs.pop("num_samples")
-        if len(samples) != len(ids):
-            raise PromptError("With ctc_weight a part must fit one encoder window (30 s).")
-        heard = inner.hear(inputs.pop("input_features"), samples)
-        score = CTCPrefixScore(
-            heard.logits.float().log_softmax(-1),
-            heard.mask.sum(1),
-            self._token_labels,
-            self.processor.tokenizer.eos_token_id,
-            decoding.ctc_weight,
-            self._ngram if decoding.ngram_weight else None,
-            decoding.ngram_weight,
-            agreement,
-        )
-        embeds = inner.embed_prompt(ids, heard.flat_tokens)
-        joint = {"inputs_embeds": embeds, "logits_processor": LogitsProcessorList([score])}
-        if decoding.num_beams > 1:
-            joint["past_key_values"] = read_prompt(
-                self.model, embeds, inputs["attention_mask"], decoding.num_beams
-            )
-        return joint
-
-    @cached_property
-    def _ngram(self) -> Ngram | None:
-        return Ngram.of_checkpoint(self.model.name_or_path)
-
-    @cached_property
-    def _token_labels(self) -> torch.Tensor:
-        config = self.model.config
-        return token_labels(
-            self.processor.tokenizer, config.ctc_labels, config.text_config.vocab_size
-        )
-
     def _stream(
         self,
         conversation: Sequence[dict[str, Any]],
         clips: Sequence[np.ndarray],
         max_new_tokens: int | None = None,
-        decoding: Decoding = _GREEDY,
-        guesses: bool = False,
         answers: Sequence[str] = (),
     ) -> Iterator[str]:
-        # Without ids in the call there is no prompt in the stream to skip.
         streamer = TextIteratorStreamer(
-            self.processor.tokenizer,
-            skip_prompt=not decoding.ctc_weight and decoding.num_beams == 1,
-            skip_special_tokens=True,
+            self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True
         )
-        agreement = None
-        if decoding.num_beams > 1:  # what transformers doesn't stream
-            tokenizer = self.processor.tokenizer
-
-            def guess(tokens: list[int]) -> None:
-                text = tokenizer.decode(tokens, skip_special_tokens=True)
-                streamer.text_queue.put(Guess(text))
-
-            agreement = Agreement(streamer.put, tokenizer.eos_token_id, guess if guesses else None)
         with torch.inference_mode():
             inputs = self._inputs([conversation], [clips])
             inputs |= only_these([answers], self.processor.tokenizer, inputs)
-            if decoding.ctc_weight:
-                inputs |= self._joint(inputs, decoding, agreement)
         budget = self._budgets([clips], max_new_tokens)[0]
         stop = StopOnDemand()
-        settings = {"max_new_tokens": budget, "do_sample": False, "stopping_criteria": [stop]}
 
         def work() -> None:
             with torch.inference_mode():
-                if agreement is None:
-                    self.model.generate(**inputs, streamer=streamer, **settings)
-                    return
-                begin = 0 if decoding.ctc_weight else inputs["input_ids"].shape[1]
-                beams = {"num_beams": decoding.num_beams}
-                best = self.model.generate(**inputs, **beams, **settings)[0, begin:]
-                agreement.finish(best.tolist())
-                streamer.end()
+                self.model.generate(
+                    **inputs,
+                    streamer=streamer,
+                    max_new_tokens=budget,
+                    do_sample=False,
+                    stopping_criteria=[stop],
+                )
 
         yield from read_along(work, streamer, stop)
+
+
+def _segment(start: int, end: int, written: Written) -> Segment:
+    """A part from sample `start` to `end` with its place in the recording."""
+    first, last = round(start / SAMPLING_RATE, 2), round(end / SAMPLING_RATE, 2)
+    words = written.words
+    if words is not None:
+        words = [
+            replace(w, start=round(first + w.start, 2), end=round(min(first + w.end, last), 2))
+            for w in words
+        ]
+    return Segment(first, last, written.text, words)
 
 
 def _several(audio: Any) -> bool:

@@ -14,7 +14,6 @@ from safetensors import SafetensorError
 
 from borealis.checkpoints import resolve_checkpoint
 from borealis.errors import CheckpointError
-from borealis.inference.attention import group_queries
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.threads import wait_politely_now
 
@@ -50,8 +49,7 @@ def load_checkpoint(
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise CheckpointError(f"'{name_or_path}' can't be loaded: {first.rstrip('.')}.") from None
-    group_queries(model.to(device).model.language_model)
-    return model, processor
+    return model.to(device), processor
 
 
 _bars_lock = Lock()

@@ -1,4 +1,4 @@
-"""Text of a generation while it is made: what is settled, and guesses at what follows."""
+"""Text of a generation while it is made."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ from transformers import TextIteratorStreamer
 from borealis.inference.stopping import StopOnDemand
 
 
-class Guess(str):
-    """What comes next as it looks now. It isn't settled: the next piece or guess replaces it."""
-
-
 def read_along(
     work: Callable[[], None], streamer: TextIteratorStreamer, stop: StopOnDemand
 ) -> Iterator[str]:
     """Run `work` in a thread and yield what it puts into `streamer`.
 
-    A `Guess` in the streamer's queue is all of the text as it looks now; what is yielded of it is
-    what goes beyond the pieces before. A reader who leaves early stops the work.
+    A reader who leaves early stops the work.
 
     Args:
         work: generates, and ends the streamer.
@@ -41,14 +36,9 @@ def read_along(
 
     thread = Thread(target=run, daemon=True)
     thread.start()
-    told = ""
     try:
         for piece in streamer:
-            if isinstance(piece, Guess):
-                if piece.startswith(told):
-                    yield Guess(piece[len(told) :])
-            elif piece:
-                told += piece
+            if piece:
                 yield piece
     finally:
         stop.set()

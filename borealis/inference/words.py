@@ -9,76 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from borealis.arguments import number
-from borealis.audio import SAMPLING_RATE, split_at_silence
-from borealis.data.text import ctc_text
+from borealis.audio import SAMPLING_RATE
+from borealis.ctc.alignment import align
+from borealis.ctc.alphabet import Alphabet
 from borealis.errors import PromptError
-from borealis.inference.streaming import Guess
-from borealis.inference.transcript import Segment, Transcript
+from borealis.inference.messages import language_of
+from borealis.inference.transcript import Guess, Segment, Transcript, Word
 
 if TYPE_CHECKING:
     from borealis.inference.engine import Borealis
-
-
-@dataclass
-class Word:
-    """A word as it is written in the transcript.
-
-    Args:
-        start: seconds from the beginning of the recording.
-        end: likewise.
-        text: the word with its punctuation.
-        confidence: geometric mean of the probabilities of its letters, 0 to 1; None where the
-            word has nothing that CTC could hear (digits), and its time is a guess.
-    """
-
-    start: float
-    end: float
-    text: str
-    confidence: float | None
-
-
-def align(log_probs: np.ndarray, labels: Sequence[int]) -> np.ndarray | None:
-    """Lay a spelling over the frames.
-
-    Args:
-        log_probs: CTC log probabilities `[T, num_classes]`, class 0 is the blank.
-        labels: classes of the letters in order, `[L]`.
-
-    Returns:
-        For each frame the index of its letter, or -1 for a blank: `[T]`. None where the frames
-        are too few for the letters.
-    """
-    frames, letters = len(log_probs), len(labels)
-    repeats = sum(a == b for a, b in pairwise(labels))
-    if not letters or frames < letters + repeats:
-        return None
-    # States are blank, letter, blank, letter, ..., blank.
-    path = np.zeros(2 * letters + 1, np.int64)
-    path[1::2] = labels
-    skip = np.zeros(len(path), bool)
-    skip[2:] = (path[2:] != 0) & (path[2:] != path[:-2])
-    score = np.full(len(path), -np.inf)
-    score[:2] = log_probs[0, path[:2]]
-    came = np.zeros((frames, len(path)), np.int8)  # how many states back the best way came from
-    for t in range(1, frames):
-        ways = np.full((3, len(path)), -np.inf)
-        ways[0], ways[1, 1:] = score, score[:-1]
-        ways[2, 2:] = np.where(skip[2:], score[:-2], -np.inf)
-        came[t] = ways.argmax(0)
-        score = ways.max(0) + log_probs[t, path]
-    state = len(path) - 1 if score[-1] >= score[-2] else len(path) - 2
-    out = np.empty(frames, np.int64)
-    for t in range(frames - 1, -1, -1):
-        out[t] = state // 2 if state % 2 else -1
-        state -= int(came[t, state])
-    return out
 
 
 def align_words(model: Borealis, clip: np.ndarray, segments: Sequence[Segment]) -> list[Word]:
@@ -108,8 +53,13 @@ def align_words(model: Borealis, clip: np.ndarray, segments: Sequence[Segment]) 
                 "that these segments were written down from."
             )
         a, b = round(start * SAMPLING_RATE), round(end * SAMPLING_RATE)
-        part = Segment(start, min(end, round(seconds, 2)), segment.text)
-        words += _segment_words(model, clip[a : max(b, a + 1)], part)
+        part = clip[a : max(b, a + 1)][: model.model.config.window_length]
+        last = min(end, round(seconds, 2))
+        timed = model.time_words(segment.text, ctc_log_probs(model, part), last - start)
+        for word in timed:
+            word.start = round(start + word.start, 2)
+            word.end = round(min(start + word.end, last), 2)
+        words += timed
     return words
 
 
@@ -122,20 +72,31 @@ def ctc_log_probs(model: Borealis, clip: np.ndarray) -> np.ndarray:
     return heard.log_probs()[0].cpu().numpy()
 
 
-def _segment_words(model: Borealis, clip: np.ndarray, segment: Segment) -> list[Word]:
-    config = model.model.config
-    index = {c: i + 1 for i, c in enumerate(config.ctc_labels)}
+def time_words(
+    text: str, log_probs: np.ndarray, alphabet: Alphabet, step: float, duration: float
+) -> list[Word]:
+    """When each word of a text was said.
+
+    Args:
+        text: of a clip.
+        log_probs: what CTC heard in it, natural log `[T, num_classes]`.
+        alphabet: of the classes.
+        step: seconds of a frame.
+        duration: of the clip, seconds.
+
+    Returns:
+        Its words with times from the clip's beginning. Words that CTC can't spell share the gap
+        they stand in.
+    """
     labels: list[int] = []
     spans: list[tuple[str, int, int]] = []  # a word and its letters in `labels`
-    for text in _written_words(segment.text):
-        letters = [index[c] for c in ctc_text(text) if c in index]
-        if letters and labels and " " in index:
-            labels.append(index[" "])
-        spans.append((text, len(labels), len(labels) + len(letters)))
+    for word in _written_words(text):
+        letters = alphabet.spell(word)
+        if letters and labels:
+            labels.append(alphabet.space)
+        spans.append((word, len(labels), len(labels) + len(letters)))
         labels += letters
-    log_probs = ctc_log_probs(model, clip[: config.window_length])
     path = align(log_probs, labels)
-    step = config.frame_length / config.sampling_rate
     timed: list[tuple[float, float, float | None] | None] = []
     for _, first, end in spans:
         if path is None or first == end:
@@ -150,14 +111,9 @@ def _segment_words(model: Borealis, clip: np.ndarray, segment: Segment) -> list[
         confidence = round(float(np.exp(np.mean(best))), 3)
         timed.append((float(frames[0] * step), float((frames[-1] + 1) * step), confidence))
     return [
-        Word(
-            round(segment.start + start, 2),
-            round(min(segment.start + end, segment.end), 2),
-            text,
-            confidence,
-        )
-        for (text, _, _), (start, end, confidence) in zip(
-            spans, _fill(timed, segment.end - segment.start), strict=True
+        Word(start, min(end, duration), word, confidence)
+        for (word, _, _), (start, end, confidence) in zip(
+            spans, _fill(timed, duration), strict=True
         )
     ]
 
@@ -206,53 +162,44 @@ class Progress:
 
     Args:
         text: all that is written so far.
-        guess: what may follow it, as it looks now.
         done: share of the recording that is finished, 0 to 1.
         transcript: what is finished: whole segments.
-        words: their words.
+        guess: what may follow the text, as it looks now.
     """
 
     text: str
     done: float
     transcript: Transcript
-    words: list[Word]
     guess: str = ""
 
 
 def follow(
     model: Borealis, clip: np.ndarray, *, language: str | None = None, words: bool = True
 ) -> Iterator[Progress]:
-    """Transcribe and tell how it goes: after every piece of text and after every segment.
+    """Transcribe and tell how it goes, after every guess and every segment; the last is the whole.
 
     Closing the iterator stops the model.
 
     Args:
         model: the model.
         clip: float32 mono at 16 kHz `[num_samples]`, of any length.
-        language: language of the prompt, `ru` or `en`.
-        words: align the words of each segment when it is finished.
+        language: of the speech, `ru` or `en`.
+        words: time the words, if the model can.
     """
-    spans = split_at_silence(clip, max_seconds=model.longest_part)
-    transcript = Transcript("", round(len(clip) / SAMPLING_RATE, 2))
-    heard: list[Word] = []
-    for start, end in spans:
-        before, text, guess = transcript.text, "", ""
-        part = clip[start:end]
-        for piece in model.transcribe(
-            part, sampling_rate=SAMPLING_RATE, language=language, stream=True, guesses=True
-        ):
-            if isinstance(piece, Guess):
-                guess = piece if text or not before else f" {piece.lstrip()}"
-            else:
-                text += piece
-                guess = guess.removeprefix(piece) if guess.startswith(piece) else ""
-            written = f"{before} {text.lstrip()}" if before and text else before or text
-            yield Progress(written, start / len(clip), transcript, heard, guess)
-        if text.strip():
-            a, b = round(start / SAMPLING_RATE, 2), round(end / SAMPLING_RATE, 2)
-            segment = Segment(a, b, text.strip())
-            transcript.segments.append(segment)
-            transcript.text = f"{before} {segment.text}".strip()
-            if words:
-                heard += align_words(model, clip, [segment])
-        yield Progress(transcript.text, end / len(clip), transcript, heard)
+    words = words and model.model.config.adapter_type == "ctc"
+    seconds = len(clip) / SAMPLING_RATE
+    transcript = Transcript("", round(seconds, 2), language=language)
+    done = 0.0
+    for step in model.transcribe_stream(
+        clip, sampling_rate=SAMPLING_RATE, language=language, words=words
+    ):
+        if isinstance(step, Guess):
+            yield Progress(transcript.text, done, transcript, f" {step.text}")
+            continue
+        transcript.segments.append(step)
+        transcript.text = " ".join(segment.text for segment in transcript.segments)
+        done = min(1.0, step.end / seconds)
+        yield Progress(transcript.text, done, transcript)
+    if language is None:
+        transcript.language = language_of(transcript.text)
+    yield Progress(transcript.text, 1.0, transcript)

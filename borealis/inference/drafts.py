@@ -1,0 +1,129 @@
+"""The transcript of a model with a `ctc` adapter: letters are searched for, then the text is read.
+
+CTC and a letter n-gram write the draft (`borealis.ctc.search`), because no search with a small
+language model in it wrote better, and all were slower. The language model then puts marks and
+capitals (`borealis.inference.punctuation`). A recording is encoded once for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from borealis.ctc.alphabet import Alphabet
+from borealis.ctc.hot import HotWords
+from borealis.ctc.ngram import Ngram
+from borealis.ctc.search import PrefixBeamSearch, SearchSettings
+from borealis.errors import PromptError
+from borealis.inference.punctuation import WrittenForms, punctuate
+
+if TYPE_CHECKING:
+    from borealis.inference.decoding import CTCDecoding
+    from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
+
+
+@dataclass
+class Draft:
+    """What was said in a clip.
+
+    Args:
+        letters: as CTC spells it.
+        text: with marks and capitals.
+        log_probs: what was heard, natural log `[frames, classes]`.
+        log_prob: of the letters, all paths together; natural log.
+    """
+
+    letters: str
+    text: str
+    log_probs: np.ndarray
+    log_prob: float
+
+
+class DraftWriter:
+    """Writes drafts with one model.
+
+    Args:
+        model: with a `ctc` adapter.
+        processor: of the same checkpoint.
+    """
+
+    def __init__(
+        self, model: BorealisForConditionalGeneration, processor: BorealisProcessor
+    ) -> None:
+        self.model, self.processor = model, processor
+        self.alphabet = Alphabet(model.config.ctc_labels)
+        self._search = lru_cache(maxsize=8)(self._new_search)
+
+    @cached_property
+    def ngram(self) -> Ngram | None:
+        """The letters and words of the checkpoint's texts, if it has them."""
+        return Ngram.of_checkpoint(self.model.name_or_path)
+
+    @cached_property
+    def forms(self) -> WrittenForms | None:
+        """How letters may be written; None if the tokenizer has no tokens of one letter."""
+        return WrittenForms.of(self.processor.tokenizer, self.alphabet.labels)
+
+    def _new_search(self, settings: SearchSettings, hot_words: tuple[str, ...]) -> PrefixBeamSearch:
+        try:
+            expected = HotWords(hot_words, self.alphabet) if hot_words else None
+        except ValueError as error:
+            raise PromptError(f"hot_words: {error}") from None
+        return PrefixBeamSearch(self.alphabet, settings, ngram=self.ngram, hot_words=expected)
+
+    def search(self, decoding: CTCDecoding, hot_words: tuple[str, ...] = ()) -> PrefixBeamSearch:
+        """The search with these settings; those used last are kept.
+
+        Raises:
+            PromptError: a hot word has no letter that CTC may emit.
+        """
+        names = [field.name for field in fields(SearchSettings)]
+        settings = SearchSettings(**{name: getattr(decoding, name) for name in names})
+        return self._search(settings, hot_words)
+
+    @torch.inference_mode()
+    def write(
+        self,
+        inputs: dict[str, torch.Tensor],
+        decoding: CTCDecoding,
+        *,
+        language: str | None = None,
+        hot_words: Sequence[str] = (),
+    ) -> list[Draft]:
+        """Write a batch of clips, each of one encoder window.
+
+        Args:
+            inputs: what the processor makes of the prompts and clips.
+            decoding: settings of the search.
+            language: binds the letters; without one a clip is of the language that it sounds like.
+            hot_words: words and names that are expected.
+        """
+        inner = self.model.model
+        heard = inner.hear(inputs["input_features"], inputs["num_samples"])
+        log_probs = [rows.cpu().numpy() for rows in heard.log_probs()]
+        found = self.search(decoding, tuple(hot_words)).decode(log_probs, language=language)
+        best = [hypotheses[0] for hypotheses in found]
+        texts = [hypothesis.text for hypothesis in best]
+        spoken = [row for row, text in enumerate(texts) if text]
+        if spoken and self.forms is not None:
+            prompts = inner.embed_prompt(inputs["input_ids"], heard.flat_tokens)
+            tokens = punctuate(
+                self.model,
+                prompts[spoken],
+                inputs["attention_mask"][spoken],
+                [texts[row] for row in spoken],
+                self.forms,
+                decoding.mark_cost,
+            )
+            written = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+            for row, text in zip(spoken, written, strict=True):
+                texts[row] = text
+        return [
+            Draft(hypothesis.text, text, rows, hypothesis.heard)
+            for hypothesis, text, rows in zip(best, texts, log_probs, strict=True)
+        ]
