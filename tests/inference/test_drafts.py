@@ -82,14 +82,14 @@ def test_parallel_readings_end_where_one_after_another_does(nano, writer, record
     """Jacobi decoding has the fixed point of greedy decoding."""
     forms = writer.forms
     assert forms is not None
-    for clip in recordings[:2]:
+    for clip in recordings[:1]:
         inputs = prompted(nano, [clip])
         (draft,) = writer.write(inputs, CTCDecoding())
         inner = nano.model.model
         with torch.inference_mode():
             heard = inner.hear(inputs["input_features"], inputs["num_samples"])
             prompt = inner.embed_prompt(inputs["input_ids"], heard.flat_tokens)
-        for cost in (0.0, 2.0):
+        for cost in (1.0,):
             (tokens,) = punctuate(
                 nano.model, prompt, inputs["attention_mask"], [draft.letters], forms, cost
             )
