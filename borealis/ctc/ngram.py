@@ -86,39 +86,43 @@ class Ngram:
         # The n-grams that go on from state s are the states first[s] to first[s + 1].
         counts = np.zeros(total + 1, np.uint8)
         counts[:contexts] = children
-        self.first = np.concatenate([[1], 1 + np.cumsum(counts)]).astype(np.int32)
+        self.first = np.ones(total + 2, np.int32)
+        np.cumsum(counts, dtype=np.int32, out=self.first[1:])
+        self.first[1:] += 1
         self.backoffs = np.zeros(total + 1, np.float32)
         self.backoffs[:contexts] = backoffs.astype(np.float32) / _STEP
-        self.shorter = self._suffixes(children)
         self.num_classes = 1 + int(num_labels[0])
         # Which classes go on from each context, a bit each: tells whether and where in one step.
-        bits = np.uint64(1) << self.classes[1:].astype(np.uint64)
+        bits = _bit(self.classes[1:])
         self._children = np.zeros(total + 1, np.uint64)
         filled = np.flatnonzero(children)
         self._children[filled] = np.bitwise_or.reduceat(bits, self.first[filled] - 1)
+        self.shorter = self._suffixes()
         # Letters that no text had share what the others leave.
         missing = max(1, self.num_classes - 1 - int(sizes[0]))
         left = 1 - float(np.exp(self.log_probs[1 : 1 + int(sizes[0])]).sum())
         self._unseen = np.float32(np.log(max(left, 1e-6) / missing))
 
-    def _suffixes(self, children: np.ndarray) -> np.ndarray:
-        """For each state the state of the same context without its first class."""
+    def _suffixes(self) -> np.ndarray:
+        """For each state the state of the same context without its first class.
+
+        That of a longer context is where the shorter one of its parent goes on by the same class.
+        """
         shorter = np.zeros(len(self.classes), np.int32)
-        keys, start = np.zeros(1, np.uint64), 1
-        contexts = 0
+        end = 1  # of the states whose shorter ones are known
         for length, size in enumerate(self.sizes.tolist(), 1):
-            parents = np.repeat(keys, children[contexts : contexts + len(keys)])
-            contexts += len(keys)
-            longer = (parents << np.uint64(BITS)) | self.classes[start : start + size].astype(
-                np.uint64
-            )
-            if length > 1:
-                suffix = longer & np.uint64((1 << (BITS * (length - 1))) - 1)
-                at = np.searchsorted(keys, suffix)
-                if (at >= len(keys)).any() or (keys[at] != suffix).any():
-                    raise ValueError("an n-gram's end is no n-gram")
-                shorter[start : start + size] = start - len(keys) + at
-            keys, start = longer, start + size
+            begin, end = end, end + size
+            if length == 1:
+                continue
+            parents = slice(begin - int(self.sizes[length - 2]), begin)
+            counts = np.diff(self.first[parents.start : parents.stop + 1])
+            known = np.repeat(shorter[parents], counts)
+            bits = _bit(self.classes[begin:end])
+            there = self._children[known]
+            if len(known) != size or not (there & bits).all():
+                raise ValueError("an n-gram's end is no n-gram")
+            place = np.bitwise_count(there & (bits - np.uint64(1)))
+            shorter[begin:end] = self.first[known] + place
         return shorter
 
     def follow(self, states: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -136,7 +140,7 @@ class Ngram:
         rows = np.arange(len(states))
         states = states.astype(np.int32)
         one = np.uint64(1)
-        bits = one << classes.astype(np.uint64)
+        bits = _bit(classes)
         while len(rows):
             children = self._children[states]
             found = (children & bits) != 0
@@ -206,6 +210,11 @@ class Ngram:
         except (OSError, SafetensorError, lzma.LZMAError, KeyError, TypeError, ValueError) as error:
             name = os.fspath(path)
             raise CheckpointError(f"'{name}' holds no letter n-gram: {error}.") from None
+
+
+def _bit(classes: np.ndarray) -> np.ndarray:
+    """The bit of each class: uint64."""
+    return np.uint64(1) << classes.astype(np.uint64)
 
 
 def _unpacked(packed: np.ndarray, length: int, kind: type[np.generic]) -> np.ndarray:

@@ -86,7 +86,8 @@ class Desk:
         """A transcription that can be watched."""
 
         def work(clip: np.ndarray) -> Iterator[Progress]:
-            yield from follow(self.model, clip, language=self.language)
+            # A visitor of either page speaks what they like.
+            yield from follow(self.model, clip)
 
         return self._serve(path, work)
 
@@ -124,7 +125,7 @@ class Desk:
         """The inside of the model while it hears the recording."""
 
         def work(clip: np.ndarray) -> Iterator[Inspection]:
-            yield inspect(self.model, clip, language=self.language)
+            yield inspect(self.model, clip)
 
         return self._serve(path, work)
 

@@ -58,13 +58,13 @@ class DraftWriter:
         self, model: BorealisForConditionalGeneration, processor: BorealisProcessor
     ) -> None:
         self.model, self.processor = model, processor
-        self.alphabet = Alphabet(model.config.ctc_labels)
+        self.alphabet = Alphabet(model.config.ctc_labels or "")
         self._searches: dict[tuple[SearchSettings, tuple[str, ...]], PrefixBeamSearch] = {}
 
     @cached_property
     def ngram(self) -> Ngram | None:
         """The letters and words of the checkpoint's texts, if it has them."""
-        return Ngram.of_checkpoint(self.model.name_or_path)
+        return Ngram.of_checkpoint(self.model.name_or_path or "")
 
     @cached_property
     def forms(self) -> WrittenForms | None:

@@ -255,7 +255,7 @@ def test_all_pages_name_the_same_time_for_deletion(language):
 
 def test_nothing_of_a_model_or_visitor_becomes_html():
     words = [Word(0.0, 0.5, NASTY, 0.95), Word(0.5, 1.0, "да", None)]
-    transcript = Transcript(NASTY, 1.0, [Segment(0.0, 1.0, NASTY)])
+    transcript = Transcript(NASTY, 1.0, [Segment(0.0, 1.0, NASTY, words)])
     audio = np.sin(np.arange(16_000) / 20).astype(np.float32)
     seen = Inspection(
         1.0, 16_000, [(0.0, 1.0)], 50, 13, 0.08, 1.0, [0.5], audio, np.random.default_rng(0).random((80, 100)),
@@ -264,7 +264,7 @@ def test_nothing_of_a_model_or_visitor_becomes_html():
     for made in (
         pictures.note(NASTY),
         pictures.words_html(words, "ru"),
-        pictures.downloads_html(transcript, words, "en"),
+        pictures.downloads_html(transcript, "en"),
         pictures.inspection_html(seen, "ru"),
     ):
         assert "<script" not in made and "alert('" not in made.replace("alert(&#x27;", "")
@@ -272,15 +272,15 @@ def test_nothing_of_a_model_or_visitor_becomes_html():
 
 def test_downloads_hold_the_files_themselves():
     words = [Word(0.1, 0.5, "Да.", 0.9)]
-    html = pictures.downloads_html(Transcript("Да.", 1.0, [Segment(0, 1, "Да.")]), words, "ru")
+    html = pictures.downloads_html(Transcript("Да.", 1.0, [Segment(0, 1, "Да.", words)]), "ru")
     files = {
         name: unquote(body)
         for name, body in re.findall(r'download="borealis\.(\w+)" href="data:[^,]+,([^"]*)"', html)
     }
-    assert files["srt"] == "1\n00:00:00,100 --> 00:00:00,500\nДа.\n"
+    assert files["srt"] == "1\n00:00:00,100 --> 00:00:01,000\nДа.\n"
     assert files["vtt"].startswith("WEBVTT")
-    assert json.loads(files["json"])["words"][0]["text"] == "Да."
-    assert pictures.downloads_html(Transcript("", 1.0), [], "ru") == ""
+    assert json.loads(files["json"])["segments"][0]["words"][0]["text"] == "Да."
+    assert pictures.downloads_html(Transcript("", 1.0), "ru") == ""
 
 
 def test_unsure_words_look_unsure():
