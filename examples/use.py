@@ -31,8 +31,11 @@ for segment in transcript.segments:
 # --8<-- [end:long]
 
 # --8<-- [start:stream]
-for segment in model.transcribe_stream(np.concatenate(parts)):
-    print(f"{segment.end:5.2f}  {segment.text}", flush=True)
+import numpy as np
+
+parts = [borealis.load_audio(f"examples/audio/{name}.flac") for name in ("sleep", "post")]
+for segment in model.transcribe_stream(np.concatenate(parts), max_segment_seconds=6):
+    print(f"{segment.start:5.2f} - {segment.end:5.2f}  {segment.text}", flush=True)
 # --8<-- [end:stream]
 
 # --8<-- [start:words]

@@ -13,7 +13,7 @@ for word in transcript.words:
 # --8<-- [end:words]
 
 # --8<-- [start:subtitles]
-from borealis.inference import subtitles
+from borealis.inference import formats
 
-print(subtitles.to_srt(transcript, transcript.words))
+print(formats.write(transcript, "srt"))
 # --8<-- [end:subtitles]

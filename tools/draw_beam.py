@@ -30,7 +30,7 @@ WORDS = {
     "ru": {
         "title": "Вероятности букв и начала слова, которые ведёт поиск",
         "heard": "Вероятности букв: чем плотнее клетка, тем вероятнее",
-        "followed": "Лучшие начала слова в эти моменты и место каждого среди всех",
+        "followed": "Лучшие начала слова в эти моменты и их места",
         "blank": "нет",
         "space": "пробел",
         "seconds": "с",
@@ -39,7 +39,7 @@ WORDS = {
     "en": {
         "title": "Probabilities of letters, and the prefixes that the search follows",
         "heard": "Probabilities of letters: the denser a cell, the likelier",
-        "followed": "The best prefixes at these moments, and the place of each among all",
+        "followed": "The best beginnings of the word at these moments, and their places",
         "blank": "none",
         "space": "space",
         "seconds": "s",
