@@ -9,7 +9,7 @@ recording = handle_file("examples/audio/speech.flac")
 with running() as address:  # or the address of a demo that runs already
     client = Client(f"{address}/demo/en/", verbose=False)
     heard = client.predict(recording, api_name="/transcribe")
-    print(heard["text"], heard["words"][0])
+    print(heard["text"], heard["segments"][0]["words"][0])
     print(client.predict(recording, "vtt", api_name="/subtitles"))
     print(client.predict(recording, "What language is spoken?", [], api_name="/ask"))
     print(client.predict(recording, api_name="/look")["audio_tokens"], "audio tokens")

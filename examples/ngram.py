@@ -1,6 +1,7 @@
 """The letter n-gram that mends spelling, counted from a small text: `python examples/ngram.py`."""
 
 # --8<-- [start:count]
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import numpy as np
 from borealis.data.text import CTC_CHARACTERS, ctc_label_ids
 from borealis.training.ngram import count_ngrams
 
-Path("verse.txt").write_text("Мороз и солнце, день чудесный.\n" * 30, encoding="utf-8")
-ngram = count_ngrams([Path("verse.txt")], CTC_CHARACTERS, order=5, min_gain=1.0)
+with tempfile.TemporaryDirectory() as folder:
+    verse = Path(folder, "verse.txt")
+    verse.write_text("Мороз и солнце, день чудесный.\n" * 30, encoding="utf-8")
+    ngram = count_ngrams([verse], CTC_CHARACTERS, order=5, min_gain=1.0)
 for word in ("солнце", "сонлце"):
     state, total = np.array([ngram.step(0, 1)]), 0.0  # a word begins after a space, the first class
     for letter in ctc_label_ids(word):

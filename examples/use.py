@@ -1,4 +1,4 @@
-"""Write speech down: a file, many, a long recording, a stream, JSON: `python examples/use.py`."""
+"""Write speech down: a file, many, long, a stream, words, JSON: `python examples/use.py`."""
 
 # Every section stands in the lesson beside its explanation and imports what it needs.
 # ruff: noqa: E402
@@ -31,22 +31,18 @@ for segment in transcript.segments:
 # --8<-- [end:long]
 
 # --8<-- [start:stream]
-for piece in model.transcribe("examples/audio/night.flac", stream=True):
-    print(piece, end="|", flush=True)
-print()
+import numpy as np
+
+parts = [borealis.load_audio(f"examples/audio/{name}.flac") for name in ("sleep", "post")]
+for segment in model.transcribe_stream(np.concatenate(parts), max_segment_seconds=6):
+    print(f"{segment.start:5.2f} - {segment.end:5.2f}  {segment.text}", flush=True)
 # --8<-- [end:stream]
 
-# --8<-- [start:guesses]
-from borealis.inference import Guess
-
-text = ""
-for piece in model.transcribe("examples/audio/night.flac", stream=True, guesses=True):
-    if isinstance(piece, Guess):
-        print(f"{text}[{piece}]")
-    else:
-        text += piece
-print(text)
-# --8<-- [end:guesses]
+# --8<-- [start:words]
+transcript = model.transcribe("examples/audio/night.flac", words=True)
+for word in transcript.words:
+    print(f"{word.start:4.2f} - {word.end:4.2f}  {word.confidence:4.0%}  {word.text}")
+# --8<-- [end:words]
 
 # --8<-- [start:json]
 import json

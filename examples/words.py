@@ -5,18 +5,15 @@
 
 # --8<-- [start:words]
 import borealis
-from borealis.inference import align_words
 
 model = borealis.load()
-clip = borealis.load_audio("examples/audio/speech.flac")
-transcript = model.transcribe(clip)
-words = align_words(model, clip, transcript.segments)
-for word in words:
+transcript = model.transcribe("examples/audio/speech.flac", words=True)
+for word in transcript.words:
     print(f"{word.start:5.2f} - {word.end:5.2f}  {word.confidence:4.0%}  {word.text}")
 # --8<-- [end:words]
 
 # --8<-- [start:subtitles]
-from borealis.inference import subtitles
+from borealis.inference import formats
 
-print(subtitles.to_srt(transcript, words))
+print(formats.write(transcript, "srt"))
 # --8<-- [end:subtitles]

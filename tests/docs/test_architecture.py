@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.docs.blocks import ROOT
-from tools import draw_architecture, draw_road
+from tools import draw_architecture, draw_beam, draw_road
 
 
 @pytest.mark.parametrize("language", draw_architecture.LANGUAGES)
@@ -28,9 +28,12 @@ def test_the_picture_can_be_read_aloud_and_names_the_widths(language):
     assert {str(width) for row in sizes.values() for width in row.values()} <= set(texts)
 
 
-@pytest.mark.parametrize("picture", ["road-sound", "road-attention"])
+@pytest.mark.parametrize(
+    "picture",
+    ["road-sound", "road-attention", *(f"{language}/beam" for language in draw_beam.WORDS)],
+)
 @pytest.mark.parametrize("theme", [theme.name for theme in draw_road.THEMES])
-def test_the_road_is_drawn_from_the_present_weights(picture, theme):
+def test_the_road_and_the_beam_are_drawn_from_the_present_weights(picture, theme):
     root = ElementTree.parse(draw_road.OUTPUT / f"{picture}-{theme}.svg").getroot()
     drawn = [element.text for element in root if element.tag.endswith("}metadata")]
-    assert drawn == [draw_road.weights()], "run tools/draw_road.py"
+    assert drawn == [draw_road.weights()], "run tools/draw_road.py and tools/draw_beam.py"

@@ -410,7 +410,7 @@ def test_includes_are_those_of_the_site(book):
 @pytest.mark.parametrize(
     ("info", "code", "says"),
     [
-        ("bash", "borealis transcribe a.wav --format yaml", "invalid choice: 'yaml'"),
+        ("bash", "borealis transcribe a.wav --format yaml", "'yaml' is none of text"),
         ("bash", "sudo X=1 borealis transcribe --no-such a.wav 2>/dev/null | cat", "--no-such"),
         ("bash", "for f in *; do\n  borealis sing $f\ndone\nborealis sing a", "borealis sing a"),
         ("bash", "python -m borealis train --max-steps many nano", "invalid int value"),
