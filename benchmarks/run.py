@@ -8,6 +8,7 @@ on an idle machine only. Minutes are those of two cores:
     questions       7   accuracy by kind of question
     sounds         18   words written over silence, noise and music, Whisper too
     speed           3   recordings of a minute, one at a time, Whisper too
+    words           1   beginnings of words against phone labels, and how sure words are
     commands        1   `borealis transcribe` and `borealis --help` as whole processes
     demo            4   the live demo: first text, twenty visitors, memory
     server         14   vLLM under load in float32 and bfloat16; needs make .venv-serve/.installed
@@ -30,7 +31,7 @@ from borealis.evaluation.results import checkout
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = (
-    *("transcription", "questions", "sounds", "speed"),
+    *("transcription", "questions", "sounds", "speed", "words"),
     *("commands", "demo", "server", "install"),
 )
 
@@ -58,6 +59,7 @@ def commands(args: argparse.Namespace) -> dict[str, list[list[str]]]:
             [sounds, "--data", args.data, "--output", str(output / "nano-sounds.json"), *kept]
         ],
         "speed": [[*driver, "speed", *peer]],
+        "words": [[*driver, "words"]],
         "commands": [[*driver, "commands"]],
         "demo": [[demo, "--output", str(output / "demo-load.json")]],
         "server": servers,
@@ -103,7 +105,7 @@ def main() -> int:
         parser.error(f"there is no part '{unknown[0]}'; there are {', '.join(PARTS)}")
     if checkout()[1] and not args.dirty:
         parser.error("files differ from the commit, so no table would show the results: commit")
-    needs = {"transcription", "questions", "sounds", "speed", "commands", "server"}
+    needs = {"transcription", "questions", "sounds", "speed", "words", "commands", "server"}
     if needs & set(parts) and not Path(args.data, "festvox-ru.test.jsonl").is_file():
         parser.error(f"'{args.data}' has no manifests: borealis data nano --output {args.data}")
     for name in ("data", "output", "peer"):  # the parts run in the root of the repository

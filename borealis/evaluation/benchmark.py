@@ -3,7 +3,8 @@
     python -m borealis.evaluation.benchmark --data data --output results [--peer whisper-base]
 
 Groups: `transcription` (WER and CER on every named manifest), `questions` (balanced accuracy),
-`speed` (recordings of a minute, one at a time, after loading), `commands` (whole processes, warm)
+`speed` (recordings of a minute, one at a time, after loading), `words` (when words begin, against
+the phone labels beside the first set, and how sure they are), `commands` (whole processes, warm)
 and, only when asked for, `install` (a fresh environment from the lock). `make bench` runs these and
 the benchmarks of the server, the demo and of silence (`benchmarks/run.py`).
 """
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from borealis.evaluation.peer import Whisper
     from borealis.inference import Borealis
 
-GROUPS = ("transcription", "questions", "speed", "commands", "install")
+GROUPS = ("transcription", "questions", "speed", "words", "commands", "install")
 
 # Manifests that `borealis data nano` writes, and what the table calls them.
 _DATA_FILES = {
@@ -223,6 +224,18 @@ class _Bench:
         decoding = results.describe_decoding(self.model, **settings)
         return measured | {"metrics": metrics, "data": data, "decoding": decoding}
 
+    def words(self) -> dict[str, Any]:
+        """Of the first set, whose recordings have phone labels beside them."""
+        from borealis.evaluation.word_times import measure
+
+        name, path = next(iter(self.manifests.items()))
+        items = [u for u in runner.select(self.sets[name], self.args.limit) if u.kind == "speech"]
+        settings = {"batch_size": self.args.batch_size, "language": items[0].language or "ru"}
+        metrics = measure(self.model, items, **settings).to_dict()
+        data = {name: results.describe_manifest(path, items)}
+        decoding = results.describe_decoding(self.model, **settings)
+        return {"metrics": metrics, "data": data, "decoding": decoding}
+
     def commands(self) -> dict[str, Any]:
         """Whole processes; the first, untimed call warms the cache of checkpoints and files."""
         import soundfile
@@ -382,6 +395,12 @@ def _headline(group: str, metrics: dict[str, Any]) -> str:
         return f"balanced accuracy {metrics['balanced_accuracy']:.1%}"
     if group == "speed":
         return f"{metrics['times_real_time']} times real time, WER {metrics['word_error_rate']:.1%}"
+    if group == "words":
+        error = metrics["start_error_seconds"]
+        return (
+            f"word starts off by {error['median']} s (95 %: {error['p95']} s), calibration error "
+            f"{metrics['calibration_error']}"
+        )
     if group == "commands":
         return ", ".join(f"{name} {m['median_seconds']} s" for name, m in metrics.items())
     return f"{metrics['seconds']} s"

@@ -64,6 +64,7 @@ GROUPS = {
     "questions": _nano("questions", "Questions", "Вопросы"),
     "sounds": _nano("sounds", "Where nobody speaks", "Где никто не говорит"),
     "speed": _nano("speed", "One recording at a time", "По одной записи"),
+    "words": _nano("words", "Times of words", "Время слов"),
     "serving_float32": Group(
         ("Server, float32", "Сервер, float32"), "nano-serving_float32", _bench("server")
     ),

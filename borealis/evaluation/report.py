@@ -115,7 +115,7 @@ def _short_transcription(record: dict[str, Any], russian: bool) -> list[list[str
             continue
         peer = percent(m["peer"]["word_error_rate"], russian) if "peer" in m else NONE
         ours = percent(m["word_error_rate"], russian)
-        rows.append([f"WER, %: {SETS[name][russian]}", ours, peer, rate_target(name, m)])
+        rows.append([f"WER, %: {SETS[name][russian]}", ours, peer, rate_target(name, m, russian)])
     count = record["model"]["parameters"]
     target = goal(f"< {millions(45e6, russian)}", count < 45e6)
     title = "параметры" if russian else "parameters"

@@ -18,12 +18,19 @@ class CTCDecoding(SearchSettings):
 
     Args:
         mark_cost: nats by which a punctuation mark must be likelier than none.
+        letter_delay: seconds by which a letter is heard after it begins; words begin so much
+            earlier than their first letter was heard.
+        confidence_slope: of the curve that makes confidences, see `borealis.inference.confidence`.
+        confidence_bias: likewise.
 
     Raises:
         PromptError: a value is no number or out of range.
     """
 
     mark_cost: float = 2.0
+    letter_delay: float = 0.0
+    confidence_slope: float = 1.0
+    confidence_bias: float = 0.0
 
     def __post_init__(self) -> None:
         whole("num_beams", self.num_beams)
@@ -31,8 +38,10 @@ class CTCDecoding(SearchSettings):
         for name in ("min_log_prob", "sure_blank"):
             number(name, getattr(self, name), -1e9, 0)
         costs = ("ngram_weight", "letter_bonus", "unknown_word_cost", "hot_word_bonus")
-        for name in (*costs, "beam_margin", "mark_cost"):
+        for name in (*costs, "beam_margin", "mark_cost", "confidence_slope"):
             number(name, getattr(self, name), 0, 1e9)
+        number("letter_delay", self.letter_delay, 0, 1)
+        number("confidence_bias", self.confidence_bias, -1e9, 1e9)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from borealis.ctc.hot import HotWords
 from borealis.ctc.ngram import Ngram
 from borealis.ctc.search import PrefixBeamSearch, SearchSettings
 from borealis.errors import PromptError
+from borealis.inference.confidence import calibrated, shares
 from borealis.inference.punctuation import WrittenForms, punctuate
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ class Draft:
         text: with marks and capitals.
         log_probs: what was heard, natural log `[frames, classes]`.
         log_prob: of the letters, all paths together; natural log.
+        confidences: of the words of `letters`, 0 to 1; empty if they weren't asked for.
     """
 
     letters: str
     text: str
     log_probs: np.ndarray
     log_prob: float
+    confidences: list[float]
 
 
 class DraftWriter:
@@ -100,6 +103,7 @@ class DraftWriter:
         *,
         language: str | None = None,
         hot_words: Sequence[str] = (),
+        confidences: bool = False,
     ) -> list[Draft]:
         """Write a batch of clips, each of one encoder window.
 
@@ -108,6 +112,7 @@ class DraftWriter:
             decoding: settings of the search.
             language: binds the letters; without one a clip is of the language that it sounds like.
             hot_words: words and names that are expected.
+            confidences: tell how sure each word is.
         """
         inner = self.model.model
         heard = inner.hear(inputs["input_features"], inputs["num_samples"])
@@ -129,7 +134,11 @@ class DraftWriter:
             written = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
             for row, text in zip(spoken, written, strict=True):
                 texts[row] = text
-        return [
-            Draft(hypothesis.text, text, rows, hypothesis.heard)
-            for hypothesis, text, rows in zip(best, texts, log_probs, strict=True)
-        ]
+        drafts = []
+        for hypotheses, text, rows in zip(found, texts, log_probs, strict=True):
+            sure: list[float] = []
+            if confidences:
+                slope, bias = decoding.confidence_slope, decoding.confidence_bias
+                sure = calibrated(shares(hypotheses), slope, bias).tolist()
+            drafts.append(Draft(hypotheses[0].text, text, rows, hypotheses[0].heard, sure))
+        return drafts

@@ -335,20 +335,36 @@ class Borealis:
             task.decoding,
             language=task.language,
             hot_words=task.hot_words,
+            confidences=task.words,
         )
         for i, draft in zip(loud, drafts, strict=True):
             written[i] = Written(draft.text, None, draft.log_prob)
             if task.words:
                 seconds = len(parts[i]) / SAMPLING_RATE
-                written[i].words = self.time_words(draft.text, draft.log_probs, seconds)
+                words = self.time_words(draft.text, draft.log_probs, seconds, task.decoding)
+                # An apostrophe alone is no word of a text.
+                spelled = zip(draft.letters.split(), draft.confidences, strict=True)
+                sure = (share for word, share in spelled if any(c.isalnum() for c in word))
+                for word in words:
+                    spoken = any(c.isalnum() for c in word.text)
+                    word.confidence = round(next(sure), 3) if spoken else None
+                written[i].words = words
         return written
 
-    def time_words(self, text: str, log_probs: np.ndarray, seconds: float) -> list[Word]:
+    def time_words(
+        self,
+        text: str,
+        log_probs: np.ndarray,
+        seconds: float,
+        decoding: CTCDecoding | None = None,
+    ) -> list[Word]:
         """When each word of a text was said; see `borealis.inference.words.time_words`."""
-        assert self._writer is not None
         config = self.model.config
+        chosen = choose(config, decoding)
+        assert self._writer is not None and isinstance(chosen, CTCDecoding)
         step = config.frame_length / config.sampling_rate
-        return time_words(text, log_probs, self._writer.alphabet, step, seconds)
+        alphabet, delay = self._writer.alphabet, chosen.letter_delay
+        return time_words(text, log_probs, alphabet, step, seconds, delay)
 
     def _write_down(
         self,

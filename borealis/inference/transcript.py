@@ -14,8 +14,10 @@ class Word:
         start: seconds from the beginning of the recording.
         end: likewise.
         text: the word with its punctuation.
-        confidence: geometric mean of the probabilities of its letters, 0 to 1; None where the
-            word has nothing that CTC could hear (digits), and its time is a guess.
+        confidence: 0 to 1; None where the word has nothing that CTC could hear (digits), and its
+            time is a guess. In a transcript: the probability that the word is right. Where a given
+            text was aligned: how well its letters fit the sound, the geometric mean of their
+            probabilities.
     """
 
     start: float

@@ -73,7 +73,12 @@ def ctc_log_probs(model: Borealis, clip: np.ndarray) -> np.ndarray:
 
 
 def time_words(
-    text: str, log_probs: np.ndarray, alphabet: Alphabet, step: float, duration: float
+    text: str,
+    log_probs: np.ndarray,
+    alphabet: Alphabet,
+    step: float,
+    duration: float,
+    delay: float = 0.0,
 ) -> list[Word]:
     """When each word of a text was said.
 
@@ -83,6 +88,7 @@ def time_words(
         alphabet: of the classes.
         step: seconds of a frame.
         duration: of the clip, seconds.
+        delay: seconds by which a letter is heard after it begins.
 
     Returns:
         Its words with times from the clip's beginning. Words that CTC can't spell share the gap
@@ -109,7 +115,10 @@ def time_words(
             for i in range(first, end)
         ]
         confidence = round(float(np.exp(np.mean(best))), 3)
-        timed.append((float(frames[0] * step), float((frames[-1] + 1) * step), confidence))
+        # Letters are heard where they are surest; a word begins before that, after the one before.
+        earliest = next((t[1] for t in reversed(timed) if t is not None), 0.0)
+        start, heard = float(frames[0] * step), float((frames[-1] + 1) * step)
+        timed.append((max(min(earliest, start), start - delay), heard, confidence))
     return [
         Word(round(start, 2), round(min(end, duration), 2), word, confidence)
         for (word, _, _), (start, end, confidence) in zip(

@@ -80,6 +80,11 @@ METRICS: dict[str, dict[str, Any]] = {
         "crowd": {"visitors": 20, "right": 19, "median_seconds": 15.0, "last_seconds": 30.6},
         "memory_megabytes": {"requests": 100, "samples": [800.0, 830.5, 812.0], "most": 830.5},
     },
+    "words": {
+        "right": 0.81,
+        "start_error_seconds": {"median": 0.022, "p95": 0.3},
+        "calibration_error": 0.041,
+    },
     "commands": {"transcribe": {"median_seconds": 2.84}, "help": {"median_seconds": 0.12}},
     "install": {"seconds": 150.0},
     "test": {

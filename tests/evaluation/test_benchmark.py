@@ -222,7 +222,7 @@ def test_every_part_is_a_command_line_that_its_program_takes(script, tmp_path) -
     parsers = {"benchmark": argparse.ArgumentParser(), "serve": argparse.ArgumentParser()}
     benchmark.add_arguments(parsers["benchmark"])
     add_arguments(parsers["serve"])
-    for part in ("transcription", "questions", "speed", "commands", "install"):
+    for part in ("transcription", "questions", "speed", "words", "commands", "install"):
         (words,) = runs[part]
         assert words[:2] == ["-m", "borealis.evaluation.benchmark"]
         assert parsers["benchmark"].parse_args(words[2:]).groups == part
