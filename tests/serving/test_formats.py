@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from borealis.inference.transcript import Word
 from borealis.serving import formats
 from borealis.serving.formats import Part
 
@@ -42,6 +43,21 @@ def test_subtitles() -> None:
     assert formats.as_vtt(PARTS) == (
         "WEBVTT\n\n00:00:00.000 --> 00:00:14.960\nКак-то ночью.\n\n"
         "00:00:30.000 --> 01:02:03.500\nПроснулся --&gt; я.\n"
+    )
+
+
+def test_words_are_there_where_they_were_asked_for() -> None:
+    assert "words" not in formats.as_verbose_json(PARTS, 3_723.5, "ru", 0.0)
+    words = [Word(0.5, 0.9, "Как-то", 0.9), Word(5.5, 6.0, "ночью.", 0.8)]
+    parts = [Part(0.0, 14.96, "Как-то ночью.", words=words), Part(14.96, 30.0, words=[])]
+    told = json.loads(json.dumps(formats.as_verbose_json(parts, 30.0, "ru", 0.0)))["words"]
+    assert told == [
+        {"word": "Как-то", "start": 0.5, "end": 0.9},
+        {"word": "ночью.", "start": 5.5, "end": 6.0},
+    ]
+    # A pause parts subtitles.
+    assert formats.as_srt(parts) == (
+        "1\n00:00:00,500 --> 00:00:00,900\nКак-то\n\n2\n00:00:05,500 --> 00:00:06,000\nночью.\n"
     )
 
 
