@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SERVE := .venv-serve
 # What the tests want beside Python: a browser, what it and its driver lean on, engines of speech, the
 # tool that spells out a dictionary; and what vLLM leans on.
-DEBIAN := chromium fonts-liberation libatomic1 espeak-ng flite festival festvox-ru hunspell-tools libnuma1 g++
+DEBIAN := chromium fonts-liberation libatomic1 espeak-ng flite festival festvox-ru hunspell-tools libnuma1
 export HF_HUB_OFFLINE ?= 1
 export GRADIO_ANALYTICS_ENABLED := False
 export NO_MKDOCS_2_WARNING := 1
@@ -58,7 +58,7 @@ $(SERVE)/.installed: requirements-serve.lock pyproject.toml
 	touch $@
 
 serve: $(SERVE)/.installed ## the server for many users (vLLM) with the bundled model, on port 8000
-	@$(call WANT,libnuma1 g++)
+	@$(call WANT,libnuma1)
 	$(SERVE)/bin/borealis serve
 
 test: ## everything: style, types, all tests, documentation; RECORD=file keeps how long it took

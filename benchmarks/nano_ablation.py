@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ from borealis.data.manifest import Utterance, read_manifest
 from borealis.errors import BorealisError
 from borealis.evaluation import results
 from borealis.evaluation.metrics import error_rates
+from borealis.inference.decoding import choose
 from borealis.training.features import AUGMENTATIONS
 
 SEED = 5
+# What of the search a row may try.
+SETTINGS = ("ngram_weight", "letter_bonus", "unknown_word_cost", "mark_cost")
 RESAMPLES = 2000
 
 
@@ -134,11 +138,11 @@ def main() -> None:
     parser.add_argument("--note", default="", help="what differs from the row it is compared with")
     parser.add_argument("--against", default="", help="name of the row to compare with")
     parser.add_argument("--ctc-only", action="store_true", help="leave the language model out")
-    parser.add_argument("--ctc-weight", type=float, help="of decoding; the checkpoint's by default")
-    parser.add_argument(
-        "--ngram-weight", type=float, help="of decoding; the checkpoint's by default"
-    )
-    parser.add_argument("--num-beams", type=int, help="of decoding; the checkpoint's by default")
+    for setting in SETTINGS:
+        parser.add_argument(
+            f"--{setting.replace('_', '-')}", type=float, help="of the search; the checkpoint's own"
+        )
+    parser.add_argument("--num-beams", type=int, help="of the search; the checkpoint's own")
     args = parser.parse_args()
 
     record = _read(args.output)
@@ -148,12 +152,10 @@ def main() -> None:
     model = borealis.load(args.checkpoint)
     decoding = None
     if not args.ctc_only:
-        given = {
-            "ctc_weight": args.ctc_weight,
-            "ngram_weight": args.ngram_weight,
-            "num_beams": args.num_beams,
-        }
-        decoding = {"batch_size": 8} | {k: v for k, v in given.items() if v is not None}
+        given = {name: getattr(args, name) for name in (*SETTINGS, "num_beams")}
+        changed = {name: value for name, value in given.items() if value is not None}
+        search = replace(choose(model.model.config), **changed)
+        decoding = {"batch_size": 8, "decoding": search}
     about = results.describe(args.name, model=model)
     row: dict[str, Any] = {
         "name": args.name,

@@ -9,7 +9,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -162,7 +162,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"borealis {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_transcribe, _ask, _info, _eval):
+    for add in (_transcribe, _ask, _chat, _info, _eval):
         add(commands)
     _elsewhere(commands, "data", "borealis.data.build", "build and check manifests")
     _elsewhere(commands, "train", "borealis.training.command", "train a model from a recipe")
@@ -217,7 +217,7 @@ def _positive(text: str) -> int:
 
 def _language_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--language", type=_language, metavar="LANGUAGE", help="language of the prompt: ru or en"
+        "--language", type=_language, metavar="LANGUAGE", help="of the speech: ru or en"
     )
 
 
@@ -289,48 +289,191 @@ def _place(name: str) -> str | int:
 def _transcribe(commands: Any) -> None:
     parser = _command(commands, "transcribe", _run_transcribe, "write down what is said")
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio or video; - is stdin")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
-    _language_option(parser)
+    parser.add_argument(
+        "--format",
+        type=_formats,
+        default=["text"],
+        metavar="FORMAT",
+        help="text, json, srt, vtt, tsv or textgrid; several with commas and --output-dir (text)",
+    )
+    parser.add_argument("--words", action="store_true", help="tell when each word was said (json)")
+    parser.add_argument(
+        "--language",
+        type=_language,
+        metavar="LANGUAGE",
+        help="of the speech: ru, en, or auto, by the sound of each part (auto)",
+    )
+    parser.add_argument(
+        "--hot-words", metavar="FILE", help="names and terms that are expected, a line each"
+    )
     parser.add_argument("--batch-size", type=_positive, default=8, help="parts at once (8)")
-    parser.add_argument("--output", metavar="FILE", help="write there instead of to the screen")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--output", metavar="FILE", help="write there instead of to the screen")
+    where.add_argument(
+        "--output-dir", metavar="DIR", help="write a file there for each recording and format"
+    )
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="leave recordings alone whose files in --output-dir are there",
+    )
     _model_options(parser)
+
+
+def _formats(text: str) -> list[str]:
+    from borealis.inference.formats import FORMATS
+
+    forms = list(dict.fromkeys(form.strip().lower() for form in text.split(",")))
+    for form in forms:
+        if form not in FORMATS:
+            raise argparse.ArgumentTypeError(f"'{form}' is none of {', '.join(FORMATS)}")
+    return forms
 
 
 def _run_transcribe(args: argparse.Namespace) -> int:
     from borealis.audio import SAMPLING_RATE
 
-    refuse_inputs(args.output or 1, map(_place, args.files))
-    single = len(args.files) == 1
+    settings = {
+        "language": args.language,
+        "words": args.words,
+        "hot_words": _hot_words(args.hot_words),
+        "batch_size": args.batch_size,
+        "sampling_rate": SAMPLING_RATE,
+    }
+    pages = _Pages(args)
     names: deque[str] = deque()  # of the recordings that were read and aren't written down yet
-    clips = _readable(args.files, names)
+    clips = _readable(pages.files, names)
     # The first one is read before the model is loaded: a typing mistake is told at once.
     if (first := next(clips, None)) is None:
-        return USER_MISTAKE
+        return USER_MISTAKE if pages.files else 0
     written = 0
-    with _output(args.output) as out:
+    with pages, _bar(len(pages.files), len(first) / SAMPLING_RATE) as bar:
         model = _load(args)
         from borealis.inference.engine import gather
 
+        if pages.with_words and model.model.config.adapter_type == "ctc":
+            settings["words"] = True
         # A text is shown when it is there; few recordings are in memory at once.
         for group in gather(chain([first], clips), args.batch_size * model.longest_part):
-            results = model.transcribe(
-                group,
-                sampling_rate=SAMPLING_RATE,
-                language=args.language,
-                batch_size=args.batch_size,
-            )
+            if bar is not None:
+                bar.total = bar.n + sum(map(len, group)) / SAMPLING_RATE
+            results = model.transcribe(group, progress=bar and bar.update, **settings)
             for result in results:
-                name = names.popleft()
-                if args.format == "json":
-                    row = _json({"file": name, **result.to_dict()}, out)
-                    print(row if single else f"{', ' if written else '['}{row}", end="", file=out)
-                else:
-                    print(result.text if single else f"{name}: {result.text}", file=out)
+                pages.add(names.popleft(), result)
                 written += 1
-            out.flush()
-        if args.format == "json":
-            print("" if single else "]", file=out)
-    return USER_MISTAKE if written < len(args.files) else 0
+    return USER_MISTAKE if written < len(pages.files) else 0
+
+
+class _Pages:
+    """Where transcripts go: one stream for all of them, or files of their own.
+
+    Args:
+        args: of the command.
+
+    Raises:
+        BorealisError: the outputs can't be as they were asked for.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        from borealis.inference.formats import SUFFIXES, WITH_WORDS
+
+        self.forms: list[str] = args.format
+        self.with_words = bool(WITH_WORDS.intersection(self.forms))
+        self.folder = None if args.output_dir is None else Path(args.output_dir)
+        self.files: list[str] = args.files
+        self.single = len(args.files) == 1
+        self._path, self._stack, self._rows = args.output, ExitStack(), 0
+        if self.folder is None:
+            refuse_inputs(args.output or 1, map(_place, args.files))
+            if args.skip_existing:
+                raise BorealisError("--skip-existing needs --output-dir.")
+            if len(self.forms) > 1:
+                raise BorealisError("Several formats need --output-dir: a file for each.")
+            if not self.single and self.forms[0] not in ("text", "json"):
+                raise BorealisError(
+                    f"Several recordings in the format {self.forms[0]} need --output-dir."
+                )
+            return
+        self.outputs: dict[str, list[Path]] = {}
+        taken: dict[Path, str] = {}
+        for name in args.files:
+            stem = "stdin" if name == "-" else Path(name).stem
+            self.outputs[name] = [self.folder / (stem + SUFFIXES[form]) for form in self.forms]
+            for path in self.outputs[name]:
+                if taken.setdefault(path, name) != name:
+                    raise BorealisError(
+                        f"'{taken[path]}' and '{name}' would both be written to '{path}'; "
+                        "transcribe them into different folders."
+                    )
+        if args.skip_existing:
+            self.files = [n for n in args.files if not all(p.exists() for p in self.outputs[n])]
+        for path in taken:
+            refuse_inputs(str(path), map(_place, args.files))
+
+    def __enter__(self) -> _Pages:
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        else:
+            self._stream = self._stack.enter_context(_output(self._path))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None and self.folder is None and self.forms == ["json"] and not self.single:
+            print("]" if self._rows else "[]", file=self._stream)
+        self._stack.__exit__(*error)
+
+    def add(self, name: str, result: Any) -> None:
+        """Write one transcript."""
+        from borealis.inference import formats
+
+        if self.folder is not None:
+            for form, path in zip(self.forms, self.outputs[name], strict=True):
+                with open_aside(str(path)) as stream:
+                    stream.write(formats.write(result, form))
+            return
+        out, form = self._stream, self.forms[0]
+        if form == "json":
+            row = _json({"file": name, **result.to_dict()}, out)
+            if self.single:
+                print(row, file=out)
+            else:
+                print(f"{', ' if self._rows else '['}{row}", end="", file=out)
+        elif form == "text":
+            print(result.text if self.single else f"{name}: {result.text}", file=out)
+        else:
+            out.write(formats.write(result, form))
+        self._rows += 1
+        out.flush()
+
+
+def _hot_words(path: str | None) -> list[str]:
+    """Lines of a file, without those that are empty."""
+    if path is None:
+        return []
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise BorealisError(f"'{path}' can't be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise BorealisError(
+            f"'{path}' is no text in UTF-8; hot words stand in it a line each."
+        ) from None
+    if not (words := [line.strip() for line in text.splitlines() if line.strip()]):
+        raise BorealisError(f"'{path}' has no words; hot words stand in it a line each.")
+    return words
+
+
+@contextmanager
+def _bar(files: int, seconds: float) -> Iterator[Any]:
+    """A progress bar in seconds of sound, or None where it would be over at once or isn't seen."""
+    if sys.stderr is None or not sys.stderr.isatty() or (files < 4 and seconds < 60):
+        yield None
+        return
+    from tqdm import tqdm
+
+    shape = "{l_bar}{bar}| {n:.0f} of {total:.0f} s [{elapsed}<{remaining}]"
+    with tqdm(total=seconds, unit="s", bar_format=shape, leave=False, file=sys.stderr) as bar:
+        yield bar
 
 
 def _readable(files: Sequence[str], names: deque[str]) -> Iterator[np.ndarray]:
@@ -350,42 +493,108 @@ def _readable(files: Sequence[str], names: deque[str]) -> Iterator[np.ndarray]:
             yield clip
 
 
-# ---- ask ----
+# ---- ask, chat ----
 
 
 def _ask(commands: Any) -> None:
-    parser = _command(commands, "ask", _run_ask, "answer a question about a recording")
-    parser.add_argument("file", metavar="FILE", help="audio or video; - is stdin")
-    parser.add_argument("question", metavar="QUESTION", help="in Russian or English")
+    parser = _command(commands, "ask", _run_ask, "answer questions about recordings")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="audio or video; - is stdin; without --question the question comes after it",
+    )
+    parser.add_argument(
+        "--question", action="append", metavar="TEXT", help="in Russian or English; may be repeated"
+    )
     parser.add_argument("--max-new-tokens", type=_positive, default=128, help="longest (128)")
     parser.add_argument("--stream", action="store_true", help="print the answer as it is made")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     _model_options(parser)
 
 
-def _run_ask(args: argparse.Namespace) -> None:
-    from borealis.audio import SAMPLING_RATE, load_audio
+def _run_ask(args: argparse.Namespace) -> int:
+    from borealis.audio import SAMPLING_RATE
     from borealis.errors import PromptError
 
-    limit = args.max_new_tokens
-    question = _words(args.question)
-    if not question.strip():
+    files, questions = args.files, args.question
+    if questions is None:
+        if len(files) < 2:
+            raise PromptError("There is no question; give it after the file, or by --question.")
+        *files, last = files
+        questions = [last]
+    questions = [_words(question) for question in questions]
+    if not all(question.strip() for question in questions):
         raise PromptError("The question is empty; ask something about the recording.")
-    clip = load_audio(_source(args.file))
+    single = len(files) == len(questions) == 1
+    names: deque[str] = deque()
+    clips = list(_readable(files, names))
+    if not clips:
+        return USER_MISTAKE
     model = _load(args)
-    if args.stream and args.format == "text":
-        for piece in model.ask(
-            clip, question, sampling_rate=SAMPLING_RATE, max_new_tokens=limit, stream=True
-        ):
+    options = {"sampling_rate": SAMPLING_RATE, "max_new_tokens": args.max_new_tokens}
+    if args.stream and args.format == "text" and single:
+        for piece in model.ask(clips[0], questions[0], stream=True, **options):
             print(piece, end="", flush=True)
         print()
-        return
-    answer = model.ask(clip, question, sampling_rate=SAMPLING_RATE, max_new_tokens=limit)
+        return 0
+    rows = []
+    for name, clip in zip(names, clips, strict=True):
+        # All questions of a recording together: it is written down once.
+        answers = model.ask([clip] * len(questions), questions, **options)
+        for question, answer in zip(questions, answers, strict=True):
+            rows.append({"file": name, "question": question, "answer": answer})
+            if args.format == "text":
+                heads = ([name] if len(files) > 1 else []) + (
+                    [question] if len(questions) > 1 else []
+                )
+                print(": ".join([*heads, answer]), flush=True)
     if args.format == "json":
-        row = {"file": args.file, "question": question, "answer": answer}
-        print(_json(row, sys.stdout))
-    else:
-        print(answer)
+        print(_json(rows[0] if single else rows, sys.stdout))
+    return USER_MISTAKE if len(clips) < len(files) else 0
+
+
+def _chat(commands: Any) -> None:
+    parser = _command(commands, "chat", _run_chat, "talk about a recording")
+    parser.add_argument("file", metavar="FILE", help="audio or video")
+    parser.add_argument("--max-new-tokens", type=_positive, default=128, help="longest (128)")
+    _model_options(parser)
+
+
+def _run_chat(args: argparse.Namespace) -> None:
+    """Questions are lines of standard input; an empty line or its end is the end."""
+    from borealis.audio import load_audio
+    from borealis.inference.messages import TRANSCRIBE_PROMPTS
+
+    clip = load_audio(args.file)
+    model = _load(args)
+    shown = sys.stdin is not None and sys.stdin.isatty()
+    sound = {"type": "audio", "audio": clip}
+    messages: list[dict[str, Any]] = []
+    if model.transcribes_first:
+        text = model.transcribe(clip).text
+        prompt = {"type": "text", "text": TRANSCRIBE_PROMPTS["ru"]}
+        messages += [
+            {"role": "user", "content": [sound, prompt]},
+            {"role": "assistant", "content": text},
+        ]
+        print(text, flush=True)
+    while True:
+        if shown:
+            print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline() if sys.stdin is not None else ""
+        if not line.strip():
+            return
+        content: list[dict[str, Any]] = [{"type": "text", "text": line.strip()}]
+        if not messages:
+            content.insert(0, sound)
+        messages.append({"role": "user", "content": content})
+        answer = ""
+        for piece in model.chat(messages, max_new_tokens=args.max_new_tokens, stream=True):
+            answer += piece
+            print(piece, end="", flush=True)
+        print(flush=True)
+        messages.append({"role": "assistant", "content": answer.strip()})
 
 
 def _words(argument: str) -> str:

@@ -13,9 +13,22 @@ import soundfile
 
 import borealis
 from borealis import cli
+from borealis.inference import formats
 
 COMMANDS = (
-    *("transcribe", "ask", "info", "eval", "data", "train", "convert", "plan", "serve", "bench"),
+    *(
+        "transcribe",
+        "ask",
+        "chat",
+        "info",
+        "eval",
+        "data",
+        "train",
+        "convert",
+        "plan",
+        "serve",
+        "bench",
+    ),
     *("export", "push", "demo", "space"),
 )
 
@@ -101,7 +114,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["nonsense"], ["transcribe"], ["ask", "a.wav"], ["transcribe", "a.wav", "--batch-size", "0"]],
+    [["nonsense"], ["transcribe"], ["ask"], ["transcribe", "a.wav", "--batch-size", "0"]],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str], capsys) -> None:
     code, out, err = run(capsys, *arguments)
@@ -140,7 +153,7 @@ def test_json_of_one_file_is_an_object(loaded, speech: Path, capsys) -> None:
     assert (code, err) == (0, "")
     row = json.loads(out)
     assert row == {"file": str(speech), **loaded.transcribe(speech).to_dict()}
-    assert set(row) == {"file", "text", "duration", "segments"}
+    assert set(row) == {"file", "text", "language", "duration", "segments"}
     assert set(row["segments"][0]) == {"start", "end", "text"}
 
 
@@ -236,6 +249,86 @@ def test_texts_appear_as_they_are_made_and_clips_are_forgotten(
     assert out == pairs[2]
 
 
+def test_forms_go_to_files_of_their_own(loaded, speech: Path, wav: Path, tmp_path: Path, capsys):
+    folder = tmp_path / "new" / "texts"
+    options = ("--format", "srt,json,textgrid,tsv,vtt,text", "--output-dir", folder)
+    assert run(capsys, "transcribe", speech, wav, *options) == (0, "", "")
+    names = ("srt", "json", "TextGrid", "tsv", "vtt", "txt")
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
+        f"{path.stem}.{name}" for path in (speech, wav) for name in names
+    )
+    # Subtitles are better with words, so they are timed without being asked for.
+    whole = loaded.transcribe(speech, words=True)
+    for form, suffix in formats.SUFFIXES.items():
+        assert (folder / f"speech{suffix}").read_text(encoding="utf-8") == formats.write(
+            whole, form
+        )
+
+
+def test_what_is_there_is_left_alone(loaded, speech: Path, wav: Path, tmp_path: Path, capsys):
+    (tmp_path / "speech.txt").write_text("mine\n", encoding="utf-8")
+    options = ("--output-dir", tmp_path, "--skip-existing")
+    assert run(capsys, "transcribe", speech, wav, *options) == (0, "", "")
+    assert (tmp_path / "speech.txt").read_text(encoding="utf-8") == "mine\n"
+    assert (tmp_path / "noise.txt").read_text(encoding="utf-8") == formats.write(
+        loaded.transcribe(wav), "text"
+    )
+    # Of several forms one is missing: all are written anew.
+    both = (*options, "--format", "text,srt")
+    assert run(capsys, "transcribe", speech, *both)[0] == 0
+    assert (tmp_path / "speech.txt").read_text(encoding="utf-8") != "mine\n"
+    monkey = run(capsys, "transcribe", speech, *both)
+    assert monkey == (0, "", "")  # nothing is left to do
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["a.wav", "--format", "ass"], "'ass' is none of text, json, srt"),
+        (["a.wav", "--format", "srt,vtt"], "Several formats need --output-dir"),
+        (["a.wav", "b.wav", "--format", "srt"], "Several recordings in the format srt"),
+        (["a.wav", "--skip-existing"], "--skip-existing needs --output-dir"),
+        (["a/x.wav", "b/x.mp3", "--output-dir", "out"], "would both be written to"),
+        (["a.wav", "--output", "x", "--output-dir", "y"], "not allowed with"),
+        (["a.wav", "--hot-words", "missing.txt"], "'missing.txt' can't be read"),
+    ],
+)
+def test_wrong_outputs_are_told_at_once(arguments, says, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(borealis, "load", lambda *_, **__: pytest.fail("loaded"))
+    code, out, err = run(capsys, "transcribe", *arguments)
+    assert (code, out) == (2, "") and says in err
+
+
+def test_words_and_hot_words(loaded, speech: Path, tmp_path: Path, capsys) -> None:
+    hot = tmp_path / "hot.txt"
+    hot.write_text("\ufeffБлагодарна\n\n  предложение \n", encoding="utf-8")
+    options = ("--format", "json", "--words", "--hot-words", hot)
+    code, out, err = run(capsys, "transcribe", speech, *options)
+    expected = loaded.transcribe(speech, words=True, hot_words=["Благодарна", "предложение"])
+    assert (code, err) == (0, "")
+    assert json.loads(out) == {"file": str(speech), **expected.to_dict()}
+    for content in (b"\n \n", b"\xff\xfe\x00"):
+        hot.write_bytes(content)
+        code, _, err = run(capsys, "transcribe", speech, "--hot-words", hot)
+        assert code == 2 and "a line each" in err and len(err.splitlines()) == 1
+
+
+def test_a_bar_is_shown_only_where_it_is_seen(loaded, speech: Path, capsys, monkeypatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    text = f"{loaded.transcribe(speech).text}\n"
+    for files, wanted in (([speech], False), ([speech] * 5, True)):
+        screen = Terminal()
+        monkeypatch.setattr(sys, "stderr", screen)
+        code = cli.main(["transcribe", *map(str, files)])
+        monkeypatch.undo()
+        assert code == 0 and ("s [" in screen.getvalue()) == wanted
+        assert capsys.readouterr().out.count(text.strip()) == len(files)
+        monkeypatch.setattr(borealis, "load", lambda *_, **__: loaded)
+
+
 # ---- inputs are safe ----
 
 
@@ -247,6 +340,14 @@ def linked(way: str, file: Path) -> Path:
     if way == "hard link":
         other.hardlink_to(file)
     return file if way == "same" else other
+
+
+def test_a_recording_with_the_name_of_a_text_is_safe(wav: Path, tmp_path: Path, capsys) -> None:
+    odd = wav.rename(tmp_path / "noise.txt")
+    before = odd.read_bytes()
+    code, _, err = run(capsys, "transcribe", odd, "--output-dir", tmp_path)
+    assert code == 2 and "is also an input" in err
+    assert odd.read_bytes() == before
 
 
 @pytest.mark.parametrize("way", ["same", "symlink", "hard link"])
@@ -365,6 +466,35 @@ def test_answer_as_text_json_and_stream(loaded, wav: Path, capsys) -> None:
     code, out, _ = run(capsys, *ask, "--stream")
     assert code == 0
     assert out.strip() == expected
+    assert run(capsys, "ask", wav, "--question", "Что слышно?", *ask[3:])[1] == f"{expected}\n"
+
+
+def test_several_recordings_and_questions(loaded, wav: Path, speech: Path, capsys) -> None:
+    asked = ["Кто говорит?", "What language is it?"]
+    options = [word for question in asked for word in ("--question", question)]
+    code, out, err = run(capsys, "ask", wav, "missing.wav", speech, *options)
+    assert code == 2 and "missing.wav" in err
+    expected = {f: loaded.ask([f, f], asked) for f in (wav, speech)}
+    assert out.splitlines() == [
+        f"{f}: {question}: {answer}"
+        for f, answers in expected.items()
+        for question, answer in zip(asked, answers, strict=True)
+    ]
+    code, out, _ = run(capsys, "ask", speech, *options, "--format", "json")
+    assert code == 0
+    assert [row["answer"] for row in json.loads(out)] == expected[speech]
+    code, _, err = run(capsys, "ask", speech)
+    assert code == 2 and "There is no question" in err
+
+
+def test_a_talk_about_a_recording(loaded, speech: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Кто говорит?\nWhat language is it?\n\nНет\n"))
+    code, out, err = run(capsys, "chat", speech)
+    assert (code, err) == (0, "")
+    written, first, second = out.splitlines()
+    assert written == loaded.transcribe(speech).text
+    assert first == loaded.ask(speech, "Кто говорит?")
+    assert "Russian" in second
 
 
 # ---- info and eval ----

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import asdict
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -17,7 +16,7 @@ from borealis.demo.desk import MEGABYTES, Desk, Failure
 from borealis.demo.texts import GRADIO, QUESTIONS, TEXTS
 from borealis.demo.turnstile import Turnstile, Waiting
 from borealis.demo.uploads import KEEP_MINUTES, SWEEP_SECONDS
-from borealis.inference import Borealis, subtitles
+from borealis.inference import Borealis, formats
 from borealis.inference.words import Progress
 
 # Fonts of the visitor's system: nothing is fetched from elsewhere.
@@ -167,12 +166,12 @@ def _transcribe_tab(desk: Desk) -> None:
             status = ""
             if isinstance(step, Progress):
                 text = step.text + step.guess
-                words = pictures.words_html(step.words, language)
+                words = pictures.words_html(step.transcript.words or [], language)
                 if step.done < 1:
                     percent = f"{100 * step.done:.0f}"
                     status = pictures.note(desk.say("working", percent=percent), done=step.done)
                 else:
-                    files = pictures.downloads_html(step.transcript, step.words, language)
+                    files = pictures.downloads_html(step.transcript, language)
                     status = "" if text.strip() else pictures.note(texts["silence"])
             else:
                 status = _note(desk, step)
@@ -333,17 +332,18 @@ def _api(desk: Desk) -> None:
 
     async def transcribe(audio: str | None) -> dict[str, Any]:
         progress = await last(desk.transcribe(audio))
-        return progress.transcript.to_dict() | {"words": [asdict(w) for w in progress.words]}
+        result: dict[str, Any] = progress.transcript.to_dict()
+        return result
 
     async def stream(audio: str | None) -> AsyncIterator[str]:
         async for step in results(desk.transcribe(audio)):
             yield step.text + step.guess
 
     async def subtitle(audio: str | None, form: str) -> str:
-        if form not in subtitles.FORMATS:
+        if form not in pictures.DOWNLOADS:
             raise gr.Error(desk.say("bad_form"), title=desk.texts["error"], print_exception=False)
         progress = await last(desk.transcribe(audio))
-        return subtitles.write(progress.transcript, progress.words, form=form)
+        return formats.write(progress.transcript, form)
 
     async def ask(audio: str | None, question: str, history: Any) -> AsyncIterator[str]:
         async for answer in results(desk.ask(audio, question, _history(history))):

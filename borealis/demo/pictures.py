@@ -14,10 +14,11 @@ from urllib.parse import quote
 import numpy as np
 
 from borealis.demo.texts import TEXTS, number
-from borealis.inference import Transcript, Word, subtitles
+from borealis.inference import Transcript, Word, formats
 from borealis.inference.inspection import Inspection
 
 SURE, HALF_SURE = 0.9, 0.6
+DOWNLOADS = {"srt": "application/x-subrip", "vtt": "text/vtt", "json": "application/json"}
 _TEAL = (31, 169, 155)
 _FAINT = 0.02  # attention that isn't drawn
 _WAVE_COLUMNS = 700
@@ -63,15 +64,14 @@ def words_html(words: Sequence[Word], language: str) -> str:
     )
 
 
-def downloads_html(transcript: Transcript, words: Sequence[Word], language: str) -> str:
+def downloads_html(transcript: Transcript, language: str) -> str:
     """Links to the files. They are in the page itself, so the server keeps none."""
     if not transcript.text:
         return ""
-    kinds = {"srt": "application/x-subrip", "vtt": "text/vtt", "json": "application/json"}
     links = " ".join(
-        f'<a class="bo-file" download="borealis.{form}" href="data:{kinds[form]};charset=utf-8,'
-        f'{quote(subtitles.write(transcript, words, form=form), safe="")}">{form.upper()}</a>'
-        for form in subtitles.FORMATS
+        f'<a class="bo-file" download="borealis{formats.SUFFIXES[form]}" href="data:{kind};'
+        f'charset=utf-8,{quote(formats.write(transcript, form), safe="")}">{form.upper()}</a>'
+        for form, kind in DOWNLOADS.items()
     )
     return f'<div class="bo-files"><span>{escape(TEXTS[language]["download"])}</span>{links}</div>'
 

@@ -149,20 +149,27 @@ class _Bench:
         return Path(self.args.output) / f"{name}.json"
 
     def transcription(self) -> dict[str, Any]:
-        settings = {"batch_size": self.args.batch_size}
+        size = self.args.batch_size
         metrics, data = {}, {}
         measured: dict[str, Any] = {}
         for name, path in self.manifests.items():
             items = runner.select(self.sets[name], self.args.limit)
             data[name] = results.describe_manifest(path, items)
-            ours = runner.evaluate_manifest(self.model, items, **settings).to_dict()
+            # As the peer, ours is told the language where a set has one.
+            known = {item.language for item in items if item.kind == "speech"}
+            language = known.pop() if len(known) == 1 else None
+            ours = runner.evaluate_manifest(
+                self.model, items, batch_size=size, language=language
+            ).to_dict()
             metrics[name] = ours
             if self.peer is not None:
                 theirs, when = self._peer_on(name, items, data[name])
                 ours["peer"] = theirs
                 ours["difference"] = _difference(ours["rows"], theirs["rows"])
                 measured["peer"] = self.peer.describe() | {"measured": when}
-        decoding = results.describe_decoding(self.model, **settings)
+        decoding = results.describe_decoding(
+            self.model, batch_size=size, language="that of the set"
+        )
         return measured | {"metrics": metrics, "data": data, "decoding": decoding}
 
     def _peer_on(
@@ -205,11 +212,11 @@ class _Bench:
         name = next(iter(self.manifests))
         speech = [u for u in runner.select(self.sets[name], self.args.limit) if u.kind == "speech"]
         recordings = _minutes(speech)
-        settings = {"batch_size": self.args.batch_size}
+        language = speech[0].language or "ru"
+        settings = {"batch_size": self.args.batch_size, "language": language}
         metrics = _speed(recordings, lambda clip: self.model.transcribe(clip, **settings).text)
         measured: dict[str, Any] = {}
         if (peer := self.peer) is not None:
-            language = speech[0].language or "ru"
             metrics["peer"] = _speed(recordings, lambda c: peer.transcribe(c, language=language))
             measured["peer"] = peer.describe()
         data = {name: results.describe_manifest(self.manifests[name], speech)}

@@ -9,16 +9,18 @@ import platform
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from borealis import __version__
 from borealis.data.manifest import Utterance
 from borealis.evaluation.normalization import NORMALIZER_VERSION
 from borealis.files import write_text
+
+if TYPE_CHECKING:
+    from borealis.inference.decoding import Decoding
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "soxr", "jiwer")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -100,24 +102,21 @@ def describe_decoding(
     batch_size: int,
     language: str | None = None,
     max_segment_seconds: float | None = None,
-    ctc_weight: float | None = None,
-    ngram_weight: float | None = None,
-    num_beams: int | None = None,
+    decoding: Decoding | None = None,
 ) -> dict[str, Any]:
     """How `model.transcribe` writes when it is called with these arguments.
 
     Give the very arguments of the call: what is left out is resolved as `transcribe` resolves it.
     """
-    from borealis.inference.decoding import Decoding
+    from borealis.inference.decoding import choose
+    from borealis.inference.decoding import describe as describe_settings
 
     config = model.model.config
-    decoding = Decoding.choose(config, ctc_weight, ngram_weight, num_beams)
     return {
-        "strategy": "beam search" if decoding.num_beams > 1 else "greedy",
-        **asdict(decoding),
+        **describe_settings(choose(config, decoding)),
         "max_segment_seconds": max_segment_seconds or getattr(config, "max_segment_seconds", 30.0),
         "encoder_window": getattr(config, "encoder_window", ""),
-        "language": language or "ru",
+        "language": language or "as it sounds",
         "batch_size": batch_size,
     }
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from borealis.inference import Borealis
+    from borealis.inference.decoding import Decoding
 
 # Longest answer to a question.
 ANSWER_TOKENS = 48
@@ -132,7 +133,7 @@ def evaluate_manifest(
     limit: int | None = None,
     batch_size: int = 8,
     language: str | None = None,
-    ctc_weight: float | None = None,
+    decoding: Decoding | None = None,
 ) -> Transcription:
     """Transcribe every utterance and compare.
 
@@ -141,8 +142,8 @@ def evaluate_manifest(
         manifest: a file, or its utterances.
         limit: measure only so many, spread evenly.
         batch_size: parts decoded at once.
-        language: language of the prompt; see `Borealis.transcribe`.
-        ctc_weight: see `Borealis.transcribe`.
+        language: of the speech; see `Borealis.transcribe`.
+        decoding: likewise.
 
     Raises:
         ManifestError: no recording can be read, or none has a reference text.
@@ -160,7 +161,7 @@ def evaluate_manifest(
             [clip for _, clip in clips],
             batch_size=batch_size,
             language=language,
-            ctc_weight=ctc_weight,
+            decoding=decoding,
         )
         wall += time.perf_counter() - began
         seconds += sum(len(clip) for _, clip in clips) / SAMPLING_RATE

@@ -44,7 +44,11 @@ _KINDS = {
     "noise": ("noise", "шум"),
     "music": ("music", "музыка"),
 }
-_STRATEGIES = {"beam search": "лучевой поиск", "greedy": "жадно"}
+_STRATEGIES = {
+    "beam search": "лучевой поиск",
+    "ctc prefix beam search": "лучевой поиск по CTC",
+    "greedy": "жадно",
+}
 
 
 def group_table(record: dict[str, Any], group: str, language: str) -> str:
@@ -388,8 +392,6 @@ def decoding_words(decoding: dict[str, Any], russian: bool) -> str:
             return f"сначала расшифровка ({first}), потом ответ ({answer})"
         return f"transcript first ({first}), then the answer ({answer})"
     words = [_strategy(decoding, russian)]
-    if decoding.get("ctc_weight"):
-        words.append(f"CTC {number(decoding['ctc_weight'], 1, russian)}")
     if decoding.get("ngram_weight"):
         name = "n-грамма" if russian else "n-gram"
         words.append(f"{name} {number(decoding['ngram_weight'], 1, russian)}")
@@ -400,7 +402,7 @@ def decoding_words(decoding: dict[str, Any], russian: bool) -> str:
 
 def _strategy(decoding: dict[str, Any], russian: bool) -> str:
     name = decoding["strategy"]
-    name = _STRATEGIES.get(name, name) if russian else name
+    name = _STRATEGIES.get(name, name) if russian else name.replace("ctc", "CTC")
     beams = decoding.get("num_beams", 1)
     if beams > 1:
         name += f", лучей: {beams}" if russian else f", beams: {beams}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,8 @@ from borealis.inference.punctuation import WrittenForms, punctuate
 if TYPE_CHECKING:
     from borealis.inference.decoding import CTCDecoding
     from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
+
+_KEPT = 8  # searches
 
 
 @dataclass
@@ -57,7 +59,7 @@ class DraftWriter:
     ) -> None:
         self.model, self.processor = model, processor
         self.alphabet = Alphabet(model.config.ctc_labels)
-        self._search = lru_cache(maxsize=8)(self._new_search)
+        self._searches: dict[tuple[SearchSettings, tuple[str, ...]], PrefixBeamSearch] = {}
 
     @cached_property
     def ngram(self) -> Ngram | None:
@@ -69,13 +71,6 @@ class DraftWriter:
         """How letters may be written; None if the tokenizer has no tokens of one letter."""
         return WrittenForms.of(self.processor.tokenizer, self.alphabet.labels)
 
-    def _new_search(self, settings: SearchSettings, hot_words: tuple[str, ...]) -> PrefixBeamSearch:
-        try:
-            expected = HotWords(hot_words, self.alphabet) if hot_words else None
-        except ValueError as error:
-            raise PromptError(f"hot_words: {error}") from None
-        return PrefixBeamSearch(self.alphabet, settings, ngram=self.ngram, hot_words=expected)
-
     def search(self, decoding: CTCDecoding, hot_words: tuple[str, ...] = ()) -> PrefixBeamSearch:
         """The search with these settings; those used last are kept.
 
@@ -84,7 +79,18 @@ class DraftWriter:
         """
         names = [field.name for field in fields(SearchSettings)]
         settings = SearchSettings(**{name: getattr(decoding, name) for name in names})
-        return self._search(settings, hot_words)
+        key = settings, hot_words
+        if (known := self._searches.get(key)) is not None:
+            return known
+        try:
+            expected = HotWords(hot_words, self.alphabet) if hot_words else None
+        except ValueError as error:
+            raise PromptError(f"hot_words: {error}") from None
+        if len(self._searches) >= _KEPT:  # lists of words may be long
+            self._searches.clear()
+        search = PrefixBeamSearch(self.alphabet, settings, ngram=self.ngram, hot_words=expected)
+        self._searches[key] = search
+        return search
 
     @torch.inference_mode()
     def write(

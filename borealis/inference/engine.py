@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral
@@ -72,6 +72,7 @@ class _Settings(TypedDict, total=False):
     sampling_rate: int | None
     decoding: Decoding | None
     max_segment_seconds: float | None
+    progress: Callable[[float], Any] | None
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,7 @@ class Borealis:
         decoding: Decoding | None = None,
         batch_size: int = 8,
         max_segment_seconds: float | None = None,
+        progress: Callable[[float], Any] | None = None,
     ) -> Transcript | list[Transcript]:
         """Write down what is said, in a recording of any length.
 
@@ -190,6 +192,7 @@ class Borealis:
             max_segment_seconds: longest part, from 1 to what one prompt can hold (with a `ctc`
                 adapter one window of the encoder, 30); by default what the checkpoint was trained
                 on.
+            progress: called after each batch with the seconds of sound that it took.
 
         Returns:
             A `Transcript`; for several recordings a list, in their order.
@@ -203,7 +206,7 @@ class Borealis:
         task = self._task(language, words, hot_words, decoding, max_segment_seconds)
         if not _several(audio):
             clips = [load_audio(audio, sampling_rate=sampling_rate)]
-            return self._write_down(clips, task, batch_size)[0]
+            return self._write_down(clips, task, batch_size, progress)[0]
         read = (load_audio(item, sampling_rate=sampling_rate) for item in audio)
         # Of a list all are read first: a bad one is told before hours of work.
         several = isinstance(audio, Iterator)
@@ -211,7 +214,7 @@ class Borealis:
         return [
             transcript
             for clips in groups
-            for transcript in self._write_down(clips, task, batch_size)
+            for transcript in self._write_down(clips, task, batch_size, progress)
         ]
 
     def transcribe_stream(
@@ -348,7 +351,11 @@ class Borealis:
         return time_words(text, log_probs, self._writer.alphabet, step, seconds)
 
     def _write_down(
-        self, clips: Sequence[np.ndarray], task: _Task, batch_size: int
+        self,
+        clips: Sequence[np.ndarray],
+        task: _Task,
+        batch_size: int,
+        progress: Callable[[float], Any] | None = None,
     ) -> list[Transcript]:
         parts = [split_at_silence(clip, max_seconds=task.longest) for clip in clips]
         jobs = [(i, a, b) for i, spans in enumerate(parts) for a, b in spans]
@@ -359,6 +366,8 @@ class Borealis:
             batch = jobs[at : at + batch_size]
             written = self._write([clips[i][a:b] for i, a, b in batch], task)
             done |= dict(zip(batch, written, strict=True))
+            if progress is not None:
+                progress(sum(b - a for _, a, b in batch) / SAMPLING_RATE)
         results = []
         for i, (clip, spans) in enumerate(zip(clips, parts, strict=True)):
             segments = [_segment(a, b, done[i, a, b]) for a, b in spans]

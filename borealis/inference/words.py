@@ -111,7 +111,7 @@ def time_words(
         confidence = round(float(np.exp(np.mean(best))), 3)
         timed.append((float(frames[0] * step), float((frames[-1] + 1) * step), confidence))
     return [
-        Word(start, min(end, duration), word, confidence)
+        Word(round(start, 2), round(min(end, duration), 2), word, confidence)
         for (word, _, _), (start, end, confidence) in zip(
             spans, _fill(timed, duration), strict=True
         )

@@ -197,6 +197,9 @@ def make_plan(args: argparse.Namespace, path: str, config: Any, machine: Machine
         environment["VLLM_CPU_KVCACHE_SPACE"] = str(gib)
         environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         environment["OMP_NUM_THREADS"] = str(machine.cores)
+        # On a CPU vLLM compiles nothing but a few helpers of the sampler, for which it wants a C++
+        # compiler and Python's headers at the first request; without them its engine dies.
+        environment["TORCHDYNAMO_DISABLE"] = "1"
     flags += args.vllm
     # What the user has set stays.
     environment = {k: os.environ.get(k, v) for k, v in environment.items()}

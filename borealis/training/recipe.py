@@ -87,10 +87,11 @@ class ModelSection(_Section):
         default_factory=dict,
         description="Keys of BorealisConfig: adapter_type, downsample_factor, encoder_window, ...",
     )
-    decoding: dict[str, bool | float] = Field(
+    decoding: dict[str, bool | float | dict[str, float]] = Field(
         default_factory=dict,
         description="Defaults of use kept in the checkpoint: max_segment_seconds, "
-        "ctc_decoding_weight, ngram_decoding_weight, decoding_num_beams, transcribe_before_answer.",
+        "transcribe_before_answer, and search: fields of CTCDecoding or LLMDecoding by their "
+        "names.",
     )
     ngram: NgramSection | None = Field(
         None,

@@ -15,8 +15,7 @@ RATES = {
 }
 PEER_RATES = RATES | {"word_error_rate": 0.207, "character_error_rate": 0.052}
 DECODING = {
-    "strategy": "beam search",
-    "ctc_weight": 0.5,
+    "strategy": "ctc prefix beam search",
     "ngram_weight": 0.9,
     "num_beams": 12,
     "batch_size": 8,

@@ -125,7 +125,7 @@ def test_a_bundle_and_its_unpacked_folder_have_one_digest(tmp_path):
     shutil.copytree(bundle, copy)
     assert checkpoint_digest(copy) == digest
     config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
-    (copy / "config.json").write_text(json.dumps(config | {"decoding_num_beams": 1}))
+    (copy / "config.json").write_text(json.dumps(config | {"search": {"num_beams": 1}}))
     assert checkpoint_digest(copy) != digest  # decoding settings are part of it
     assert checkpoint_digest("owner/model") == ""
 

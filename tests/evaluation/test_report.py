@@ -105,14 +105,14 @@ def test_every_group_has_a_table_and_a_note(group: str, lines: list[str]) -> Non
 def test_a_note_names_how_each_was_run() -> None:
     note = cells(tables.detail(shown("speed"), "speed", "en"))[-1]
     assert "A CPU, threads: 2." in note
-    assert "nano: beam search, beams: 12, CTC 0.5, n-gram 0.9, batches of 8." in note
+    assert "nano: CTC prefix beam search, beams: 12, n-gram 0.9, batches of 8." in note
     assert "Whisper base: faster-whisper 1.2.1, float32, beams: 5, one recording at a time" in note
     assert "with its own guards against silence and loops." in note
     note = cells(tables.detail(shown("serving_float32"), "serving_float32", "ru"))[-1]
-    assert "nano: жадно, CTC 0,5, n-грамма 0,9, записей сразу: 32." in note
+    assert "nano: жадно, n-грамма 0,9, записей сразу: 32." in note
     assert "float32, лучей: 5, записей сразу: 32, потоков: 2." in note
     note = cells(tables.detail(shown("questions"), "questions", "ru"))[-1]
-    assert "nano: сначала расшифровка (лучевой поиск, лучей: 12" in note
+    assert "nano: сначала расшифровка (лучевой поиск по CTC, лучей: 12" in note
     assert "потом ответ (жадно)." in note
 
 

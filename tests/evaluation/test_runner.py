@@ -10,7 +10,7 @@ import soundfile
 from borealis.data.manifest import Utterance, write_manifest
 from borealis.errors import ManifestError
 from borealis.evaluation import peer, results, runner
-from borealis.inference import Borealis, Transcript
+from borealis.inference import Borealis, CTCDecoding, Transcript
 
 TEXTS = ["Мороз и солнце.", "День чудесный.", "Ещё ты дремлешь.", "Друг прелестный."]
 
@@ -131,7 +131,7 @@ def test_result_file_says_how_to_get_the_number_again(
 ) -> None:
     model = Borealis(*make_tiny("ctc"))
     data = {"test": results.describe_manifest(manifest, runner.select(manifest))}
-    decoding = results.describe_decoding(model, batch_size=4, num_beams=3)
+    decoding = results.describe_decoding(model, batch_size=4, decoding=CTCDecoding(num_beams=3))
     record = results.describe("tiny-x", model=model, decoding=decoding, data=data, recipe="nano")
     path = results.write(tmp_path / "results" / "tiny-x.json", record | {"metrics": {"a": 1}})
     read = json.loads(path.read_text(encoding="utf-8"))
@@ -142,9 +142,8 @@ def test_result_file_says_how_to_get_the_number_again(
     assert len(read["data"]["test"]["sha256"]) == 64
     assert read["model"]["parameters"] == sum(p.numel() for p in model.model.parameters())
     # What the call used, not what the checkpoint's settings say.
-    assert read["decoding"]["strategy"] == "beam search"
+    assert read["decoding"]["strategy"] == "ctc prefix beam search"
     assert (read["decoding"]["num_beams"], read["decoding"]["batch_size"]) == (3, 4)
-    assert read["decoding"]["ctc_weight"] == getattr(model.model.config, "ctc_decoding_weight", 0.0)
     assert read["machine"]["cores"] >= 1
     assert read["versions"]["transformers"]
     assert str(tmp_path) not in path.read_text(encoding="utf-8")

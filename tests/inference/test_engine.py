@@ -1,6 +1,7 @@
 """Transcribe, ask, chat: lists equal singles, streams equal wholes, segments cover the clip."""
 
 import copy
+import inspect
 import pickle
 import subprocess
 import sys
@@ -13,7 +14,16 @@ import torch
 
 from borealis.audio import SAMPLING_RATE, load_audio
 from borealis.errors import AudioNotFoundError
-from borealis.inference import Borealis, Transcript
+from borealis.inference import (
+    Borealis,
+    CTCDecoding,
+    Guess,
+    LLMDecoding,
+    Segment,
+    Transcript,
+)
+from borealis.inference.decoding import Decoding
+from borealis.inference.engine import Written
 from borealis.inference.messages import after_transcript
 
 SCALE = 20.0  # of the embeddings
@@ -47,17 +57,18 @@ def heard_parts(tiny: Borealis, monkeypatch: pytest.MonkeyPatch) -> list[np.ndar
     """Replace the model by one that says how long each part is; returns the parts it was given."""
     parts: list[np.ndarray] = []
 
-    def generate(conversations, clips, *args, **kwargs):
-        parts.extend(row[0] for row in clips)
-        return [str(len(row[0])) for row in clips]
+    def write(clips, task):
+        parts.extend(clips)
+        return [Written(str(len(clip))) for clip in clips]
 
-    monkeypatch.setattr(tiny, "_generate", generate)
+    monkeypatch.setattr(tiny, "_write", write)
     return parts
 
 
-def ctc_weights(tiny: Borealis) -> list[float]:
-    """The language model alone and, where there is a CTC adapter, together with it."""
-    return [0.0, 0.4] if tiny.model.config.adapter_type == "ctc" else [0.0]
+def decodings(tiny: Borealis) -> list[Decoding]:
+    """Settings with one beam and with several."""
+    kind = CTCDecoding if tiny.model.config.adapter_type == "ctc" else LLMDecoding
+    return [kind(num_beams=1), kind(num_beams=3)]
 
 
 # ---- transcribe ----
@@ -65,10 +76,10 @@ def ctc_weights(tiny: Borealis) -> list[float]:
 
 def test_list_gives_what_singles_give(tiny: Borealis) -> None:
     clips = [noise(seconds, seed) for seed, seconds in enumerate((2.0, 0.4, 3.3, 1.0, 0.05))]
-    for weight in ctc_weights(tiny):
-        singles = [tiny.transcribe(clip, ctc_weight=weight) for clip in clips]
+    for decoding in decodings(tiny):
+        singles = [tiny.transcribe(clip, decoding=decoding) for clip in clips]
         for batch_size in (1, 2, 8):
-            together = tiny.transcribe(clips, batch_size=batch_size, ctc_weight=weight)
+            together = tiny.transcribe(clips, batch_size=batch_size, decoding=decoding)
             assert together == singles
         assert [t.duration for t in singles] == [2.0, 0.4, 3.3, 1.0, 0.05]
 
@@ -129,8 +140,8 @@ def test_a_rate_of_arrays_is_heard(tiny: Borealis, speech: Path) -> None:
     assert known.duration == pytest.approx(len(fast) / 48_000, abs=0.02)
     assert tiny.transcribe(fast, sampling_rate=48_000) == known
     assert tiny.transcribe([fast, fast[:48_000]], sampling_rate=48_000)[0] == known
-    pieces = tiny.transcribe(fast, sampling_rate=48_000, stream=True)
-    assert "".join(pieces).split() == known.text.split()
+    told = tiny.transcribe_stream(fast, sampling_rate=48_000)
+    assert [s for s in told if isinstance(s, Segment)] == known.segments
     asked = {"question": "Кто говорит?", "max_new_tokens": 6}
     assert tiny.ask(fast, sampling_rate=48_000, **asked) == tiny.ask((48_000, fast), **asked)
     part = audio_part(fast) | {"sampling_rate": 48_000}
@@ -187,7 +198,7 @@ def test_part_of_a_long_clip_gives_what_it_gives_alone(tiny: Borealis) -> None:
 def test_silence_gives_no_words(tiny: Borealis) -> None:
     result = tiny.transcribe(SILENCE)
     assert result == Transcript("", 3.0, [])
-    assert list(tiny.transcribe(SILENCE, stream=True)) == []
+    assert list(tiny.transcribe_stream(SILENCE)) == []
     # One step of a 16-bit recorder isn't speech either.
     dither = np.random.default_rng(0).integers(-1, 2, SILENCE.shape).astype(np.int16)
     assert tiny.transcribe(dither).text == ""
@@ -202,21 +213,36 @@ def test_silence_in_a_list_costs_the_others_nothing(tiny: Borealis) -> None:
 
 def test_pieces_of_the_stream_join_to_the_whole(tiny: Borealis) -> None:
     clip = np.concatenate([noise(4.0, 1), SILENCE, noise(4.0, 2)])
-    for weight in ctc_weights(tiny):
-        options = {"max_segment_seconds": 5, "ctc_weight": weight}
+    for decoding in decodings(tiny):
+        options = {"max_segment_seconds": 5, "decoding": decoding}
         whole = tiny.transcribe(clip, **options)
-        pieces = list(tiny.transcribe(clip, **options, stream=True))
-        assert len(pieces) > 1
-        assert "".join(pieces).split() == whole.text.split()
+        told = list(tiny.transcribe_stream(clip, **options))
+        assert [step for step in told if isinstance(step, Segment)] == whole.segments
+        # Guesses grow to what the segment says, and only the language model makes any.
+        guesses = [step for step in told if isinstance(step, Guess)]
+        assert bool(guesses) == (decoding == LLMDecoding(num_beams=1) and bool(whole.text))
+        for segment in whole.segments:
+            own = [g.text for g in guesses if g.start == segment.start]
+            assert all(segment.text.startswith(text) for text in own)
+
+
+def test_one_and_many_take_the_same_arguments() -> None:
+    names = [
+        set(inspect.signature(method).parameters)
+        for method in (Borealis.transcribe, Borealis.transcribe_stream, Borealis.write_parts)
+    ]
+    assert names[0] - names[1] == {"batch_size", "progress"}
+    assert names[1] <= names[0]
+    assert names[2] - {"parts"} <= names[1]
 
 
 def test_language_chooses_the_prompt(tiny: Borealis) -> None:
-    assert tiny.transcribe(noise(1.0)) == tiny.transcribe(noise(1.0), language="ru")
     english = tiny.transcribe(noise(1.0), language="en")
     assert isinstance(english, Transcript)
     for name in ("EN", "English", "en-US", "en_GB", " английский "):
         assert tiny.transcribe(noise(1.0), language=name) == english
-    assert tiny.transcribe(noise(1.0), language="Русский") == tiny.transcribe(noise(1.0))
+    russian = tiny.transcribe(noise(1.0), language="ru")
+    assert tiny.transcribe(noise(1.0), language="Русский") == russian
 
 
 def test_bad_recording_in_a_list_is_named(tiny: Borealis) -> None:
@@ -225,12 +251,11 @@ def test_bad_recording_in_a_list_is_named(tiny: Borealis) -> None:
 
 
 def test_transcript_is_plain_data() -> None:
-    from borealis import Segment
-
     result = Transcript("Да. Нет.", 2.0, [Segment(0.0, 1.0, "Да."), Segment(1.0, 2.0, "Нет.")])
     assert str(result) == "Да. Нет."
     assert result.to_dict() == {
         "text": "Да. Нет.",
+        "language": None,
         "duration": 2.0,
         "segments": [
             {"start": 0.0, "end": 1.0, "text": "Да."},

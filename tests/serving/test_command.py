@@ -26,7 +26,13 @@ def value(made: Plan, flag: str) -> str:
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch) -> None:
-    for name in ("VLLM_API_KEY", "VLLM_CPU_KVCACHE_SPACE", "OMP_NUM_THREADS", VARIABLE):
+    for name in (
+        "VLLM_API_KEY",
+        "VLLM_CPU_KVCACHE_SPACE",
+        "OMP_NUM_THREADS",
+        "TORCHDYNAMO_DISABLE",
+        VARIABLE,
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -38,6 +44,9 @@ def test_processor_and_gpu_get_their_own_flags(tiny_config) -> None:
     assert on_cpu.environment["VLLM_CPU_KVCACHE_SPACE"] == "6"
     assert on_cpu.environment["OMP_NUM_THREADS"] == "2"
     assert "VLLM_CPU_KVCACHE_SPACE" not in on_gpu.environment
+    # A bare machine has no compiler.
+    assert on_cpu.environment["TORCHDYNAMO_DISABLE"] == "1"
+    assert "TORCHDYNAMO_DISABLE" not in on_gpu.environment
 
 
 def test_context_holds_the_longest_audio_but_no_more_than_the_model_reads(tiny_config) -> None:

@@ -91,7 +91,7 @@ def test_a_whole_recipe_gives_a_model_that_works(data, tmp_path, capsys, speech)
     words = {"word_bits": 16, "word_corpora": ["words.txt", "missing.txt"]}
     value["data"]["optional"] = ["missing.txt"]
     value["model"]["ngram"] = {"order": 4, "min_gain": 0.5, **words}
-    value["model"]["decoding"] |= {"ctc_decoding_weight": 0.4, "ngram_decoding_weight": 0.6}
+    value["model"]["decoding"] |= {"search": {"num_beams": 8, "ngram_weight": 0.6}}
     value["model"]["scope"] = True
     config = write(tmp_path / "tiny.yaml", value)
     assert train(config, data, tmp_path / "run", "--pack", str(tmp_path / "packed")) == 0
