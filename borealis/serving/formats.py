@@ -77,19 +77,21 @@ def as_verbose_json(
     return whole
 
 
-def as_srt(parts: Sequence[Part]) -> str:
-    return subtitles.srt(_cues(parts))
+def as_text(parts: Sequence[Part], seconds: float) -> str:
+    return join(parts)
 
 
-def as_vtt(parts: Sequence[Part]) -> str:
-    return subtitles.vtt(_cues(parts))
+def as_srt(parts: Sequence[Part], seconds: float) -> str:
+    return subtitles.srt(_cues(parts, seconds))
 
 
-def _cues(parts: Sequence[Part]) -> list[Segment]:
-    """As `borealis.inference.subtitles` makes them: with words they are short enough to read."""
+def as_vtt(parts: Sequence[Part], seconds: float) -> str:
+    return subtitles.vtt(_cues(parts, seconds))
+
+
+def _cues(parts: Sequence[Part], seconds: float) -> list[Segment]:
     segments = [Segment(p.start, p.end, p.text, p.words) for p in parts if p.text]
-    whole = Transcript(join(parts), parts[-1].end if parts else 0.0, segments)
-    return subtitles.cues(whole, whole.words or ())
+    return subtitles.cues(Transcript(join(parts), round(seconds, 2), segments))
 
 
 def _compression(text: str) -> float:

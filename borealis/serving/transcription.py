@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 
 from borealis.audio import SAMPLING_RATE, level_db, split_at_silence
 from borealis.inference.engine import SILENCE_DB, transcript_budget
+from borealis.inference.formats import WITH_WORDS
 from borealis.inference.messages import language_of
 from borealis.serving import formats
 from borealis.serving.drafts import Drafts, Manner
@@ -86,13 +87,13 @@ async def transcribe(
             formats.as_verbose_json(parts, seconds, language, options.temperature)
         )
     else:
-        write: dict[str, Callable[..., str]] = {
-            "text": formats.join,
+        write: dict[str, Callable[[list[formats.Part], float], str]] = {
+            "text": formats.as_text,
             "srt": formats.as_srt,
             "vtt": formats.as_vtt,
         }
         kind = "text/vtt" if options.response_format == "vtt" else "text/plain"
-        text = write[options.response_format](parts)
+        text = write[options.response_format](parts, seconds)
         response = PlainTextResponse(text, media_type=f"{kind}; charset=utf-8")
     return await response(scope, receive, send)
 
@@ -218,8 +219,7 @@ class Drafted:
 
     def __init__(self, drafts: Drafts, options: Options) -> None:
         self.drafts = drafts
-        # With words subtitles are broken where a reader wants it.
-        words = options.words or options.response_format in ("srt", "vtt")
+        words = options.words or options.response_format in WITH_WORDS
         self.manner = Manner(options.language, words, options.hot_words)
         self.verbose = options.response_format == "verbose_json"
 

@@ -48,6 +48,7 @@ def engine(path: Path, **options: Any) -> Iterator[Any]:
         "disable_log_stats": True,
     }
     llm = LLM(str(path), **(settings | options))
+    llm.llm_engine.step = only_while_sound(llm.llm_engine.step)
     try:
         yield llm
     finally:
@@ -55,6 +56,26 @@ def engine(path: Path, **options: Any) -> Iterator[Any]:
         del llm
         gc.collect()
         cleanup_dist_env_and_memory()
+
+
+def only_while_sound(step: Callable[[], Any]) -> Callable[[], Any]:
+    """A step of an engine that is refused once one has failed.
+
+    Requests of a failed step stay in vLLM's scheduler, which may turn over them for ever: the tests
+    after it must fail and not hang.
+    """
+    failed: list[BaseException] = []
+
+    def careful() -> Any:
+        if failed:
+            raise RuntimeError("The engine has failed in an earlier test.") from failed[0]
+        try:
+            return step()
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    return careful
 
 
 @pytest.fixture(scope="module")

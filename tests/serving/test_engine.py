@@ -17,7 +17,7 @@ from transformers import Qwen3Config
 import borealis
 from borealis.checkpoints import NGRAM, resolve_checkpoint
 from tests.conftest import tiny_text_config
-from tests.serving.conftest import engine, needs_vllm
+from tests.serving.conftest import engine, needs_vllm, only_while_sound
 
 pytestmark = [needs_vllm, pytest.mark.slow]
 
@@ -95,6 +95,17 @@ def test_alone_or_in_a_batch(nano_engine, mixed, expected) -> None:
     nano_engine.reset_prefix_cache()
     for index in (0, 6, 15, 17, 31):
         agree(greedy(nano_engine, [request(TRANSCRIBE, mixed[index])])[0], expected[index])
+
+
+def test_an_engine_that_failed_fails_again_and_does_not_hang() -> None:
+    def step() -> None:
+        raise OSError("There is no compiler.")
+
+    careful = only_while_sound(step)
+    with pytest.raises(OSError, match="compiler"):
+        careful()
+    with pytest.raises(RuntimeError, match="earlier test"):
+        careful()
 
 
 def test_several_recordings_and_turns_in_a_prompt(nano_engine, recordings, nano, reference) -> None:

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from borealis.serving import chat, handover
 from borealis.serving.chat import parse_json
 from borealis.serving.errors import RequestError, shown
 from borealis.serving.form import Options, read_form
+from borealis.serving.front import Front
 from borealis.serving.room import Room
 from borealis.serving.settings import Settings
 from borealis.serving.sounds import Sounds
@@ -392,6 +394,41 @@ SAID = {"role": "assistant", "content": "Да."}
 )
 def test_the_draft_goes_to_the_turn_with_the_recording(messages, place) -> None:
     assert handover._place(messages) == place
+
+
+# ---- the start ----
+
+
+async def _started(adapter_type: str, checkpoint: str) -> tuple[list[dict], bool]:
+    """What the server is told at its start, and whether vLLM's application was asked for its part."""
+    told: list[dict] = []
+    seen: list[str] = []
+
+    async def app(scope: dict, receive: object, send: object) -> None:
+        seen.append(scope["type"])
+
+    async def receive() -> dict:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: dict) -> None:
+        told.append(message)
+
+    config = SimpleNamespace(adapter_type=adapter_type)
+    model_config = SimpleNamespace(hf_config=config, model=checkpoint, dtype="float32")
+    state = SimpleNamespace(engine_client=SimpleNamespace(model_config=model_config))
+    scope = {"type": "lifespan", "app": SimpleNamespace(state=state)}
+    await Front(app)(scope, receive, send)
+    return told, bool(seen)
+
+
+def test_a_model_that_cannot_be_read_ends_the_start(tmp_path) -> None:
+    told, went_on = asyncio.run(_started("ctc", str(tmp_path)))
+    assert [message["type"] for message in told] == ["lifespan.startup.failed"]
+    assert str(tmp_path) in told[0]["message"] and not went_on
+
+
+def test_where_the_engine_writes_nothing_is_read_in_the_front(tmp_path) -> None:
+    assert asyncio.run(_started("mlp", str(tmp_path))) == ([], True)
 
 
 # ---- deltas, decoding, places, errors ----

@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 import pytest
 
-from borealis.inference import subtitles
+from borealis.inference import formats
 from tests.conftest import AUDIO, ROOT
 from tests.serving.conftest import needs_vllm
 from tests.serving.server import ASK, KEY, audio_part, chat, encoded, refused
@@ -49,8 +49,8 @@ def test_a_long_file_is_that_of_transcribe_in_every_format(http, long, long_tran
     plain = post("text")
     assert plain.text == expected.text
     assert plain.headers["content-type"] == "text/plain; charset=utf-8"
-    assert post("srt").text == subtitles.to_srt(expected, words)
-    assert post("vtt").text == subtitles.to_vtt(expected, words)
+    for wanted in ("srt", "vtt"):
+        assert post(wanted).text == formats.write(expected, wanted)
     asked = {"timestamp_granularities[]": ["segment", "word"]}
     verbose = post("verbose_json", **asked).json()
     assert verbose["text"] == expected.text
