@@ -363,7 +363,7 @@ def _measure_model(
     decoding = None if ctc else LLMDecoding(num_beams=1)
     metrics, alike = {}, 0
     for name, size in (("transformers_one_at_a_time", 1), ("transformers_batches", batch)):
-        options = {"decoding": decoding, "batch_size": size}
+        options: dict[str, Any] = {"decoding": decoding, "batch_size": size}
 
         def transcribe(clips: list[Any], options: dict[str, Any] = options) -> list[str]:
             return [t.text for t in model.transcribe(clips, **options)]

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from borealis.inference.engine import Written
 
-# Audio of a batch, padding included: so much is written in a second or two, and then whoever has
-# come meanwhile gets a turn.
-_BATCH_SECONDS, _BATCH_SECONDS_CUDA = 60.0, 480.0
+# Audio of a batch, padding included. It is written in a second or so, and then whoever has come
+# meanwhile gets a turn; on a processor larger batches are no faster.
+_BATCH_SECONDS, _BATCH_SECONDS_CUDA = 30.0, 480.0
 # Shorter parts count as this long: of them a batch may have any mixture.
 _SHORT_SECONDS = 2.0
 _CLOSE_SECONDS = 30.0
@@ -83,6 +83,11 @@ class Drafts:
         self._change = Condition()  # of these two
         self._thread = Thread(target=self._work, name="borealis-drafts", daemon=True)
         self._thread.start()
+
+    @property
+    def at_once(self) -> int:
+        """Parts of one recording that may wait together: a batch, so that others get the next."""
+        return max(2, int(self.batch_seconds / self.model.longest_part))
 
     @property
     def waiting(self) -> int:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from borealis.serving.room import Visit
     from borealis.serving.sounds import Sounds
 
-# Parts of one file that are decoded at once: one long file leaves room for other clients.
+# Parts of one file that vLLM decodes at once: one long file leaves room for other clients.
 _PARTS_AT_ONCE = 8
 Tell = Callable[[str], None]
 
@@ -138,7 +138,10 @@ def _refusal(message: str, param: str) -> RequestError:
 
 
 class Writer(Protocol):
-    """Who writes the parts of a recording."""
+    """Who writes the parts of a recording, `at_once` of them together."""
+
+    @property
+    def at_once(self) -> int: ...
 
     def cut(self, clip: np.ndarray) -> Sequence[tuple[int, int]]:
         """First and last sample of each part."""
@@ -158,7 +161,7 @@ class Work:
     def __init__(self, clip: np.ndarray, writer: Writer) -> None:
         self.clip, self.writer = clip, writer
         self.spans = writer.cut(clip)
-        self._places = asyncio.Semaphore(_PARTS_AT_ONCE)
+        self._places = asyncio.Semaphore(writer.at_once)
 
     async def whole(self) -> list[formats.Part]:
         """All parts; if the caller is cancelled or one fails, the others aren't written."""
@@ -222,6 +225,7 @@ class Drafted:
         words = options.words or options.response_format in WITH_WORDS
         self.manner = Manner(options.language, words, options.hot_words)
         self.verbose = options.response_format == "verbose_json"
+        self.at_once = drafts.at_once
 
     def cut(self, clip: np.ndarray) -> list[tuple[int, int]]:
         return self.drafts.cut(clip)
@@ -254,6 +258,8 @@ class _Generated:
         options: of the request.
         lora: that of the request, or None.
     """
+
+    at_once = _PARTS_AT_ONCE
 
     def __init__(self, state: Any, options: Options, lora: Any) -> None:
         self.options, self.lora = options, lora
