@@ -19,6 +19,9 @@ from borealis.serving.errors import RequestError, shown
 from borealis.serving.models import check_model
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from borealis.serving.drafts import Drafts
     from borealis.serving.room import Visit
     from borealis.serving.settings import Settings
     from borealis.serving.sounds import Sounds
@@ -98,16 +101,20 @@ class _Sampling(BaseModel):
     return_token_ids: bool | None = None
 
 
-async def prepare_chat(body: bytes, state: Any, sounds: Sounds, visit: Visit) -> bytes | Response:
+async def prepare_chat(
+    body: bytes, state: Any, sounds: Sounds, visit: Visit, drafts: Drafts | None = None
+) -> bytes | Response:
     """A checked request for vLLM: audio as 16 kHz WAV, greedy unless a temperature is given.
 
-    A question that the model wasn't taught has its answer at once.
+    A question that the model wasn't taught has its answer at once. A model that was trained to
+    answer with the transcript in view gets that of the only recording.
 
     Args:
         body: JSON as the client sent it.
         state: of vLLM's application.
         sounds: decodes the audio.
         visit: the request; what is decoded is counted there.
+        drafts: writes transcripts, if the model's adapter is `ctc`.
 
     Raises:
         RequestError: the request isn't one this server takes.
@@ -121,12 +128,18 @@ async def prepare_chat(body: bytes, state: Any, sounds: Sounds, visit: Visit) ->
         raise RequestError("'messages' must be a list with a message or more.", param="messages")
     check = _TextCheck(model_config.max_model_len, _special_tokens(state))
     written = [_message(number, value, check) for number, value in enumerate(messages, 1)]
-    await _hear(written, model_config, sounds, visit)
+    clips = await _hear(written, model_config, sounds, visit)
     # Imports torch, as the rest of the front doesn't.
     from borealis.serving.scope import within_scope
 
     narrowed = within_scope(sampling | {"messages": written}, state)
-    return narrowed if isinstance(narrowed, Response) else json.dumps(narrowed).encode()
+    if isinstance(narrowed, Response):
+        return narrowed
+    if drafts is not None and len(clips) == 1:
+        from borealis.serving.handover import with_draft
+
+        narrowed = await with_draft(narrowed, clips[0], drafts, model_config.max_model_len)
+    return json.dumps(narrowed).encode()
 
 
 def _sampling(request: dict[str, Any], vocabulary: int) -> dict[str, Any]:
@@ -257,8 +270,8 @@ def _part(number: int, part: Any, check: _TextCheck) -> dict[str, Any]:
 
 async def _hear(
     messages: list[dict[str, Any]], model_config: Any, sounds: Sounds, visit: Visit
-) -> None:
-    """Put WAV of 16 kHz in place of every audio part of `messages`."""
+) -> list[np.ndarray]:
+    """Put WAV of 16 kHz in place of every audio part of `messages`; the recordings in order."""
     parts = [
         (content, index)
         for content in (message["content"] for message in messages)
@@ -273,12 +286,15 @@ async def _hear(
             param="messages",
         )
     left = float(getattr(model_config.hf_config, "max_audio_seconds", 600.0))
+    clips = []
     for content, index in parts:
         data = await _encoded(content[index], sounds.settings)
         clip = await sounds.decode(data, visit, param="messages", max_seconds=left)
         left -= len(clip) / SAMPLING_RATE
         value = {"data": _wav(clip), "format": "wav"}
         content[index] = {"type": "input_audio", "input_audio": value}
+        clips.append(clip)
+    return clips
 
 
 class _TextCheck:

@@ -165,8 +165,6 @@ def make_plan(args: argparse.Namespace, path: str, config: Any, machine: Machine
     if text.vocab_size < _LETTERS:
         # A token is a letter: an event for each would cost more than the letter.
         flags += ["--stream-interval", "4"]
-    if config.adapter_type == "ctc":
-        flags += ["--logits-processors", "borealis.serving.joint:CTCLogitsProcessor"]
     if args.tensor_parallel_size > 1:
         flags += ["--tensor-parallel-size", str(args.tensor_parallel_size)]
     if args.lora:
@@ -189,9 +187,6 @@ def make_plan(args: argparse.Namespace, path: str, config: Any, machine: Machine
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
     }
-    if config.adapter_type == "ctc":
-        # The newer runner, which vLLM takes on a GPU, has another kind of logits processors.
-        environment["VLLM_USE_V2_MODEL_RUNNER"] = "0"
     if machine.cuda:
         flags += ["--max-num-seqs", str(args.max_num_seqs)] if args.max_num_seqs else []
     else:
@@ -221,6 +216,7 @@ def run(args: argparse.Namespace) -> int:
         )
     from borealis.checkpoints import resolve_checkpoint
     from borealis.errors import CheckpointError
+    from borealis.inference.decoding import choose
     from borealis.model import BorealisConfig
 
     path = str(resolve_checkpoint(args.checkpoint))
@@ -228,6 +224,7 @@ def run(args: argparse.Namespace) -> int:
         config = BorealisConfig.from_pretrained(path)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"'{args.checkpoint}' can't be read: {error}.") from None
+    choose(config)  # wrong settings of the search are told before vLLM's start, which takes long
     plan = make_plan(args, path, config, Machine.here())
     print(plan, file=sys.stdout if args.print else sys.stderr, flush=True)
     if args.print:

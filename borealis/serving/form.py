@@ -15,10 +15,11 @@ from borealis.serving import formats
 from borealis.serving.errors import Message, RequestError, shown
 
 _MAX_HINT = 1_000
+_MAX_HOT = 10_000  # characters of all hot words
 _INT64 = 2**63
 _TAKEN = {
     *("model", "language", "prompt", "response_format", "temperature", "stream", "seed"),
-    *("timestamp_granularities", "chunking_strategy"),
+    *("timestamp_granularities", "chunking_strategy", "hotwords"),
 }
 # Parameters that OpenAI or vLLM have and this server hasn't, with a sentence of their own.
 _REFUSED = {
@@ -27,17 +28,19 @@ _REFUSED = {
     "known_speaker_names": "Speakers aren't told apart here. Leave 'known_speaker_names' out.",
     "known_speaker_references": "Speakers aren't told apart here. Leave 'known_speaker_references' "
     "out.",
-    "hotwords": "Hot words aren't taken here yet. Leave 'hotwords' out.",
     "to_language": "Speech isn't translated here: the transcript is in the language of the "
     "recording. Leave 'to_language' out.",
-    "use_beam_search": "The server follows one spelling; `borealis transcribe` follows several. "
-    "Leave 'use_beam_search' out.",
+    "use_beam_search": "How a transcript is searched for isn't for the client to choose. Leave "
+    "'use_beam_search' out.",
 }
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a client asked for besides the file."""
+    """What a client asked for besides the file.
+
+    Which of it a model can do is looked at in `borealis.serving.transcription`.
+    """
 
     model: str | None = None
     language: str | None = None
@@ -46,6 +49,8 @@ class Options:
     temperature: float = 0.0
     seed: int | None = None
     stream: bool = False
+    words: bool = False  # tell when each word was said
+    hot_words: tuple[str, ...] = ()
 
 
 async def read_form(scope: Message, body: bytes) -> tuple[bytes, Options]:
@@ -87,6 +92,7 @@ async def read_form(scope: Message, body: bytes) -> tuple[bytes, Options]:
 def _options(form: FormData) -> Options:
     text: dict[str, str] = {}
     granularities: list[str] = []
+    hot: list[str] = []
     for key, value in form.multi_items():
         name, bracket, inner = key.partition("[")
         if isinstance(value, UploadFile):
@@ -111,6 +117,8 @@ def _options(form: FormData) -> Options:
             )
         if name == "timestamp_granularities":
             granularities.append(value)
+        elif name == "hotwords":
+            hot.append(value)
         elif name in text:
             raise RequestError(f"The field '{name}' came twice.", param=name)
         else:
@@ -160,26 +168,32 @@ def _options(form: FormData) -> Options:
         temperature=_temperature(text.get("temperature", "0")),
         seed=_seed(text.get("seed")),
         stream=streamed,
+        words="word" in granularities,
+        hot_words=_hot_words(hot),
     )
 
 
 def _check_granularities(wanted: list[str], response_format: str) -> None:
     param = "timestamp_granularities[]"
-    if "word" in wanted:
+    if unknown := next((value for value in wanted if value not in ("segment", "word")), None):
         raise RequestError(
-            "Times of words aren't given by the server yet; take 'segment', or align_words in "
-            "Python.",
+            f"timestamp_granularities is '{shown(unknown, 20)}'; it may be 'segment' or 'word'.",
             param=param,
-            code="unsupported_parameter",
-        )
-    if unknown := next((value for value in wanted if value != "segment"), None):
-        raise RequestError(
-            f"timestamp_granularities is '{shown(unknown, 20)}'; it may be 'segment'.", param=param
         )
     if wanted and response_format != "verbose_json":
         raise RequestError(
             "timestamp_granularities needs the response_format verbose_json.", param=param
         )
+
+
+def _hot_words(fields: list[str]) -> tuple[str, ...]:
+    """Words and phrases, apart by commas or line breaks, each once."""
+    if sum(map(len, fields)) > _MAX_HOT or any(shown(f, _MAX_HOT) != f for f in fields):
+        raise RequestError(
+            f"All hot words together may have {_MAX_HOT} characters of text.", param="hotwords"
+        )
+    words = (word.strip() for field in fields for word in re.split(r"[,\r\n]", field))
+    return tuple(dict.fromkeys(word for word in words if word))
 
 
 def _temperature(text: str) -> float:

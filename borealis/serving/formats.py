@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from borealis.inference import subtitles
-from borealis.inference.transcript import Segment
+from borealis.inference.transcript import Segment, Transcript, Word
 
 FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
 
@@ -23,7 +23,9 @@ class Part:
         end: the same.
         text: what is said; empty where nobody speaks.
         tokens: ids of the text.
-        average_log_prob: mean log-probability the language model gave them.
+        average_log_prob: mean log-probability of what was written: of the language model's tokens,
+            or with a `ctc` adapter of the letters.
+        words: with times from the beginning of the recording; None if they weren't asked for.
     """
 
     start: float
@@ -31,6 +33,7 @@ class Part:
     text: str = ""
     tokens: list[int] = field(default_factory=list)
     average_log_prob: float = 0.0
+    words: list[Word] | None = None
 
 
 def join(parts: Sequence[Part]) -> str:
@@ -46,7 +49,10 @@ def as_json(parts: Sequence[Part], seconds: float) -> dict[str, Any]:
 def as_verbose_json(
     parts: Sequence[Part], seconds: float, language: str | None, temperature: float
 ) -> dict[str, Any]:
-    """With segments; `no_speech_prob` is null, because the model has no such estimate."""
+    """With segments, and words where they were asked for.
+
+    `no_speech_prob` is null, because the model has no such estimate.
+    """
     spoken = [part for part in parts if part.text]
     segments = [
         {
@@ -64,19 +70,28 @@ def as_verbose_json(
         for number, part in enumerate(spoken)
     ]
     head = {"task": "transcribe", "language": language, "duration": round(seconds, 2)}
-    return head | as_json(parts, seconds) | {"segments": segments}
+    whole = head | as_json(parts, seconds) | {"segments": segments}
+    if any(part.words is not None for part in parts):
+        words = [word for part in spoken for word in part.words or ()]
+        whole["words"] = [{"word": w.text, "start": w.start, "end": w.end} for w in words]
+    return whole
 
 
-def as_srt(parts: Sequence[Part]) -> str:
-    return subtitles.srt(_cues(parts))
+def as_text(parts: Sequence[Part], seconds: float) -> str:
+    return join(parts)
 
 
-def as_vtt(parts: Sequence[Part]) -> str:
-    return subtitles.vtt(_cues(parts))
+def as_srt(parts: Sequence[Part], seconds: float) -> str:
+    return subtitles.srt(_cues(parts, seconds))
 
 
-def _cues(parts: Sequence[Part]) -> list[Segment]:
-    return [Segment(part.start, part.end, part.text) for part in parts if part.text]
+def as_vtt(parts: Sequence[Part], seconds: float) -> str:
+    return subtitles.vtt(_cues(parts, seconds))
+
+
+def _cues(parts: Sequence[Part], seconds: float) -> list[Segment]:
+    segments = [Segment(p.start, p.end, p.text, p.words) for p in parts if p.text]
+    return subtitles.cues(Transcript(join(parts), round(seconds, 2), segments))
 
 
 def _compression(text: str) -> float:

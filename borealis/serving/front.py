@@ -13,10 +13,11 @@ import json
 import logging
 import os
 import secrets
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
 
+from borealis.errors import BorealisError
 from borealis.serving.chat import prepare_chat
 from borealis.serving.errors import (
     ClientGoneError,
@@ -25,10 +26,14 @@ from borealis.serving.errors import (
     RequestError,
     Send,
 )
+from borealis.serving.leaving import unless_gone
 from borealis.serving.models import check_model, describe_models
 from borealis.serving.room import Room, Visit
 from borealis.serving.settings import Settings
 from borealis.serving.sounds import Sounds
+
+if TYPE_CHECKING:
+    from borealis.serving.drafts import Drafts
 
 # Everything else that vLLM has is closed: most of it isn't covered by its key.
 ROUTES = {
@@ -65,10 +70,11 @@ class Front:
         self.settings = Settings.from_environment()
         self.sounds = Sounds(self.settings)
         self.room = Room(self.settings.max_requests, self.settings.max_held)
+        self.drafts: Drafts | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            return await self.app(scope, receive, send)
+            return await self._live(scope, receive, send)
         if scope["type"] != "http":  # a WebSocket: no route here has one
             return await send({"type": "websocket.close", "code": 1008})
         guarded = _Guarded(send)
@@ -82,6 +88,31 @@ class Front:
         except Exception:
             log.exception("A request failed.")
             await guarded.instead(_failure(scope))
+
+    async def _live(self, scope: Message, receive: Receive, send: Send) -> None:
+        """The life of the server: with a `ctc` adapter the model is read before any request comes.
+
+        Not earlier: vLLM forks its engine, and a process that has used PyTorch or CUDA mustn't.
+        """
+        model_config = scope["app"].state.engine_client.model_config
+        if getattr(model_config.hf_config, "adapter_type", "") == "ctc":
+            from borealis.serving.drafts import load_drafts, show
+
+            try:
+                self.drafts = await asyncio.to_thread(
+                    load_drafts, str(model_config.model), model_config.dtype
+                )
+            except Exception as error:  # raised, it would pass for an app without a startup
+                if not isinstance(error, BorealisError):
+                    log.exception("The model can't be loaded.")
+                await receive()
+                return await send({"type": "lifespan.startup.failed", "message": str(error)})
+            show(self.drafts)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            if self.drafts is not None:
+                await asyncio.to_thread(self.drafts.close)
 
     async def _route(self, scope: Message, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
@@ -114,8 +145,10 @@ class Front:
                 # Imports torch; the rest of the front doesn't.
                 from borealis.serving.transcription import transcribe
 
-                return await transcribe(scope, body, receive, send, self.sounds, visit)
-            prepared = await prepare_chat(body, state, self.sounds, visit)
+                return await transcribe(scope, body, receive, send, self.sounds, visit, self.drafts)
+            prepared = await unless_gone(
+                prepare_chat(body, state, self.sounds, visit, self.drafts), receive
+            )
             if isinstance(prepared, Response):
                 return await prepared(scope, receive, send)
             body = prepared

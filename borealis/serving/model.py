@@ -32,9 +32,8 @@ from vllm.transformers_utils.processor import cached_processor_from_config
 from borealis.inference.engine import TRANSCRIBE_PROMPTS
 from borealis.model import BorealisConfig, BorealisProcessor
 from borealis.model.adapters import ADAPTERS
-from borealis.model.modeling import AudioEncoding, Heard
+from borealis.model.modeling import AudioEncoding
 from borealis.model.processing import AUDIO_TOKEN, END_OF_AUDIO, START_OF_AUDIO
-from borealis.serving.joint import HEARD
 from borealis.serving.processor import (
     BorealisDummyInputsBuilder,
     BorealisMultiModalProcessor,
@@ -146,7 +145,7 @@ class BorealisForConditionalGeneration(
 
         Args:
             **kwargs: `audio_embeds`, tokens made elsewhere; or `input_features`, of each clip
-                `[windows, num_mel_bins, mel_frames]`, `num_samples` `[windows]` and `clip_key`.
+                `[windows, num_mel_bins, mel_frames]`, and `num_samples` `[windows]`.
         """
         if (ready := kwargs.get("audio_embeds")) is not None:
             return list(ready)
@@ -160,19 +159,8 @@ class BorealisForConditionalGeneration(
             [nn.functional.pad(clip, (0, widest - clip.shape[-1])) for clip in clips]
         )
         heard = self.hear(stacked, torch.cat(samples))
-        keys = [int(key) for key in kwargs["clip_key"].flatten()]
-        if any(keys):
-            self._keep_heard(keys, samples, heard)
         counts = [self.config.num_audio_tokens(int(clip.sum())) for clip in samples]
         return list(heard.flat_tokens.split(counts))
-
-    def _keep_heard(self, keys: list[int], samples: list[torch.Tensor], heard: Heard) -> None:
-        """Leave what CTC heard for the joint decoding of the request that asked for it."""
-        log_probs, row = heard.log_probs(), 0
-        for key, windows in zip(keys, samples, strict=True):
-            if key and len(windows) == 1:
-                HEARD.put(key, log_probs[row])
-            row += len(windows)
 
     # ---- text ----
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from transformers import BatchFeature
 from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.parse import MultiModalDataParser
@@ -31,7 +30,7 @@ class BorealisProcessingInfo(BaseProcessingInfo):
         return self.ctx.get_hf_config(BorealisConfig)
 
     def get_hf_processor(self, **kwargs: object) -> BorealisProcessor:
-        # A request's options (the clip's key, see `borealis.serving.joint`) aren't for it.
+        # Options of a request aren't for it.
         return self.ctx.get_hf_processor(BorealisProcessor)
 
     def get_data_parser(self) -> MultiModalDataParser:
@@ -99,7 +98,6 @@ class BorealisMultiModalProcessor(BaseMultiModalProcessor[BorealisProcessingInfo
             {
                 "input_features": [f["input_features"].to(dtype) for f in features],
                 "num_samples": [f["num_samples"] for f in features],
-                "clip_key": torch.full((len(clips),), int(hf_kwargs.get("clip_key", 0))),
             }
         )
 
@@ -109,7 +107,6 @@ class BorealisMultiModalProcessor(BaseMultiModalProcessor[BorealisProcessingInfo
         return {
             "input_features": MultiModalFieldConfig.batched("audio"),
             "num_samples": MultiModalFieldConfig.batched("audio", keep_on_cpu=True),
-            "clip_key": MultiModalFieldConfig.batched("audio", keep_on_cpu=True),
             "audio_embeds": MultiModalFieldConfig.batched("audio"),
         }
 

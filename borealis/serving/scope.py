@@ -33,7 +33,7 @@ def within_scope(request: dict[str, Any], state: Any) -> Response | dict[str, An
     question = text_of(messages[-1]) if messages[-1]["role"] == "user" else ""
     if len(question) > model_config.max_model_len:  # vLLM says that it is too long
         return request
-    sounds = any(_has_sound(message) for message in messages)
+    sounds = any(has_sound(message) for message in messages)
     known = scope.answers(question, recording=sounds)
     if len(known) == 1:
         return _answer(known[0], request, name or models.base_model_paths[0].name)
@@ -48,7 +48,8 @@ def _scope(checkpoint: str) -> Scope | None:
     return Scope.of_checkpoint(checkpoint)
 
 
-def _has_sound(message: dict[str, Any]) -> bool:
+def has_sound(message: dict[str, Any]) -> bool:
+    """Whether a message of a checked request has a recording."""
     content = message["content"]
     return not isinstance(content, str) and any(part["type"] != "text" for part in content)
 

@@ -1,6 +1,7 @@
-"""/v1/audio/transcriptions: long files cut at pauses, joint decoding, all of OpenAI's formats.
+"""/v1/audio/transcriptions: long files cut at pauses, all of OpenAI's formats.
 
-The audio is cut as `borealis transcribe` cuts it, and each part is a request to vLLM's engine.
+The audio is cut as `borealis transcribe` cuts it. A model with a `ctc` adapter writes each part in
+this process (`borealis.serving.drafts`); with others each part is a request to vLLM's engine.
 """
 
 from __future__ import annotations
@@ -9,20 +10,22 @@ import asyncio
 import json
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
-from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from borealis.audio import SAMPLING_RATE, level_db, split_at_silence
-from borealis.inference.decoding import Decoding
 from borealis.inference.engine import SILENCE_DB, transcript_budget
+from borealis.inference.formats import WITH_WORDS
 from borealis.inference.messages import language_of
 from borealis.serving import formats
-from borealis.serving.errors import ClientGoneError, Message, Receive, RequestError, Send
+from borealis.serving.drafts import Drafts, Manner
+from borealis.serving.errors import Message, Receive, RequestError, Send
 from borealis.serving.form import Options, read_form
+from borealis.serving.leaving import unless_gone
 from borealis.serving.models import check_model
 
 if TYPE_CHECKING:
@@ -31,14 +34,19 @@ if TYPE_CHECKING:
     from borealis.serving.room import Visit
     from borealis.serving.sounds import Sounds
 
-# Parts of one file that are decoded at once: one long file leaves room for other clients.
+# Parts of one file that vLLM decodes at once: one long file leaves room for other clients.
 _PARTS_AT_ONCE = 8
-# Numbers of clips, unique among the requests of this process; see `borealis.serving.joint`.
-_CLIP_KEYS = count(int.from_bytes(uuid.uuid4().bytes[:4], "big") << 24 | 1)
+Tell = Callable[[str], None]
 
 
 async def transcribe(
-    scope: Message, body: bytes, receive: Receive, send: Send, sounds: Sounds, visit: Visit
+    scope: Message,
+    body: bytes,
+    receive: Receive,
+    send: Send,
+    sounds: Sounds,
+    visit: Visit,
+    drafts: Drafts | None,
 ) -> None:
     """Answer one request whose body has been read.
 
@@ -47,6 +55,7 @@ async def transcribe(
         body: all that came.
         sounds: decodes the file.
         visit: the request; what is decoded is counted there.
+        drafts: writes transcripts, if the model's adapter is `ctc`.
 
     Raises:
         RequestError: it can't be answered as it is.
@@ -55,20 +64,20 @@ async def transcribe(
     state = scope["app"].state
     data, options = await read_form(scope, body)
     lora = check_model(options.model, state)
-    config = state.engine_client.model_config.hf_config
-    if options.prompt and config.adapter_type == "ctc":
-        raise RequestError(
-            "This model writes down what it hears and takes no hints; leave 'prompt' out.",
-            param="prompt",
-            code="unsupported_parameter",
-        )
+    writer: Writer
+    if drafts is None:
+        _check_engine(options)
+        writer = _Generated(state, options, lora)
+    else:
+        _check_drafts(options, lora, drafts)
+        writer = Drafted(drafts, options)
     clip = await sounds.decode(data, visit, param="file")
-    work = Work(clip, options, state, lora)
+    work = Work(clip, writer)
     response: Response
     if options.stream:
         response = StreamingResponse(work.events(), media_type="text/event-stream")
         return await response(scope, receive, send)
-    parts = await _unless_gone(work.whole(), receive)
+    parts = await unless_gone(work.whole(), receive)
     seconds = len(clip) / SAMPLING_RATE
     if options.response_format == "json":
         response = JSONResponse(formats.as_json(parts, seconds))
@@ -78,33 +87,90 @@ async def transcribe(
             formats.as_verbose_json(parts, seconds, language, options.temperature)
         )
     else:
-        write: dict[str, Callable[..., str]] = {
-            "text": formats.join,
+        write: dict[str, Callable[[list[formats.Part], float], str]] = {
+            "text": formats.as_text,
             "srt": formats.as_srt,
             "vtt": formats.as_vtt,
         }
         kind = "text/vtt" if options.response_format == "vtt" else "text/plain"
-        text = write[options.response_format](parts)
+        text = write[options.response_format](parts, seconds)
         response = PlainTextResponse(text, media_type=f"{kind}; charset=utf-8")
     return await response(scope, receive, send)
 
 
-class Work:
-    """The parts of one recording on their way through the engine."""
+def _check_engine(options: Options) -> None:
+    """Refuse what needs CTC's letters."""
+    if options.words:
+        raise _refusal(
+            "Times of words need a model with a 'ctc' adapter; take 'segment' here.",
+            "timestamp_granularities[]",
+        )
+    if options.hot_words:
+        raise _refusal(
+            "Hot words need a model with a 'ctc' adapter. Leave 'hotwords' out.", "hotwords"
+        )
 
-    def __init__(self, clip: np.ndarray, options: Options, state: Any, lora: Any) -> None:
-        self.clip, self.options, self.lora = clip, options, lora
-        self.engine = state.engine_client
-        self.config = self.engine.model_config.hf_config
-        longest = getattr(self.config, "max_segment_seconds", 30.0)
-        self.spans = split_at_silence(clip, max_seconds=longest)
-        self._places = asyncio.Semaphore(_PARTS_AT_ONCE)
+
+def _check_drafts(options: Options, lora: Any, drafts: Drafts) -> None:
+    """Refuse what a search for letters has no use for."""
+    if lora is not None:
+        raise _refusal(
+            f"'{options.model}' changes answers, and transcripts are written by the model that it "
+            "belongs to. Leave 'model' out or give that one.",
+            "model",
+        )
+    if options.prompt:
+        raise _refusal(
+            "This model writes down what it hears and takes no hints; leave 'prompt' out. Words "
+            "that are expected go into 'hotwords'.",
+            "prompt",
+        )
+    if options.temperature:
+        raise _refusal(
+            "Transcripts of this model are searched for and not drawn. Leave 'temperature' out.",
+            "temperature",
+        )
+    drafts.check(options.hot_words)
+
+
+def _refusal(message: str, param: str) -> RequestError:
+    return RequestError(message, param=param, code="unsupported_parameter")
+
+
+class Writer(Protocol):
+    """Who writes the parts of a recording, `at_once` of them together."""
+
+    @property
+    def at_once(self) -> int: ...
+
+    def cut(self, clip: np.ndarray) -> Sequence[tuple[int, int]]:
+        """First and last sample of each part."""
+
+    async def write(self, audio: np.ndarray, part: formats.Part, tell: Tell | None) -> None:
+        """Fill `part` with what is said in `audio`; `tell` gets the text as it comes."""
+
+
+class Work:
+    """The parts of one recording on their way through a writer.
+
+    Args:
+        clip: float32 mono at 16 kHz `[num_samples]`.
+        writer: who writes them.
+    """
+
+    def __init__(self, clip: np.ndarray, writer: Writer) -> None:
+        self.clip, self.writer = clip, writer
+        self.spans = writer.cut(clip)
+        self._places = asyncio.Semaphore(writer.at_once)
 
     async def whole(self) -> list[formats.Part]:
-        """All parts; if the caller is cancelled, so are they."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._finish(a, b)) for a, b in self.spans]
-        return [task.result() for task in tasks]
+        """All parts; if the caller is cancelled or one fails, the others aren't written."""
+        tasks = [asyncio.create_task(self._finish(a, b)) for a, b in self.spans]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def events(self) -> AsyncIterator[str]:
         """Server-sent events as OpenAI names them: pieces in order, then the whole text."""
@@ -134,46 +200,94 @@ class Work:
     async def _finish(
         self, start: int, end: int, queue: asyncio.Queue[str | None] | None = None
     ) -> formats.Part:
-        """Decode one part, telling `queue` its text as it comes."""
+        """Write one part, telling `queue` its text as it comes."""
         part = formats.Part(round(start / SAMPLING_RATE, 2), round(end / SAMPLING_RATE, 2))
-        audio = self.clip[start:end]
+        tell = None if queue is None else queue.put_nowait
         try:
-            if level_db(audio) <= SILENCE_DB:  # nobody speaks: the model isn't asked
-                return part
             async with self._places:
-                async for output in self._generate(audio, streamed=queue is not None):
-                    answer = output.outputs[0]  # all of it at the end, or what is new
-                    if queue is not None:
-                        queue.put_nowait(answer.text)
-                    part.text += answer.text
-                    part.tokens += answer.token_ids
-                    part.average_log_prob = answer.cumulative_logprob or 0.0
-            part.text = part.text.strip()
-            part.average_log_prob = round(part.average_log_prob / max(1, len(part.tokens)), 4)
+                await self.writer.write(self.clip[start:end], part, tell)
             return part
         finally:
             if queue is not None:
                 queue.put_nowait(None)
+
+
+class Drafted:
+    """Writes parts as `Borealis.transcribe` does.
+
+    Args:
+        drafts: the writer of the server.
+        options: of the request.
+    """
+
+    def __init__(self, drafts: Drafts, options: Options) -> None:
+        self.drafts = drafts
+        words = options.words or options.response_format in WITH_WORDS
+        self.manner = Manner(options.language, words, options.hot_words)
+        self.verbose = options.response_format == "verbose_json"
+        self.at_once = drafts.at_once
+
+    def cut(self, clip: np.ndarray) -> list[tuple[int, int]]:
+        return self.drafts.cut(clip)
+
+    async def write(self, audio: np.ndarray, part: formats.Part, tell: Tell | None) -> None:
+        written = await self.drafts.write(audio, self.manner)
+        part.text = written.text
+        if written.words is not None:
+            part.words = [
+                replace(
+                    word,
+                    start=round(part.start + word.start, 2),
+                    end=round(min(part.start + word.end, part.end), 2),
+                )
+                for word in written.words
+            ]
+        if self.verbose and part.text:
+            part.tokens = self.drafts.tokens(part.text)
+            letters = self.drafts.letters(part.text)
+            part.average_log_prob = round((written.log_prob or 0.0) / max(1, letters), 4)
+        if tell is not None and part.text:
+            tell(part.text)
+
+
+class _Generated:
+    """Has parts written by vLLM's engine.
+
+    Args:
+        state: of vLLM's application.
+        options: of the request.
+        lora: that of the request, or None.
+    """
+
+    at_once = _PARTS_AT_ONCE
+
+    def __init__(self, state: Any, options: Options, lora: Any) -> None:
+        self.options, self.lora = options, lora
+        self.engine = state.engine_client
+        self.config = self.engine.model_config.hf_config
+
+    def cut(self, clip: np.ndarray) -> list[tuple[int, int]]:
+        longest = getattr(self.config, "max_segment_seconds", 30.0)
+        return split_at_silence(clip, max_seconds=longest)
+
+    async def write(self, audio: np.ndarray, part: formats.Part, tell: Tell | None) -> None:
+        if level_db(audio) <= SILENCE_DB:  # nobody speaks: the model isn't asked
+            return
+        async for output in self._generate(audio, streamed=tell is not None):
+            answer = output.outputs[0]  # all of it at the end, or what is new
+            if tell is not None:
+                tell(answer.text)
+            part.text += answer.text
+            part.tokens += answer.token_ids
+            part.average_log_prob = answer.cumulative_logprob or 0.0
+        part.text = part.text.strip()
+        part.average_log_prob = round(part.average_log_prob / max(1, len(part.tokens)), 4)
 
     async def _generate(self, audio: np.ndarray, *, streamed: bool) -> AsyncIterator[Any]:
         from vllm import SamplingParams
         from vllm.renderers.inputs.preprocess import parse_model_prompt
         from vllm.sampling_params import RequestOutputKind as Kind
 
-        extra: dict[str, Any] = {}
-        prompt: dict[str, Any] = {
-            "prompt_token_ids": self._prompt,
-            "multi_modal_data": {"audio": audio},
-        }
-        decoding = Decoding.choose(self.config)
-        if self._joint and decoding.ctc_weight:
-            key = next(_CLIP_KEYS)
-            extra = {
-                "clip_key": key,
-                "ctc_weight": decoding.ctc_weight,
-                "ngram_weight": decoding.ngram_weight,
-            }
-            prompt["mm_processor_kwargs"] = {"clip_key": key}
         params = SamplingParams(
             temperature=self.options.temperature,
             seed=self.options.seed,
@@ -182,18 +296,13 @@ class Work:
             logprobs=0 if self.options.response_format == "verbose_json" else None,
             # How many tokens an event has is vLLM's --stream-interval.
             output_kind=Kind.DELTA if streamed else Kind.FINAL_ONLY,
-            extra_args=extra or None,
         )
+        prompt = {"prompt_token_ids": self._prompt, "multi_modal_data": {"audio": audio}}
         parsed = parse_model_prompt(self.engine.model_config, prompt)
         (ready,) = await self.engine.renderer.render_cmpl_async([parsed])
         request_id = f"transcript-{uuid.uuid4().hex}"
         async for output in self.engine.generate(ready, params, request_id, lora_request=self.lora):
             yield output
-
-    @property
-    def _joint(self) -> bool:
-        processors = self.engine.model_config.logits_processors or []
-        return self.config.adapter_type == "ctc" and any("CTC" in str(p) for p in processors)
 
     @cached_property
     def _prompt(self) -> list[int]:
@@ -226,24 +335,6 @@ class _Pieces:
     def end_part(self) -> None:
         if self._begun:
             self._begun, self._gap = False, " "
-
-
-async def _unless_gone(work: Awaitable[list[formats.Part]], receive: Receive) -> list[formats.Part]:
-    """The result of `work`, or ClientGoneError (and no more work) when the client leaves."""
-
-    async def left() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    task, watch = asyncio.ensure_future(work), asyncio.ensure_future(left())
-    try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGoneError
-        return task.result()
-    finally:
-        task.cancel()
-        watch.cancel()
 
 
 def _event(value: dict[str, Any]) -> str:

@@ -23,6 +23,15 @@ for segment in detailed.segments:
     print(f"{segment.start:.1f}-{segment.end:.1f} {segment.text}")
 # --8<-- [end:segments]
 
+# --8<-- [start:words]
+exact = client.audio.transcriptions.create(
+    model="nano", file=audio / "speech.flac", response_format="verbose_json",
+    timestamp_granularities=["word"], extra_body={"hotwords": "предложения"},
+)  # fmt: skip
+for word in exact.words:
+    print(f"{word.start:.2f}-{word.end:.2f} {word.word}")
+# --8<-- [end:words]
+
 # --8<-- [start:stream]
 events = client.audio.transcriptions.create(model="nano", file=audio / "night.flac", stream=True)
 for event in events:

@@ -48,6 +48,7 @@ def engine(path: Path, **options: Any) -> Iterator[Any]:
         "disable_log_stats": True,
     }
     llm = LLM(str(path), **(settings | options))
+    llm.llm_engine.step = only_while_sound(llm.llm_engine.step)
     try:
         yield llm
     finally:
@@ -57,11 +58,30 @@ def engine(path: Path, **options: Any) -> Iterator[Any]:
         cleanup_dist_env_and_memory()
 
 
+def only_while_sound(step: Callable[[], Any]) -> Callable[[], Any]:
+    """A step of an engine that is refused once one has failed.
+
+    Requests of a failed step stay in vLLM's scheduler, which may turn over them for ever: the tests
+    after it must fail and not hang.
+    """
+    failed: list[BaseException] = []
+
+    def careful() -> Any:
+        if failed:
+            raise RuntimeError("The engine has failed in an earlier test.") from failed[0]
+        try:
+            return step()
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    return careful
+
+
 @pytest.fixture(scope="module")
 def nano_engine() -> Iterator[Any]:
     """The bundled model in vLLM."""
-    options = {"logits_processors": ["borealis.serving.joint:CTCLogitsProcessor"]}
-    with engine(resolve_checkpoint("nano"), enable_mm_embeds=True, **options) as llm:
+    with engine(resolve_checkpoint("nano"), enable_mm_embeds=True) as llm:
         yield llm
 
 
@@ -73,8 +93,8 @@ def recordings(clips) -> list[np.ndarray]:
 
 @pytest.fixture(scope="session")
 def transcripts(clips, nano) -> list[Transcript]:
-    """What `transcribe` writes of the real recordings when it follows one spelling, as vLLM."""
-    return nano.transcribe([clip.audio for clip in clips], num_beams=1)
+    """What `transcribe` writes of the real recordings."""
+    return nano.transcribe([clip.audio for clip in clips], words=True)
 
 
 @pytest.fixture(scope="session")
@@ -112,11 +132,11 @@ def tuned(tmp_path_factory) -> tuple[Path, Borealis]:
     settings = peft.LoraConfig(
         r=4, lora_alpha=4, target_modules=r".*language_model.*\.(o_proj|down_proj)"
     )
+    torch.manual_seed(0)  # its first half is drawn here
     model = peft.get_peft_model(base.model, settings)
-    torch.manual_seed(0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=1.0)
+            torch.nn.init.normal_(parameter, std=2.0)
     model.save_pretrained(folder)
     return folder, Borealis(model.merge_and_unload(), base.processor)
 
@@ -159,3 +179,9 @@ def client(server) -> Any:
 def long(recordings) -> bytes:
     """All recordings joined, half a minute and more, as FLAC."""
     return encoded(np.concatenate(recordings))
+
+
+@pytest.fixture(scope="session")
+def long_transcript(recordings, nano) -> Transcript:
+    """What `transcribe` writes of that."""
+    return nano.transcribe(np.concatenate(recordings), words=True)

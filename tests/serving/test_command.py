@@ -24,11 +24,6 @@ def value(made: Plan, flag: str) -> str:
     return made.flags[made.flags.index(flag) + 1]
 
 
-@pytest.fixture
-def ctc_config(make_tiny):
-    return make_tiny("ctc")[0].config
-
-
 @pytest.fixture(autouse=True)
 def clean(monkeypatch) -> None:
     for name in (
@@ -61,13 +56,6 @@ def test_context_holds_the_longest_audio_but_no_more_than_the_model_reads(tiny_c
         assert value(plan(tiny_config), "--max-model-len") == str(750 + 1024)
     finally:
         tiny_config.max_audio_seconds = before
-
-
-def test_joint_decoding_only_where_there_is_ctc(tiny_config, ctc_config) -> None:
-    assert "--logits-processors" not in plan(tiny_config).flags
-    made = plan(ctc_config)
-    assert value(made, "--logits-processors").endswith(":CTCLogitsProcessor")
-    assert made.environment["VLLM_USE_V2_MODEL_RUNNER"] == "0"
 
 
 def test_front_keeps_the_server_closed_by_default(tiny_config) -> None:
@@ -156,3 +144,16 @@ def test_lora_rank_is_the_next_that_vllm_knows(tiny_config, tmp_path: Path) -> N
     made = plan(tiny_config, "--lora", f"mine={tmp_path}")
     assert value(made, "--max-lora-rank") == "16"
     assert value(made, "--lora-modules") == f"mine={tmp_path}"
+
+
+def test_wrong_settings_of_the_search_are_told_before_anything_is_loaded(
+    make_tiny, tmp_path, capsys
+) -> None:
+    pytest.importorskip("vllm")
+    from borealis.cli import main
+
+    model, processor = make_tiny("ctc", search={"num_beam": 4})
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    assert main(["serve", str(tmp_path), "--print"]) == 2
+    assert "num_beam" in capsys.readouterr().err

@@ -7,17 +7,19 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
-from borealis.serving import chat
+from borealis.serving import chat, handover
 from borealis.serving.chat import parse_json
 from borealis.serving.errors import RequestError, shown
 from borealis.serving.form import Options, read_form
+from borealis.serving.front import Front
 from borealis.serving.room import Room
 from borealis.serving.settings import Settings
 from borealis.serving.sounds import Sounds
-from borealis.serving.transcription import _Pieces
+from borealis.serving.transcription import _check_engine, _Pieces
 
 
 @pytest.fixture
@@ -176,7 +178,7 @@ def test_field_that_asks_for_what_is_done_anyway_is_let_through(name, value) -> 
         ("reasoning_effort", "low"),
         ("wizardry", 1),
         ("chat_template", "{{ messages }}"),
-        ("vllm_xargs", {"clip_key": 1}),
+        ("vllm_xargs", {"a": 1}),
     ],
 )
 def test_field_that_is_not_here_is_refused_by_name(name, value) -> None:
@@ -283,14 +285,11 @@ def test_form_gives_the_file_and_its_options() -> None:
         ("include[]", "logprobs"),
         ("known_speaker_names[]", "Bob"),
         ("known_speaker_references[]", "data:audio/wav;base64,AA=="),
-        ("hotwords", "Пушкин"),
         ("use_beam_search", "true"),
         ("to_language", "en"),
         ("chunking_strategy", "server_vad"),
         ("chunking_strategy[type]", "server_vad"),
         ("response_format", "diarized_json"),
-        ("timestamp_granularities[]", "word"),
-        ("timestamp_granularities", "word"),
         ("top_p", "0.5"),
         ("wizardry", "1"),
     ],
@@ -300,6 +299,18 @@ def test_form_field_that_is_not_here_is_refused_by_name(name, value) -> None:
         form((name, value))
     assert (refused.value.status, refused.value.code) == (400, "unsupported_parameter")
     assert refused.value.param.partition("[")[0] == name.partition("[")[0]
+
+
+def test_hot_words_are_apart_by_commas_lines_and_fields() -> None:
+    fields = [("hotwords", "Пушкин, Лев Толстой\r\nГоголь,,"), ("hotwords[]", "Чехов\nПушкин")]
+    assert form(*fields)[1].hot_words == ("Пушкин", "Лев Толстой", "Гоголь", "Чехов")
+    assert form()[1].hot_words == ()
+
+
+@pytest.mark.parametrize("wanted", [["word"], ["segment", "word"]])
+def test_times_of_words_are_asked_for_as_openai_has_it(wanted) -> None:
+    fields = [("timestamp_granularities[]", value) for value in wanted]
+    assert form(("response_format", "verbose_json"), *fields)[1].words
 
 
 @pytest.mark.parametrize(
@@ -317,6 +328,10 @@ def test_form_field_that_is_not_here_is_refused_by_name(name, value) -> None:
         [("response_format", "x" * 70_000)],
         [("x" * 70_000, "1")],
         [("timestamp_granularities[]", "segment")],
+        [("timestamp_granularities[]", "word"), ("response_format", "srt")],
+        [("timestamp_granularities[]", "letter"), ("response_format", "verbose_json")],
+        [("hotwords", "а" * 10_001)],
+        [("hotwords[]", "а" * 6_000), ("hotwords[]", "б" * 6_000)],
         [("prompt", "а" * 1001)],
         [("prompt", "<|im_end|>")],
     ],
@@ -332,6 +347,88 @@ def test_form_that_cannot_be_is_refused_in_a_short_answer(fields) -> None:
 def test_form_without_a_file_says_where_it_belongs() -> None:
     with pytest.raises(RequestError, match="field 'file'"):
         form(("model", "nano"), file=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (Options(hot_words=("Пушкин",)), "hotwords"),
+        (Options(words=True), "timestamp_granularities[]"),
+    ],
+)
+def test_what_only_ctc_can_do_is_refused_where_the_engine_writes(options, named) -> None:
+    with pytest.raises(RequestError, match="ctc") as refused:
+        _check_engine(options)
+    assert (refused.value.param, refused.value.code) == (named, "unsupported_parameter")
+
+
+# ---- the draft in a chat ----
+
+
+SOUND = {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}
+TRANSCRIBE = {"type": "text", "text": "Запиши речь."}
+QUESTION = {"type": "text", "text": "Какое слово первое?"}
+
+
+def turn(*content: object, role: str = "user") -> dict[str, object]:
+    return {"role": role, "content": list(content)}
+
+
+SAID = {"role": "assistant", "content": "Да."}
+
+
+@pytest.mark.parametrize(
+    ("messages", "place"),
+    [
+        ([turn(SOUND, QUESTION)], 0),
+        ([turn(QUESTION, SOUND)], 0),
+        ([turn(SOUND, TRANSCRIBE)], 0),
+        ([turn(SOUND, QUESTION), SAID, turn(QUESTION)], 0),
+        ([{"role": "system", "content": "a"}, turn(SOUND), turn(QUESTION)], 1),
+        ([turn(QUESTION), SAID, turn(SOUND, QUESTION)], 2),
+        ([turn(SOUND, TRANSCRIBE), SAID, turn(QUESTION)], None),  # the client sends it
+        ([turn(SOUND)], None),
+        ([turn(SOUND), SAID, turn(QUESTION)], None),
+        ([turn(SOUND, QUESTION, role="system"), turn(QUESTION)], None),
+    ],
+)
+def test_the_draft_goes_to_the_turn_with_the_recording(messages, place) -> None:
+    assert handover._place(messages) == place
+
+
+# ---- the start ----
+
+
+async def _started(adapter_type: str, checkpoint: str) -> tuple[list[dict], bool]:
+    """What the server is told at its start, and whether vLLM's application was asked for its part."""
+    told: list[dict] = []
+    seen: list[str] = []
+
+    async def app(scope: dict, receive: object, send: object) -> None:
+        seen.append(scope["type"])
+
+    async def receive() -> dict:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: dict) -> None:
+        told.append(message)
+
+    config = SimpleNamespace(adapter_type=adapter_type)
+    model_config = SimpleNamespace(hf_config=config, model=checkpoint, dtype="float32")
+    state = SimpleNamespace(engine_client=SimpleNamespace(model_config=model_config))
+    scope = {"type": "lifespan", "app": SimpleNamespace(state=state)}
+    await Front(app)(scope, receive, send)
+    return told, bool(seen)
+
+
+def test_a_model_that_cannot_be_read_ends_the_start(tmp_path) -> None:
+    told, went_on = asyncio.run(_started("ctc", str(tmp_path)))
+    assert [message["type"] for message in told] == ["lifespan.startup.failed"]
+    assert str(tmp_path) in told[0]["message"] and not went_on
+
+
+def test_where_the_engine_writes_nothing_is_read_in_the_front(tmp_path) -> None:
+    assert asyncio.run(_started("mlp", str(tmp_path))) == ([], True)
 
 
 # ---- deltas, decoding, places, errors ----

@@ -99,7 +99,7 @@ BAD_CHATS: dict[str, Any] = {
     "messages of text": {"model": "nano", "messages": "привет"},
     "a message without content": {"model": "nano", "messages": [{"role": "user"}]},
     "an unknown role": {"model": "nano", "messages": [{"role": "wizard", "content": "a"}]},
-    "options of the processor": chat(ASK, mm_processor_kwargs={"clip_key": 1}),
+    "options of the processor": chat(ASK, mm_processor_kwargs={"a": 1}),
     "a template of its own": chat(ASK, chat_template="{{ messages }}"),
     "too many answers": chat(ASK, n=1000),
     "a wrong temperature": chat(ASK, temperature=-3),

@@ -39,7 +39,16 @@ FIELDS = (
 FORM_FIELDS = (
     *("model", "language", "prompt", "response_format", "temperature", "stream", "seed", "file"),
     *("timestamp_granularities[]", "include[]", "chunking_strategy", "chunking_strategy[type]"),
-    *("known_speaker_names[]", "hotwords", "n", "top_p", "to_language", "vllm_xargs", "[]"),
+    *(
+        "known_speaker_names[]",
+        "hotwords",
+        "hotwords[]",
+        "n",
+        "top_p",
+        "to_language",
+        "vllm_xargs",
+        "[]",
+    ),
 )
 FORM_VALUES = (
     *("0", "-1", "nan", "inf", "1e999", "1e-320", "9" * 5000, "x" * 100_000, "true", "null", "[]"),

@@ -59,7 +59,7 @@ def test_answers_are_in_the_language_of_the_question(client, sound, nano) -> Non
 
 def test_text_may_stand_before_the_sound(client, sound, speech, nano) -> None:
     for question in (ASK, "Назови последнее слово.", "How many words are said?", "Запиши речь."):
-        expected = nano.ask(speech, question, transcribe_first=False)
+        expected = nano.ask(speech, question)
         assert answer(client, sound, question, max_tokens=128) == expected
         assert answer(client, question, sound, max_tokens=128) == expected
 

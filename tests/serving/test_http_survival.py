@@ -16,9 +16,9 @@ from tests.serving.server import KEY, PLACES, Server, refused
 pytestmark = [needs_vllm, pytest.mark.slow]
 
 
-async def _post(client: Any, path: Any) -> str:
+async def _post(client: Any, path: Any, **form: str) -> str:
     files = {"file": path.read_bytes()}
-    answer = await client.post("/v1/audio/transcriptions", files=files)
+    answer = await client.post("/v1/audio/transcriptions", files=files, data=form)
     assert answer.status_code == 200, answer.text
     return answer.json()["text"]
 
@@ -39,6 +39,29 @@ def test_64_clients_at_once(server, clips, transcripts) -> None:
 
     answers = asyncio.run(run())
     assert answers == [expected[i % len(paths)] for i in range(64)]
+
+
+def test_many_clients_with_settings_of_their_own(server, clips, nano) -> None:
+    """Parts of equal settings go in one batch, and nobody gets the text of another's."""
+    settings: list[dict[str, Any]] = [
+        {}, {"language": "ru"}, {"language": "en"}, {"hot_words": ("мороз", "полицмейстер")},
+    ]  # fmt: skip
+    paths = [AUDIO / clip.audio for clip in clips]
+    expected = [[nano.transcribe(path, **one).text for path in paths] for one in settings]
+    forms = [
+        {"hotwords" if name == "hot_words" else name: ",".join(v) if name == "hot_words" else v
+         for name, v in one.items()}
+        for one in settings
+    ]  # fmt: skip
+
+    async def run() -> list[str]:
+        async with _async_client(server) as client:
+            return await asyncio.gather(
+                *(_post(client, path, **form) for path in paths for form in forms)
+            )
+
+    answers = asyncio.run(run())
+    assert answers == [texts[i] for i in range(len(paths)) for texts in expected]
 
 
 def test_clients_that_leave_disturb_nobody(server, clips, long, transcripts) -> None:
@@ -68,10 +91,10 @@ def test_clients_that_leave_disturb_nobody(server, clips, long, transcripts) -> 
     with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {KEY}"}) as client:
         for _ in range(100):
             metrics = client.get("/metrics").text
-            lines = [x for x in metrics.splitlines() if x.startswith("vllm:num_requests_running")]
+            lines = [x for x in metrics.splitlines() if x.startswith("borealis:parts_")]
             if all(line.endswith(" 0.0") for line in lines):
                 break
-        assert lines and all(line.endswith(" 0.0") for line in lines)
+        assert len(lines) == 2 and all(line.endswith(" 0.0") for line in lines)
 
 
 def test_beyond_its_places_clients_are_sent_away_and_told_when_to_come(
