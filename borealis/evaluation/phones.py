@@ -19,31 +19,12 @@ _VOWELS = frozenset("аяоёуюэеыи")
 _IOTATED = frozenset("яеёюи")  # may be two phones, j and a vowel
 _SIGNS = frozenset("ьъ")
 _VOWEL_PHONES = frozenset(
-    ["a", "aa", "ae", "ay", "e", "ee", "i", "ii", "oo", "u", "ur", "uu", "y", "yy"]
+    ("a", "aa", "ae", "ay", "e", "ee", "i", "ii", "oo", "u", "ur", "uu", "y", "yy")
 )
-_PHONES = [
-    "b",
-    "v",
-    "g",
-    "d",
-    "zh",
-    "z",
-    "j",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "r",
-    "s",
-    "t",
-    "f",
-    "h",
-    "c",
-    "ch",
-    "sh",
-    "sch",
-]
+_PHONES = (
+    *("b", "v", "g", "d", "zh", "z", "j", "k", "l", "m", "n"),
+    *("p", "r", "s", "t", "f", "h", "c", "ch", "sh", "sch"),
+)
 _CONSONANTS = dict(zip("бвгджзйклмнпрстфхцчшщ", _PHONES, strict=True))
 _UNVOICED = {"b": "p", "v": "f", "g": "k", "d": "t", "zh": "sh", "z": "s"}
 _SKIPPED_LETTER, _SKIPPED_PHONE, _OTHER, _FOREIGN = 0.8, 1.0, 1.2, 2.0
