@@ -469,6 +469,7 @@ def test_answer_as_text_json_and_stream(loaded, wav: Path, capsys) -> None:
     assert run(capsys, "ask", wav, "--question", "Что слышно?", *ask[3:])[1] == f"{expected}\n"
 
 
+@pytest.mark.slow
 def test_several_recordings_and_questions(loaded, wav: Path, speech: Path, capsys) -> None:
     asked = ["Кто говорит?", "What language is it?"]
     options = [word for question in asked for word in ("--question", question)]

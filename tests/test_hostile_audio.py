@@ -167,6 +167,7 @@ sys.exit(cli.main(["transcribe", *sys.argv[1:]]))
         assert_tells_nothing(done.stderr, canary)
 
 
+@pytest.mark.slow
 @watched
 def test_demo_opens_nothing_else(canary: Path, uploads: dict[str, Path], tmp_path: Path) -> None:
     program = f"""

@@ -56,6 +56,7 @@ def test_silence_gives_no_words(nano, seconds):
     assert [t.text for t in nano.transcribe([silence, hiss])] == ["", ""]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("question", "words"),
     [
@@ -77,6 +78,7 @@ def test_it_says_what_it_is(nano):
     assert "borealis" in answer.lower()
 
 
+@pytest.mark.slow
 def test_two_processes_that_start_at_once_share_one_cache(tmp_path):
     """Both unpack into an empty cache and both load; nothing half-written stays behind."""
     code = (

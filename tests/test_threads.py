@@ -38,6 +38,7 @@ def run(program: str, **variables: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @linux
 def test_torch_is_told_to_sleep() -> None:
     done = run("import borealis, torch", OMP_DISPLAY_ENV="VERBOSE")
@@ -45,6 +46,7 @@ def test_torch_is_told_to_sleep() -> None:
     assert f"GOMP_SPINCOUNT = '{threads.SETTINGS['GOMP_SPINCOUNT']}'" in done.stderr
 
 
+@pytest.mark.slow
 @linux
 def test_what_a_user_has_set_stays() -> None:
     program = (
@@ -58,6 +60,7 @@ def test_what_a_user_has_set_stays() -> None:
     assert done.stdout.split() == ["None", "False"]
 
 
+@pytest.mark.slow
 @linux
 def test_threads_that_wait_burn_nothing() -> None:
     shares = [

@@ -53,6 +53,7 @@ def run_pytest(folder: Path, reason: str, *options: str) -> subprocess.Completed
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [(), ("-n", "1")])
 def test_a_skip_that_nobody_allowed_fails_the_run(tmp_path, workers):
     done = run_pytest(tmp_path, "flute isn't installed", "--no-stray-skips", *workers)
@@ -61,6 +62,7 @@ def test_a_skip_that_nobody_allowed_fails_the_run(tmp_path, workers):
     assert "1 passed, 1 skipped" in done.stdout
 
 
+@pytest.mark.slow
 def test_other_skips_are_none_of_its_business(tmp_path):
     done = run_pytest(tmp_path, "needs a GPU with 80 GB", "--no-stray-skips")
     assert done.returncode == 0 and "may not be" not in done.stdout

@@ -40,6 +40,7 @@ def test_reading_changes_no_letter(nano, writer, recordings):
     assert any(draft.text[0].isupper() and draft.text[-1] in ".!?" for draft in drafts)
 
 
+@pytest.mark.slow
 def test_a_batch_is_read_as_each_alone(nano, writer, recordings):
     together = writer.write(prompted(nano, recordings), CTCDecoding())
     for clip, draft in zip(recordings, together, strict=True):
@@ -109,6 +110,7 @@ def test_a_tokenizer_without_letters_leaves_the_draft_alone(nano, writer, record
     assert letters == writer.alphabet.fold(nano.transcribe(recordings[0]).text)
 
 
+@pytest.mark.slow
 def test_a_language_binds_the_letters(nano, recordings):
     for clip in recordings:
         russian = nano.transcribe(clip, language="ru")
@@ -145,6 +147,7 @@ def test_words_are_those_of_the_text_with_times(nano, recordings):
     assert all(t.words is None for t in plain)
 
 
+@pytest.mark.slow
 def test_parts_are_written_as_in_a_transcript(nano, recordings):
     written = nano.write_parts([*recordings, np.zeros(16_000, np.float32)], words=True)
     whole = nano.transcribe(recordings, words=True)
@@ -154,6 +157,7 @@ def test_parts_are_written_as_in_a_transcript(nano, recordings):
     assert all(part.log_prob < 0 for part in written[:-1])
 
 
+@pytest.mark.slow
 def test_the_stream_tells_the_segments_of_the_whole(nano, recordings):
     long = np.concatenate([*recordings, np.zeros(40_000, np.float32), *recordings])
     whole = nano.transcribe(long, words=True)

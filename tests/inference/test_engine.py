@@ -393,6 +393,7 @@ def test_a_used_model_can_be_pickled_and_copied(nano: Borealis, speech: Path) ->
         assert other.transcribe(speech) == written
 
 
+@pytest.mark.slow
 def test_loading_is_quiet_and_leaves_the_users_settings(nano: Borealis) -> None:
     program = (
         "from transformers.utils import logging\n"

@@ -37,6 +37,7 @@ def test_attention_is_where_the_words_were_said(nano, speech):
     assert np.mean(near) > 0.7
 
 
+@pytest.mark.slow
 def test_a_long_recording_is_counted_whole_and_shown_in_part(nano, clips):
     audio = np.concatenate([load_audio(c.audio) for c in clips])
     assert len(audio) > 31 * 16_000

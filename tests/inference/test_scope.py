@@ -163,6 +163,7 @@ def _of_one(model: Borealis):
     return watched
 
 
+@pytest.mark.slow
 def test_answers_are_in_the_language_of_the_question(nano: Borealis) -> None:
     asked = {
         "Is the word «принять» said?": "Yes.",

@@ -162,6 +162,7 @@ def test_a_hot_word_without_letters_is_refused(drafts) -> None:
     assert refused.value.param == "hotwords"
 
 
+@pytest.mark.slow
 def test_parts_are_those_of_transcribe(nano, recordings) -> None:
     joined = np.concatenate(recordings)
     drafts = Drafts(nano)

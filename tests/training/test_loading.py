@@ -35,6 +35,7 @@ class Broken:
         return self.batches[step]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("error", [StopIteration(), KeyError("text"), IndexError(2)])
 def test_no_error_of_a_batch_is_the_end_of_a_stage(make_tiny, batches_of, tmp_path, error, workers):
@@ -46,6 +47,7 @@ def test_no_error_of_a_batch_is_the_end_of_a_stage(make_tiny, batches_of, tmp_pa
     assert not (tmp_path / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_own_error_keeps_its_words_on_the_way_from_a_worker(
     make_tiny, batches_of, tmp_path, workers
@@ -57,6 +59,7 @@ def test_an_own_error_keeps_its_words_on_the_way_from_a_worker(
         run_stage(model, batches.stage, broken, tmp_path, seed=0, use_cpu=True)
 
 
+@pytest.mark.slow
 def test_fewer_steps_than_asked_are_an_error(make_tiny, batches_of, tmp_path):
     class Stopper(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
