@@ -360,13 +360,17 @@ def level_db(audio: np.ndarray) -> float:
     return float(10 * np.log10(power)) if power > 0 else float("-inf")
 
 
+_SHORTEST_REST = 3.0  # seconds
+
+
 def split_at_silence(
     audio: np.ndarray, *, max_seconds: float, search_seconds: float = 5.0
 ) -> list[tuple[int, int]]:
     """Cut a long clip at its pauses.
 
     Each span ends at the quietest 100 ms within the last `search_seconds` it may have; without a
-    pause there it still ends, so no span is longer than `max_seconds` and nothing is lost.
+    pause there it still ends, so no span is longer than `max_seconds` and nothing is lost. The last
+    cut comes so early that the rest isn't too short to be understood.
 
     Args:
         audio: float32 mono at 16 kHz, `[num_samples]`.
@@ -382,12 +386,12 @@ def split_at_silence(
         raise ValueError(f"max_seconds is {max_seconds}; more than 0.2 is wanted.")
     limit, hop, width = int(max_seconds * SAMPLING_RATE), 160, SAMPLING_RATE // 10
     search = max(width, min(int(search_seconds * SAMPLING_RATE), limit // 2))
+    rest = min(int(_SHORTEST_REST * SAMPLING_RATE), limit // 4)
     spans, start = [], 0
     while len(audio) - start > limit:
-        low = start + limit - search
-        energy = np.concatenate(
-            [[0.0], np.cumsum(audio[low : start + limit].astype(np.float64) ** 2)]
-        )
+        high = min(start + limit, len(audio) - rest)
+        low = high - search
+        energy = np.concatenate([[0.0], np.cumsum(audio[low:high].astype(np.float64) ** 2)])
         places = np.arange(0, max(1, search - width), hop)
         quietest = places[
             int(np.argmin(energy[np.minimum(places + width, search)] - energy[places]))

@@ -459,6 +459,8 @@ def test_spans_cover_the_clip_and_none_is_too_long(
     assert spans[-1][1] == num_samples
     assert all(a[1] == b[0] for a, b in pairwise(spans))
     assert all(0 < end - start <= int(max_seconds * SAMPLING_RATE) for start, end in spans)
+    shortest = min(3.0, max_seconds / 4) * SAMPLING_RATE
+    assert len(spans) == 1 or num_samples - spans[-1][0] >= int(shortest)
 
 
 def test_clip_within_the_limit_is_one_span() -> None:

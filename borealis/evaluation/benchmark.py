@@ -12,12 +12,14 @@ the benchmarks of the server, the demo and of silence (`benchmarks/run.py`).
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,7 +217,15 @@ class _Bench:
         recordings = _minutes(speech)
         language = speech[0].language or "ru"
         settings = {"batch_size": self.args.batch_size, "language": language}
-        metrics = _speed(recordings, lambda clip: self.model.transcribe(clip, **settings).text)
+
+        def transcribe(clip: np.ndarray) -> str:
+            return self.model.transcribe(clip, **settings).text
+
+        metrics = _speed(recordings, transcribe)
+        with _busy_processes(os.cpu_count() or 1) as count:
+            busy = _speed(recordings[:2], transcribe)
+        slower = metrics["times_real_time"] / busy["times_real_time"]
+        metrics["busy"] = {"processes": count, "slower": round(slower, 2)}
         measured: dict[str, Any] = {}
         if (peer := self.peer) is not None:
             metrics["peer"] = _speed(recordings, lambda c: peer.transcribe(c, language=language))
@@ -351,6 +361,19 @@ def _speed(
         "word_error_rate": rates.word_error_rate,
         "word_error_rate_95": rates.word_error_rate_95,
     }
+
+
+@contextmanager
+def _busy_processes(count: int) -> Iterator[int]:
+    """So many processes that do nothing but keep a core busy, for as long as the block takes."""
+    spin = [sys.executable, "-c", "while True: pass"]
+    running = [subprocess.Popen(spin) for _ in range(count)]
+    try:
+        yield count
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 def _difference(ours: list[dict[str, str]], theirs: list[dict[str, str]]) -> dict[str, Any]:

@@ -187,6 +187,14 @@ def _speed(record: dict[str, Any], russian: bool) -> Rows:
     title = "WER тех же расшифровок, %" if russian else "WER of the same transcripts, %"
     theirs = percent(peer["word_error_rate"], russian) if peer else NONE
     rows.append([title, percent(m["word_error_rate"], russian), theirs, NONE])
+    if busy := m.get("busy"):
+        titles = (
+            "медленнее, когда каждое ядро занято и чужой программой, раз",
+            "slower with another busy process on each core, times",
+        )
+        title = titles[not russian]
+        slower = busy["slower"]
+        rows.append([title, f"{number(slower, 1, russian)}×", NONE, goal("≤ 3", slower <= 3)])
     return rows
 
 

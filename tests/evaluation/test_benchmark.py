@@ -94,6 +94,7 @@ def test_files_say_what_was_measured_and_how(data, tiny, tmp_path, monkeypatch, 
     speed = files["tiny-speed"]["metrics"]
     assert len(speed["seconds"]) == len(speed["audio_seconds"]) == 1
     assert speed["word_error_rate"] > 0 and speed["times_real_time"] > 0
+    assert speed["busy"]["processes"] >= 1 and speed["busy"]["slower"] > 0
     # The tables know these groups, and refuse another model than the one that ships.
     assert set(load_results(output).refused) >= {"transcription", "questions", "speed", "commands"}
 
