@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SERVE := .venv-serve
 # What the tests want beside Python: a browser, what it and its driver lean on, engines of speech, the
 # tool that spells out a dictionary; and what vLLM leans on.
-DEBIAN := chromium fonts-liberation libatomic1 espeak-ng flite festival festvox-ru hunspell-tools libnuma1
+DEBIAN := chromium fonts-liberation libatomic1 espeak-ng flite festival festvox-ru hunspell-tools libnuma1 curl
 export HF_HUB_OFFLINE ?= 1
 export GRADIO_ANALYTICS_ENABLED := False
 export NO_MKDOCS_2_WARNING := 1
