@@ -87,7 +87,7 @@ class ModelSection(_Section):
         default_factory=dict,
         description="Keys of BorealisConfig: adapter_type, downsample_factor, encoder_window, ...",
     )
-    decoding: dict[str, bool | float | dict[str, float]] = Field(
+    decoding: dict[str, bool | float | dict[str, int | float]] = Field(
         default_factory=dict,
         description="Defaults of use kept in the checkpoint: max_segment_seconds, "
         "transcribe_before_answer, and search: fields of CTCDecoding or LLMDecoding by their "
