@@ -116,10 +116,13 @@ class _Bench:
     @property
     def model(self) -> Borealis:
         if self.loaded is None:
-            import borealis
-
-            self.loaded = borealis.load(self.args.model)
+            self.loaded = self.load()
         return self.loaded
+
+    def load(self, **options: Any) -> Borealis:
+        import borealis
+
+        return borealis.load(self.args.model, **options)
 
     @property
     def peer(self) -> Whisper | None:
@@ -224,6 +227,11 @@ class _Bench:
         metrics = _speed(recordings, transcribe)
         with _busy_processes(os.cpu_count() or 1) as count:
             busy = _speed(recordings[:2], transcribe)
+        # The peer's weights are rounded as well.
+        rounded = self.load(dtype="bfloat16")
+        metrics["bfloat16"] = _speed(
+            recordings, lambda clip: rounded.transcribe(clip, **settings).text
+        )
         slower = metrics["times_real_time"] / busy["times_real_time"]
         metrics["busy"] = {"processes": count, "slower": round(slower, 2)}
         measured: dict[str, Any] = {}

@@ -184,9 +184,15 @@ def _speed(record: dict[str, Any], russian: bool) -> Rows:
     title = "быстрее реального времени, раз" if russian else "times real time"
     theirs = times(peer, russian) if peer else NONE
     rows.append([title, times(m, russian), theirs, fast])
-    title = "WER тех же расшифровок, %" if russian else "WER of the same transcripts, %"
-    theirs = percent(peer["word_error_rate"], russian) if peer else NONE
-    rows.append([title, percent(m["word_error_rate"], russian), theirs, NONE])
+    same = "WER тех же расшифровок, %" if russian else "WER of the same transcripts, %"
+    error = percent(peer["word_error_rate"], russian) if peer else NONE
+    rows.append([same, percent(m["word_error_rate"], russian), error, NONE])
+    if half := m.get("bfloat16"):
+        title = "то же в bfloat16, раз" if russian else "the same in bfloat16, times"
+        met = peer and half["times_real_time"] >= 2 * peer["times_real_time"]
+        target = goal(wanted, bool(met)) if peer else NONE
+        rows.append([title, times(half, russian), theirs, target])
+        rows.append([same, percent(half["word_error_rate"], russian), error, NONE])
     if busy := m.get("busy"):
         titles = (
             "медленнее, когда каждое ядро занято и чужой программой, раз",

@@ -61,7 +61,7 @@ def parrot(monkeypatch) -> Parrot:
 @pytest.fixture
 def tiny(make_tiny, monkeypatch) -> Borealis:
     model = Borealis(*make_tiny("mlp"))
-    monkeypatch.setattr(borealis, "load", lambda name: model)
+    monkeypatch.setattr(borealis, "load", lambda name, **options: model)
     return model
 
 
