@@ -127,12 +127,16 @@ class _Bench:
     @property
     def peer(self) -> Whisper | None:
         if self.whisper is None and self.args.peer:
-            import torch
-
-            from borealis.evaluation.peer import Whisper
-
-            self.whisper = Whisper(self.args.peer, threads=torch.get_num_threads())
+            self.whisper = self._peer("float32")
         return self.whisper
+
+    def _peer(self, compute_type: str) -> Whisper:
+        import torch
+
+        from borealis.evaluation.peer import Whisper
+
+        threads = torch.get_num_threads()
+        return Whisper(self.args.peer, threads=threads, compute_type=compute_type)
 
     def write(self, group: str) -> Path | None:
         measured = getattr(self, group)()
@@ -238,6 +242,10 @@ class _Bench:
         if (peer := self.peer) is not None:
             metrics["peer"] = _speed(recordings, lambda c: peer.transcribe(c, language=language))
             measured["peer"] = peer.describe()
+            small = self._peer("int8")
+            metrics["peer_int8"] = _speed(
+                recordings, lambda c: small.transcribe(c, language=language)
+            )
         data = {name: results.describe_manifest(self.manifests[name], speech)}
         decoding = results.describe_decoding(self.model, **settings)
         return measured | {"metrics": metrics, "data": data, "decoding": decoding}

@@ -73,6 +73,7 @@ METRICS: dict[str, dict[str, Any]] = {
     "speed": {"times_real_time": 31.4, "word_error_rate": 0.188}
     | {"busy": {"processes": 2, "slower": 2.24}}
     | {"bfloat16": {"times_real_time": 22.4, "word_error_rate": 0.189}}
+    | {"peer_int8": {"times_real_time": 14.0, "word_error_rate": 0.201}}
     | {"peer": {"times_real_time": 12.0, "word_error_rate": 0.2}},
     "serving_bfloat16": _SERVING,
     "serving_float32": _SERVING,
