@@ -54,7 +54,7 @@ class Parrot:
 @pytest.fixture
 def parrot(monkeypatch) -> Parrot:
     bird = Parrot()
-    monkeypatch.setattr(peer, "Whisper", lambda folder, threads: bird)
+    monkeypatch.setattr(peer, "Whisper", lambda folder, threads, compute_type: bird)
     return bird
 
 
