@@ -11,9 +11,9 @@ print(model.ask("examples/audio/speech.flac", "Кто говорит: мужчи
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from borealis.lazy import lazily
 from borealis.threads import wait_politely
 
 if TYPE_CHECKING:
@@ -58,11 +58,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'borealis' has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_PUBLIC])
+__getattr__, __dir__ = lazily(__name__, _PUBLIC, globals())

@@ -413,7 +413,9 @@ def _timed(work: Callable[[], object], repeats: int) -> list[float]:
 
 
 def _call(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Whoever forbids Python to keep compiled modules would measure the compiler at every start.
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise BorealisError(f"'{' '.join(command[1:4])}' failed: {last}")

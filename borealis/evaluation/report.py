@@ -37,8 +37,9 @@ from borealis.evaluation.tables import (
     number,
     percent,
     rate_target,
-    serving_ratio,
     settings_note,
+    silence_target,
+    speed_target,
     times,
 )
 from borealis.files import write_text
@@ -138,7 +139,7 @@ def _short_sounds(record: dict[str, Any], russian: bool) -> list[list[str]]:
         else f"words written over {minutes} min in which nobody speaks"
     )
     words, peer = invented(metrics)
-    return [[title, str(words), peer, goal("≤ 5", words <= 5)]]
+    return [[title, str(words), peer, silence_target(words)]]
 
 
 def _short_speed(record: dict[str, Any], russian: bool) -> list[list[str]]:
@@ -153,7 +154,7 @@ def _short_speed(record: dict[str, Any], russian: bool) -> list[list[str]]:
         return f"{times(one, russian)} ({percent(one['word_error_rate'], russian)})"
 
     peer = cell(m["peer"]) if "peer" in m else NONE
-    return [[title, cell(m), peer, goal("≥ 10×", m["times_real_time"] >= 10)]]
+    return [[title, cell(m), peer, speed_target(m, m.get("peer"), russian)]]
 
 
 def _short_serving(record: dict[str, Any], russian: bool) -> list[list[str]]:
@@ -169,16 +170,7 @@ def _short_serving(record: dict[str, Any], russian: bool) -> list[list[str]]:
         return f"{number(one[SPEED], 0, russian)}× ({percent(one['word_error_rate'], russian)})"
 
     peer = cell(metrics["peer_batches"]) if "peer_batches" in metrics else NONE
-    rows = [[title, cell(metrics["server"]), peer, NONE]]
-    ratio, target = serving_ratio(metrics, russian)
-    if ratio != NONE:
-        title = (
-            "· к transformers по одной, отношение скоростей того же замера"
-            if russian
-            else "· to transformers one at a time, ratio of speeds of the same run"
-        )
-        rows.append([title, ratio, NONE, target])
-    return rows
+    return [[title, cell(metrics["server"]), peer, NONE]]
 
 
 # Groups of the short table in its order, and their rows.

@@ -54,10 +54,8 @@ _STRATEGIES = {
 def group_table(record: dict[str, Any], group: str, language: str) -> str:
     """The table of one result file and the note on it."""
     russian = language == "ru"
-    parts = [markdown(_TABLES[group](record, russian))]
-    if group.startswith("serving") and (told := _told_ratio(record["metrics"], russian)):
-        parts.append(told)
-    return "\n\n".join([*parts, made(record, group, language)])
+    table = markdown(_TABLES[group](record, russian))
+    return f"{table}\n\n{made(record, group, language)}"
 
 
 def detail(results: Results, group: str, language: str) -> str:
@@ -138,7 +136,7 @@ def _sounds(record: dict[str, Any], russian: bool) -> Rows:
         peer = str(kind["peer"]["words"]) if "peer" in kind else NONE
         rows.append([_KINDS.get(name, (name, name))[russian], str(kind["words"]), peer, NONE])
     words, theirs = invented(metrics)
-    rows.append(["всего" if russian else "in all", str(words), theirs, goal("0", words == 0)])
+    rows.append(["всего" if russian else "in all", str(words), theirs, silence_target(words)])
     return rows
 
 
@@ -178,12 +176,9 @@ def _speed(record: dict[str, Any], russian: bool) -> Rows:
     m = record["metrics"]
     peer = m.get("peer")
     rows = [head("Recordings of a minute", "Записи по минуте", russian=russian)]
-    ratio = m["times_real_time"] / peer["times_real_time"] if peer else 0.0
-    wanted = "вдвое быстрее Whisper" if russian else "twice Whisper's"
-    fast = goal(wanted, ratio >= 2) if peer else NONE
     title = "быстрее реального времени, раз" if russian else "times real time"
     theirs = times(peer, russian) if peer else NONE
-    rows.append([title, times(m, russian), theirs, fast])
+    rows.append([title, times(m, russian), theirs, speed_target(m, peer, russian)])
     same = "WER тех же расшифровок, %" if russian else "WER of the same transcripts, %"
     error = percent(peer["word_error_rate"], russian) if peer else NONE
     rows.append([same, percent(m["word_error_rate"], russian), error, NONE])
@@ -193,10 +188,9 @@ def _speed(record: dict[str, Any], russian: bool) -> Rows:
             "с округлёнными весами, раз: у nano bfloat16, у Whisper int8",
             "with rounded weights, times: nano's in bfloat16, Whisper's in int8",
         )
-        met = small and half["times_real_time"] >= 2 * small["times_real_time"]
         theirs = times(small, russian) if small else NONE
         error = percent(small["word_error_rate"], russian) if small else NONE
-        target = goal(wanted, bool(met)) if small else NONE
+        target = speed_target(half, small, russian)
         rows.append([titles[not russian], times(half, russian), theirs, target])
         rows.append([same, percent(half["word_error_rate"], russian), error, NONE])
     if busy := m.get("busy"):
@@ -211,19 +205,15 @@ def _speed(record: dict[str, Any], russian: bool) -> Rows:
 
 
 _ENGINES = {
-    "server": ("vLLM, {concurrency} requests at once", "vLLM, запросов сразу: {concurrency}"),
-    "server_one_at_a_time": ("vLLM, one at a time", "vLLM, по одному"),
-    "transformers_one_at_a_time": (
-        "transformers, one at a time, decoded as the server does",
-        "transformers, по одному, декодирование как у сервера",
+    "server": (
+        "the server, {concurrency} requests at once",
+        "сервер, запросов сразу: {concurrency}",
     ),
+    "server_one_at_a_time": ("the server, one at a time", "сервер, по одному"),
+    "transformers_one_at_a_time": ("`transcribe`, one at a time", "`transcribe`, по одной записи"),
     "transformers_batches": (
-        "transformers, batches of {batch_size}, decoded as the server does",
-        "transformers, записей сразу: {batch_size}, декодирование как у сервера",
-    ),
-    "transcribe": (
-        "`transcribe` by default (beams: {num_beams}), batches of {batch_size}",
-        "`transcribe` по умолчанию (лучей: {num_beams}), записей сразу: {batch_size}",
+        "`transcribe`, batches of {batch_size}",
+        "`transcribe`, записей сразу: {batch_size}",
     ),
     "peer_batches": (
         "Whisper base, batches of {batch_size}, beams: {beam_size}, {compute_type}",
@@ -271,30 +261,6 @@ def _serving(record: dict[str, Any], russian: bool) -> Rows:
             ]
         )
     return rows
-
-
-def _told_ratio(metrics: dict[str, Any], russian: bool) -> str:
-    ratio, target = serving_ratio(metrics, russian)
-    if ratio == NONE:
-        return ""
-    if russian:
-        return (
-            f"Под нагрузкой vLLM быстрее transformers по одной записи в {ratio.removesuffix('×')} "
-            f"раза (отношение скоростей этого же замера; цель {target})."
-        )
-    return (
-        f"Under load vLLM is {ratio} as fast as transformers, one recording at a time (a ratio of "
-        f"speeds of this run; target {target})."
-    )
-
-
-def serving_ratio(metrics: dict[str, Any], russian: bool) -> tuple[str, str]:
-    """Speed of the server over that of transformers, one at a time, and its target."""
-    alone = metrics.get("transformers_one_at_a_time")
-    if alone is None:
-        return NONE, NONE
-    ratio = metrics["server"][SPEED] / alone[SPEED]
-    return f"{number(ratio, 1, russian)}×", goal("≥ 3×", ratio >= 3)
 
 
 def _load(record: dict[str, Any], russian: bool) -> Rows:
@@ -522,6 +488,19 @@ def rate_target(name: str, m: dict[str, Any], russian: bool, what: str = "") -> 
         return NONE
     most = RATE_TARGETS[name]
     return goal(f"{what}≤ {_short(round(100 * most, 1), russian)}", m["word_error_rate"] <= most)
+
+
+def silence_target(words: int) -> str:
+    """The target of words written where nobody speaks."""
+    return goal("0", words == 0)
+
+
+def speed_target(ours: dict[str, Any], peer: dict[str, Any] | None, russian: bool) -> str:
+    """The target of speed: a ratio of the same run."""
+    if peer is None:
+        return NONE
+    wanted = "вдвое быстрее Whisper" if russian else "twice Whisper's"
+    return goal(wanted, ours["times_real_time"] >= 2 * peer["times_real_time"])
 
 
 def rates(m: dict[str, Any], russian: bool) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from borealis.lazy import lazily
 
 if TYPE_CHECKING:
     from borealis.inference.decoding import CTCDecoding, LLMDecoding
@@ -13,15 +14,15 @@ if TYPE_CHECKING:
 
 # Public names and where they live: forms of transcripts are written without torch.
 _PUBLIC = {
-    "Borealis": "engine",
-    "CTCDecoding": "decoding",
-    "Guess": "transcript",
-    "LLMDecoding": "decoding",
-    "Segment": "transcript",
-    "Transcript": "transcript",
-    "Word": "transcript",
-    "align_words": "words",
-    "load": "engine",
+    "Borealis": "borealis.inference.engine",
+    "CTCDecoding": "borealis.inference.decoding",
+    "Guess": "borealis.inference.transcript",
+    "LLMDecoding": "borealis.inference.decoding",
+    "Segment": "borealis.inference.transcript",
+    "Transcript": "borealis.inference.transcript",
+    "Word": "borealis.inference.transcript",
+    "align_words": "borealis.inference.words",
+    "load": "borealis.inference.engine",
 }
 
 __all__ = [
@@ -37,11 +38,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'borealis.inference' has no attribute {name!r}")
-    return getattr(import_module(f"borealis.inference.{_PUBLIC[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_PUBLIC])
+__getattr__, __dir__ = lazily(__name__, _PUBLIC, globals())

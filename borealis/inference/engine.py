@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
 from typing import Any, BinaryIO, TypedDict, Unpack, overload
@@ -31,7 +31,7 @@ from borealis.inference.messages import (
 from borealis.inference.scope import Scope, text_of
 from borealis.inference.stopping import StopOnDemand
 from borealis.inference.streaming import read_along
-from borealis.inference.transcript import Guess, Segment, Transcript, Word
+from borealis.inference.transcript import Guess, Segment, Transcript, Word, placed
 from borealis.inference.words import time_words
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.model.markup import plain_messages
@@ -649,12 +649,7 @@ class Borealis:
 def _segment(start: int, end: int, written: Written) -> Segment:
     """A part from sample `start` to `end` with its place in the recording."""
     first, last = round(start / SAMPLING_RATE, 2), round(end / SAMPLING_RATE, 2)
-    words = written.words
-    if words is not None:
-        words = [
-            replace(w, start=round(first + w.start, 2), end=round(min(first + w.end, last), 2))
-            for w in words
-        ]
+    words = None if written.words is None else placed(written.words, first, last)
     return Segment(first, last, written.text, words)
 
 

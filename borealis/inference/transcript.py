@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 
@@ -24,6 +25,20 @@ class Word:
     end: float
     text: str
     confidence: float | None
+
+
+def placed(words: Sequence[Word], start: float, end: float) -> list[Word]:
+    """Words of a stretch as words of its recording.
+
+    Args:
+        words: with times from the beginning of the stretch.
+        start: where it begins, seconds.
+        end: where it ends; no word lasts longer.
+    """
+    return [
+        replace(word, start=round(start + word.start, 2), end=round(min(start + word.end, end), 2))
+        for word in words
+    ]
 
 
 @dataclass

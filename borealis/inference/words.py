@@ -20,7 +20,7 @@ from borealis.ctc.alignment import align
 from borealis.ctc.alphabet import Alphabet
 from borealis.errors import PromptError
 from borealis.inference.messages import language_of
-from borealis.inference.transcript import Guess, Segment, Transcript, Word
+from borealis.inference.transcript import Guess, Segment, Transcript, Word, placed
 
 if TYPE_CHECKING:
     from borealis.inference.engine import Borealis
@@ -56,10 +56,7 @@ def align_words(model: Borealis, clip: np.ndarray, segments: Sequence[Segment]) 
         part = clip[a : max(b, a + 1)][: model.model.config.window_length]
         last = min(end, round(seconds, 2))
         timed = model.time_words(segment.text, ctc_log_probs(model, part), last - start)
-        for word in timed:
-            word.start = round(start + word.start, 2)
-            word.end = round(min(start + word.end, last), 2)
-        words += timed
+        words += placed(timed, start, last)
     return words
 
 
@@ -206,9 +203,10 @@ def follow(
             yield Progress(transcript.text, done, transcript, f" {step.text}")
             continue
         transcript.segments.append(step)
-        transcript.text = " ".join(segment.text for segment in transcript.segments)
-        done = min(1.0, step.end / seconds)
-        yield Progress(transcript.text, done, transcript)
+        transcript.text = f"{transcript.text} {step.text}".lstrip()
+        done = step.end / seconds
+        if done < 1:  # what is whole is told once, below
+            yield Progress(transcript.text, done, transcript)
     if language is None:
         transcript.language = language_of(transcript.text)
     yield Progress(transcript.text, 1.0, transcript)

@@ -11,7 +11,6 @@ import json
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +20,7 @@ from borealis.audio import SAMPLING_RATE, level_db, split_at_silence
 from borealis.inference.engine import SILENCE_DB, transcript_budget
 from borealis.inference.formats import WITH_WORDS
 from borealis.inference.messages import language_of
+from borealis.inference.transcript import placed
 from borealis.serving import formats
 from borealis.serving.drafts import Drafts, Manner
 from borealis.serving.errors import Message, Receive, RequestError, Send
@@ -234,14 +234,7 @@ class Drafted:
         written = await self.drafts.write(audio, self.manner)
         part.text = written.text
         if written.words is not None:
-            part.words = [
-                replace(
-                    word,
-                    start=round(part.start + word.start, 2),
-                    end=round(min(part.start + word.end, part.end), 2),
-                )
-                for word in written.words
-            ]
+            part.words = placed(written.words, part.start, part.end)
         if self.verbose and part.text:
             part.tokens = self.drafts.tokens(part.text)
             letters = self.drafts.letters(part.text)

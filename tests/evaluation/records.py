@@ -43,7 +43,6 @@ _SERVING = {
     "server_one_at_a_time": _engine(6.2, 0.319, concurrency=1, **_LOADED),
     "transformers_one_at_a_time": _engine(11.1, 0.319, batch_size=1, decoding=GREEDY),
     "transformers_batches": _engine(27.7, 0.319, batch_size=32, decoding=GREEDY),
-    "transcribe": _engine(10.3, 0.186, batch_size=8, decoding=DECODING),
     "peer_batches": _engine(9.2, 0.16, **PEER | {"batch_size": 32, "guards": False}),
     "peer_batches_greedy": _engine(
         12.5, 0.17, **PEER | {"batch_size": 32, "beam_size": 1, "guards": False}
