@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -104,17 +104,35 @@ def _recording(desk: Desk, **options: Any) -> gr.Audio:
     )
 
 
-def _look_at_once(desk: Desk, recording: gr.Audio, status: gr.HTML) -> None:
-    """A file that isn't audio is refused when it is chosen, and not when its turn comes."""
+def _look_at_once(
+    desk: Desk,
+    recording: gr.Audio,
+    status: gr.HTML,
+    *,
+    emptied: Sequence[Any] = (),
+    run: Any = None,
+) -> None:
+    """A file that isn't audio is refused when it is chosen, and not when its turn comes.
 
-    def glance(path: str | None) -> tuple[Any, str]:
+    Args:
+        desk: who looks.
+        recording: where files are chosen.
+        status: where the refusal is said.
+        emptied: lists that start anew with another recording; in the same answer, because of two
+            answers on one event either may come last.
+        run: what is about the recording before, and is cancelled.
+    """
+
+    def glance(path: str | None) -> tuple[Any, ...]:
         failure = desk.refusal(path) if path else None
-        return (None, _note(desk, failure)) if failure else (gr.skip(), "")
+        said = (None, _note(desk, failure)) if failure else (gr.skip(), "")
+        return (*said, *([] for _ in emptied))
 
-    recording.upload(
+    recording.input(
         glance,
         recording,
-        [recording, status],
+        [recording, status, *emptied],
+        cancels=run,
         queue=False,
         show_progress="hidden",
         api_visibility="private",
@@ -255,9 +273,8 @@ def _ask_tab(desk: Desk) -> None:
     )
     with holder:
         _stop_button(desk, run, status)
-    # Another recording is another conversation.
     gr.on(
-        [clear.click, talk.clear, asked.input, asked.clear],
+        [clear.click, talk.clear, asked.clear],
         lambda: ("", [], []),
         None,
         [status, talk, turns],
@@ -266,7 +283,8 @@ def _ask_tab(desk: Desk) -> None:
         show_progress="hidden",
         api_visibility="private",
     )
-    _look_at_once(desk, asked, status)
+    # Another recording is another conversation.
+    _look_at_once(desk, asked, status, emptied=[talk, turns], run=[run])
 
 
 def _look_tab(desk: Desk, calculators: str | None) -> None:

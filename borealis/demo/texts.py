@@ -231,7 +231,6 @@ _ERRORS: list[tuple[type[BorealisError], str]] = [
     (AudioEmptyError, "empty"),
     (AudioNotFoundError, "no_audio"),
     (AudioFormatError, "not_audio"),
-    (AudioTimeoutError, "not_audio"),
     (AudioValueError, "bad_value"),
     (PromptError, "failed"),
 ]

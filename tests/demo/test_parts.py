@@ -232,6 +232,22 @@ def test_gradio_deletes_what_was_sent_after_the_same_time(nano):
     assert page.delete_cache == (SWEEP_SECONDS, KEEP_MINUTES * 60)
 
 
+def test_nothing_is_written_by_two_answers_to_one_act_of_a_visitor(nano):
+    """Either may come last: a refusal of a file was wiped off now and then by "start anew"."""
+    same_act = {"upload": "input", "change": "input", "stop_recording": "input"}
+    writers: dict[tuple, list[int]] = {}
+    page = build_page(nano, "ru")
+    for index, function in page.fns.items():
+        if function.api_visibility == "public":  # for programs: no button of the page
+            continue
+        acts = {(part, same_act.get(event, event)) for part, event in function.targets}
+        for act in acts:
+            for written in function.outputs:
+                writers.setdefault((*act, written._id), []).append(index)
+    assert writers
+    assert not {key: indices for key, indices in writers.items() if len(indices) > 1}
+
+
 @pytest.mark.parametrize("language", ["ru", "en"])
 def test_all_pages_name_the_same_time_for_deletion(language):
     """The demo's own page, and those of the site that speak of recordings of visitors."""
