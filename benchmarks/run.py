@@ -9,7 +9,7 @@ on an idle machine only. Minutes are those of two cores:
     sounds         18   words written over silence, noise and music, Whisper too
     speed           3   recordings of a minute, one at a time, Whisper too
     words           1   beginnings of words against phone labels, and how sure words are
-    commands        1   `borealis transcribe` and `borealis --help` as whole processes
+    commands        2   `borealis transcribe` and `borealis --help`, the package alone installed
     demo            4   the live demo: first text, twenty visitors, memory
     server         14   vLLM under load in float32 and bfloat16; needs make .venv-serve/.installed
     install         2   a fresh environment from the lock

@@ -210,19 +210,18 @@ def _from_stream(stream: BinaryIO, name: str, limits: AudioLimits) -> np.ndarray
 
 def _collect(blocks: Iterator[Block], name: str, limits: AudioLimits) -> np.ndarray:
     """Mix blocks to mono and resample them to 16 kHz as they come; stop at the limit."""
-    import numpy as np
 
-    parts: list[np.ndarray] = []
+    heard = _Samples()
     stage, kind, seconds, most_channels = None, (0, 0), 0.0, 0
     for samples, rate in blocks:
         if (rate, samples.shape[1]) != kind:  # at the start, and where unlike files were joined
             _check_rate(rate, AudioFormatError)
             if stage is not None:
-                parts.append(stage.flush())
+                heard.append(stage.flush())
             kind = (rate, samples.shape[1])
             stage, most_channels = _Stage(*kind), max(most_channels, samples.shape[1])
         assert stage is not None
-        parts.append(stage.feed(samples))
+        heard.append(stage.feed(samples))
         seconds += len(samples) / rate
         if seconds > limits.max_seconds + 1e-6:
             raise AudioTooLongError(
@@ -230,14 +229,34 @@ def _collect(blocks: Iterator[Block], name: str, limits: AudioLimits) -> np.ndar
                 f"{_duration(limits.max_seconds)}; cut it into parts."
             )
     if stage is not None:
-        parts.append(stage.flush())
-    audio = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        heard.append(stage.flush())
+    audio = heard.all()
     if not len(audio):
         raise AudioEmptyError(f"{capitalised(name)} has no samples: it is empty.")
     _check_samples(audio, name)
     if most_channels > 2:  # their sum may go beyond full scale
-        audio /= max(1.0, float(np.abs(audio).max()))
+        audio /= max(1.0, _peak(audio))
     return audio
+
+
+class _Samples:
+    """Pieces laid end to end as they come: put together at the end, hours would be there twice."""
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        self._buffer, self._length = np.empty(0, np.float32), 0
+
+    def append(self, piece: np.ndarray) -> None:
+        end = self._length + len(piece)
+        if end > len(self._buffer):
+            self._buffer.resize(end + end // 16, refcheck=False)  # in place where the system can
+        self._buffer[self._length : end] = piece
+        self._length = end
+
+    def all(self) -> np.ndarray:
+        self._buffer.resize(self._length, refcheck=False)
+        return self._buffer
 
 
 class _Stage:
@@ -300,7 +319,7 @@ def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray:
         array = _scaled(array)
     else:
         _check_samples(array, "the array")
-    samples = array.astype(np.float32).reshape(len(array), -1)
+    samples = array.astype(np.float32, copy=False).reshape(len(array), -1)
     return _collect(iter([Block(samples, hertz)]), "the array", limits)
 
 
@@ -322,14 +341,17 @@ def _scaled(array: np.ndarray) -> np.ndarray:
             "silence for that type. If they are of 16 bits, give array.astype('int16'); else "
             "scale them to floats in -1..1."
         )
-    return (array.astype(np.float64) - middle) / scale
+    exact = array.astype(np.float32 if info.bits <= 16 else np.float64)
+    exact -= middle
+    exact /= scale
+    return exact
 
 
 def _check_samples(audio: np.ndarray, name: str) -> None:
     """Refuse what isn't a number, and floats that are integers of some width in truth."""
     import numpy as np
 
-    peak = float(np.abs(audio).max())
+    peak = _peak(audio)
     if not np.isfinite(peak):
         raise AudioValueError("The audio has values that aren't finite numbers (NaN or infinity).")
     if peak > _LOUDEST:
@@ -337,6 +359,11 @@ def _check_samples(audio: np.ndarray, name: str) -> None:
             f"The samples of {name} go up to {peak:.0f}, and floats must lie in -1..1; divide "
             "samples of 16 bits by 32768."
         )
+
+
+def _peak(audio: np.ndarray) -> float:
+    """Largest magnitude; NaN if there is one."""
+    return max(-float(audio.min()), float(audio.max()))
 
 
 def _check_rate(rate: int, error: type[AudioError] = AudioValueError) -> None:
@@ -355,8 +382,8 @@ def level_db(audio: np.ndarray) -> float:
     import numpy as np
 
     width = min(len(audio), SAMPLING_RATE // 10)
-    usable = len(audio) // width * width
-    power = (audio[:usable].astype(np.float64).reshape(-1, width) ** 2).mean(axis=1).max()
+    frames = audio[: len(audio) // width * width].reshape(-1, width)
+    power = np.einsum("ij,ij->i", frames, frames, dtype=np.float64).max() / width
     return float(10 * np.log10(power)) if power > 0 else float("-inf")
 
 

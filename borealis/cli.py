@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import io
 import json
 import os
@@ -231,8 +233,11 @@ def _language(text: str) -> str | None:
 def _load(args: argparse.Namespace) -> Any:
     import borealis
 
+    # The process ends with its libraries: looking for garbage in them would take most of a second.
+    atexit.register(gc.freeze)
+    load = borealis.load
     _quiet()
-    return borealis.load(args.model, device=args.device, dtype=args.dtype)
+    return load(args.model, device=args.device, dtype=args.dtype)
 
 
 def _quiet() -> None:

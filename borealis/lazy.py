@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -21,6 +23,20 @@ def lazily(
     def get(name: str) -> Any:
         if name not in public:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(public[name]), name)
+        with _collector_at_rest():
+            module = import_module(public[name])
+        return getattr(module, name)
 
     return get, lambda: sorted([*already, *public])
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """What an import makes stays: looking for garbage in it takes a fifth of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -1,6 +1,7 @@
 """Audio in: every format, rate and kind of source; limits; cutting at pauses."""
 
 import io
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
@@ -95,6 +96,20 @@ def test_channels_are_averaged() -> None:
     left, right = tone(), np.zeros(SAMPLING_RATE)
     audio = load_audio(with_soundfile(np.stack([left, right], 1), SAMPLING_RATE, "WAV", "FLOAT"))
     np.testing.assert_allclose(audio, left / 2, atol=1e-6)
+
+
+def test_hours_are_in_memory_once(tmp_path: Path) -> None:
+    """Pieces put together at the end were there twice, and the look at their level four times."""
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.full(600 * 16_000, 3000, np.int16), 16_000)
+    tracemalloc.start()
+    try:
+        audio = load_audio(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(audio) == 600 * 16_000
+    assert peak < 1.4 * audio.nbytes
 
 
 def test_path_bytes_and_file_object_give_the_same(tmp_path: Path) -> None:

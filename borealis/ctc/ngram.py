@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import lzma
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -199,9 +200,17 @@ class Ngram:
             total, contexts = int(sizes.sum()), int(sizes[:-1].sum()) + 1
             if total > _MOST:
                 raise ValueError(f"it claims {total} n-grams, and at most {_MOST} are read")
-            for name, kind in _TYPES.items():
-                length = contexts if name in ("children", "backoffs") else total
-                arrays[name] = _unpacked(arrays.pop(name + _PACKED), length, kind)
+            with ThreadPoolExecutor() as pool:
+                unpacked = {
+                    name: pool.submit(
+                        _unpacked,
+                        arrays.pop(name + _PACKED),
+                        contexts if name in ("children", "backoffs") else total,
+                        kind,
+                    )
+                    for name, kind in _TYPES.items()
+                }
+            arrays |= {name: done.result() for name, done in unpacked.items()}
             words = None
             if (filled := arrays.pop(_WORDS, None)) is not None:
                 words = KnownWords(filled, int(arrays.pop(_WORD_HASHES)[0]))

@@ -4,9 +4,10 @@
 
 Groups: `transcription` (WER and CER on every named manifest), `questions` (balanced accuracy),
 `speed` (recordings of a minute, one at a time, after loading), `words` (when words begin, against
-the phone labels beside the first set, and how sure they are), `commands` (whole processes, warm)
-and, only when asked for, `install` (a fresh environment from the lock). `make bench` runs these and
-the benchmarks of the server, the demo and of silence (`benchmarks/run.py`).
+the phone labels beside the first set, and how sure they are), `commands` (whole processes, warm,
+where the package alone is installed) and, only when asked for, `install` (a fresh environment from
+the lock). `make bench` runs these and the benchmarks of the server, the demo and of silence
+(`benchmarks/run.py`).
 """
 
 from __future__ import annotations
@@ -263,16 +264,19 @@ class _Bench:
         return {"metrics": metrics, "data": data, "decoding": decoding}
 
     def commands(self) -> dict[str, Any]:
-        """Whole processes; the first, untimed call warms the cache of checkpoints and files."""
+        """Whole processes where the package alone is installed, without what developers add to it.
+
+        The first, untimed call warms the cache of checkpoints and files.
+        """
         import soundfile
 
         clip = _beginning(next(iter(self.sets.values())), 5.0)
-        base = [sys.executable, "-m", "borealis"]
         size, language = 8, "ru"
         options = ["--batch-size", str(size), "--language", language]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "five-seconds.wav"
             soundfile.write(path, clip, SAMPLING_RATE)
+            base = [_package_alone(Path(folder)), "-m", "borealis"]
             transcribe = [*base, "transcribe", str(path), "--model", self.args.model, *options]
             times = {
                 "transcribe": _timed(lambda: _call(transcribe), self.args.repeats),
@@ -293,6 +297,19 @@ class _Bench:
             taken = round(time.perf_counter() - began, 1)
         lock = results.file_digest(_ROOT / "requirements.lock")
         return {"metrics": {"seconds": taken}, "lock": lock}
+
+
+def _package_alone(folder: Path) -> str:
+    """The interpreter of a fresh environment with the wheel of this checkout and what it needs."""
+    if not (_ROOT / "pyproject.toml").is_file():
+        raise BorealisError("Commands are measured in a checkout: here is no pyproject.toml.")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    _call(build, cwd=_ROOT)
+    _call([sys.executable, "-m", "venv", str(folder / "venv")])
+    python = str(folder / "venv" / "bin" / "python")
+    lock = str(_ROOT / "requirements.lock")
+    _call([python, "-m", "pip", "install", "--quiet", "-c", lock, *map(str, folder.glob("*.whl"))])
+    return python
 
 
 def _manifests(args: argparse.Namespace) -> tuple[dict[str, Path], Path | None]:
@@ -412,10 +429,10 @@ def _timed(work: Callable[[], object], repeats: int) -> list[float]:
     return times
 
 
-def _call(command: Sequence[str]) -> None:
+def _call(command: Sequence[str], cwd: Path | None = None) -> None:
     # Whoever forbids Python to keep compiled modules would measure the compiler at every start.
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=kept, cwd=cwd)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise BorealisError(f"'{' '.join(command[1:4])}' failed: {last}")

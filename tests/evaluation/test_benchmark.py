@@ -71,7 +71,7 @@ def run(data: Path, output: Path, *options: str) -> int:
 
 
 def test_files_say_what_was_measured_and_how(data, tiny, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(benchmark, "_call", lambda command: None)
+    monkeypatch.setattr(benchmark, "_call", lambda command, cwd=None: None)
     output = tmp_path / "results"
     assert run(data, output, "--repeats", "2", "--batch-size", "3") == 0
     assert sorted(p.name for p in output.iterdir()) == [
