@@ -21,6 +21,7 @@ from borealis.ctc.ngram import Ngram
 from borealis.ctc.search import PrefixBeamSearch, SearchSettings
 from borealis.errors import PromptError
 from borealis.inference.confidence import calibrated, shares
+from borealis.inference.hearing import Hearing
 from borealis.inference.punctuation import WrittenForms, punctuate
 
 if TYPE_CHECKING:
@@ -55,12 +56,17 @@ class DraftWriter:
     Args:
         model: with a `ctc` adapter.
         processor: of the same checkpoint.
+        hear: listens for it; what others have heard with it is known.
     """
 
     def __init__(
-        self, model: BorealisForConditionalGeneration, processor: BorealisProcessor
+        self,
+        model: BorealisForConditionalGeneration,
+        processor: BorealisProcessor,
+        hear: Hearing | None = None,
     ) -> None:
         self.model, self.processor = model, processor
+        self.hear = hear or Hearing(model.model)
         self.alphabet = Alphabet(model.config.ctc_labels or "")
         self._searches: dict[tuple[SearchSettings, tuple[str, ...]], PrefixBeamSearch] = {}
 
@@ -115,7 +121,7 @@ class DraftWriter:
             confidences: tell how sure each word is.
         """
         inner = self.model.model
-        heard = inner.hear(inputs["input_features"], inputs["num_samples"])
+        heard = self.hear(inputs["input_features"], inputs["num_samples"])
         log_probs = [rows.cpu().numpy() for rows in heard.log_probs()]
         found = self.search(decoding, tuple(hot_words)).decode(log_probs, language=language)
         best = [hypotheses[0] for hypotheses in found]

@@ -20,6 +20,7 @@ from borealis.errors import PromptError
 from borealis.inference.allowed import only_these
 from borealis.inference.decoding import CTCDecoding, Decoding, choose
 from borealis.inference.drafts import DraftWriter
+from borealis.inference.hearing import Hearing
 from borealis.inference.loading import load_checkpoint
 from borealis.inference.messages import (
     TRANSCRIBE_PROMPTS,
@@ -114,6 +115,7 @@ class Borealis:
     ) -> None:
         self.model = model.eval()
         self.processor = processor
+        self.hear = Hearing(self.model.model)
 
     @classmethod
     def load(
@@ -294,7 +296,7 @@ class Borealis:
         """What writes with a `ctc` adapter; None with others."""
         if self.model.config.adapter_type != "ctc":
             return None
-        return DraftWriter(self.model, self.processor)
+        return DraftWriter(self.model, self.processor, self.hear)
 
     def write_parts(
         self,
@@ -585,6 +587,12 @@ class Borealis:
         batch = self.processor(text=prompts, audio=[list(c) for c in clips])
         return {key: value.to(self.device) for key, value in batch.items()}
 
+    def _heard(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Audio tokens instead of features: of a recording that was heard before they are known."""
+        if (features := inputs.pop("input_features", None)) is not None:
+            inputs["audio_tokens"] = self.hear(features, inputs["num_samples"]).tokens
+        return inputs
+
     def _budgets(
         self, clips: Sequence[Sequence[np.ndarray]], max_new_tokens: int | None
     ) -> list[int]:
@@ -602,7 +610,7 @@ class Borealis:
         num_beams: int = 1,
         answers: Sequence[Sequence[str]] = (),
     ) -> list[str]:
-        inputs = self._inputs(conversations, clips)
+        inputs = self._heard(self._inputs(conversations, clips))
         inputs |= only_these(answers, self.processor.tokenizer, inputs)
         prompt_length = inputs["input_ids"].shape[1]
         budgets = self._budgets(clips, max_new_tokens)
@@ -628,7 +636,7 @@ class Borealis:
             self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True
         )
         with torch.inference_mode():
-            inputs = self._inputs([conversation], [clips])
+            inputs = self._heard(self._inputs([conversation], [clips]))
             inputs |= only_these([answers], self.processor.tokenizer, inputs)
         budget = self._budgets([clips], max_new_tokens)[0]
         stop = StopOnDemand()

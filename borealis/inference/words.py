@@ -63,9 +63,8 @@ def align_words(model: Borealis, clip: np.ndarray, segments: Sequence[Segment]) 
 @torch.inference_mode()
 def ctc_log_probs(model: Borealis, clip: np.ndarray) -> np.ndarray:
     """What the adapter hears in a clip of at most one window: `[T, num_classes]`, natural log."""
-    inner = model.model.model
     features = model.processor.extract_features([clip])
-    heard = inner.hear(features["input_features"].to(model.device), features["num_samples"])
+    heard = model.hear(features["input_features"].to(model.device), features["num_samples"])
     return heard.log_probs()[0].cpu().numpy()
 
 

@@ -19,6 +19,9 @@ from borealis.model.adapters import ADAPTERS, CTCAdapter
 from borealis.model.audio_tower import BorealisAudioTower
 from borealis.model.configuration import BorealisConfig
 
+# Arguments of `forward` whose rows are windows and not prompts.
+_OF_WINDOWS = ("input_features", "num_samples", "audio_tokens")
+
 
 @dataclass
 class BorealisOutputWithPast(CausalLMOutputWithPast):
@@ -146,6 +149,11 @@ class AudioEncoding:
         tokens, logits = self.adapter.forward_with_logits(frames, mask)
         return Heard(tokens, self.token_mask(mask, tokens.shape[1]), logits, mask)
 
+    def num_tokens(self, num_samples: torch.Tensor) -> torch.Tensor:
+        """Audio tokens of windows of `num_samples` samples each: `[windows]`."""
+        frames = map(self.config.num_encoder_frames, num_samples.tolist())
+        return torch.tensor([self.config.num_tokens_from_frames(n) for n in frames])
+
     def token_mask(self, mask: torch.Tensor, num_tokens: int) -> torch.Tensor:
         """Which audio tokens of each window hold audio: `[windows, num_tokens]`."""
         lengths = torch.tensor(
@@ -222,19 +230,25 @@ class BorealisModel(AudioEncoding, BorealisPreTrainedModel):
         position_ids: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        audio_tokens: torch.Tensor | None = None,
         use_cache: bool | None = None,
         **kwargs: Any,
     ) -> tuple[BaseModelOutputWithPast, torch.Tensor | None]:
         """Hidden states of the language model, and the audio tokens if audio was given."""
-        audio_tokens = None
+        flat = None
         if inputs_embeds is None:
-            if input_features is None:
+            if input_features is None and audio_tokens is None:
                 inputs_embeds = self.get_input_embeddings()(input_ids)
             else:
                 if num_samples is None:
-                    raise ValueError("input_features needs num_samples, as the processor gives.")
-                audio_tokens = self.get_audio_features(input_features, num_samples).pooler_output
-                inputs_embeds = self.embed_prompt(input_ids, audio_tokens)
+                    raise ValueError("Audio needs num_samples, as the processor gives.")
+                if audio_tokens is None:
+                    flat = self.get_audio_features(input_features, num_samples).pooler_output
+                else:
+                    counts = self.num_tokens(num_samples).to(audio_tokens.device)
+                    places = torch.arange(audio_tokens.shape[1], device=audio_tokens.device)
+                    flat = audio_tokens[places[None] < counts[:, None]]
+                inputs_embeds = self.embed_prompt(input_ids, flat)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -243,7 +257,7 @@ class BorealisModel(AudioEncoding, BorealisPreTrainedModel):
             use_cache=use_cache,
             **kwargs,
         )
-        return outputs, audio_tokens
+        return outputs, flat
 
 
 class BorealisForConditionalGeneration(BorealisPreTrainedModel, GenerationMixin):
@@ -275,6 +289,7 @@ class BorealisForConditionalGeneration(BorealisPreTrainedModel, GenerationMixin)
         position_ids: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        audio_tokens: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
@@ -290,13 +305,15 @@ class BorealisForConditionalGeneration(BorealisPreTrainedModel, GenerationMixin)
             position_ids: `[batch, sequence]`.
             past_key_values: cache of earlier positions.
             inputs_embeds: `[batch, sequence, hidden_size]` instead of the ids and features.
+            audio_tokens: what was heard of the windows before (`hear(...).tokens`)
+                `[windows, tokens, hidden_size]`, instead of the features.
             labels: `[batch, sequence]`; -100 is ignored.
             use_cache: keep keys and values for the next step.
             logits_to_keep: how many last positions to compute logits for (0: all).
             **kwargs: passed to the language model.
         """
         num_items = kwargs.pop("num_items_in_batch", None)
-        outputs, audio_tokens = self.model(
+        outputs, flat = self.model(
             input_ids=input_ids,
             input_features=input_features,
             num_samples=num_samples,
@@ -304,6 +321,7 @@ class BorealisForConditionalGeneration(BorealisPreTrainedModel, GenerationMixin)
             position_ids=position_ids,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
+            audio_tokens=audio_tokens,
             use_cache=use_cache,
             **kwargs,
         )
@@ -323,7 +341,7 @@ class BorealisForConditionalGeneration(BorealisPreTrainedModel, GenerationMixin)
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
-            audio_hidden_states=audio_tokens,
+            audio_hidden_states=flat,
         )
 
     def prepare_inputs_for_generation(
@@ -333,13 +351,32 @@ class BorealisForConditionalGeneration(BorealisPreTrainedModel, GenerationMixin)
         **kwargs: Any,
     ) -> dict:
         """Give the audio to the first step only: afterwards it lives in the cache."""
-        input_features = kwargs.pop("input_features", None)
-        num_samples = kwargs.pop("num_samples", None)
+        audio = {name: kwargs.pop(name, None) for name in _OF_WINDOWS}
         first = kwargs.get("is_first_iteration", False)
         inputs = super().prepare_inputs_for_generation(
             input_ids, inputs_embeds=inputs_embeds, **kwargs
         )
         if first or not kwargs.get("use_cache", True):
-            inputs["input_features"] = input_features
-            inputs["num_samples"] = num_samples
+            inputs |= audio
         return inputs
+
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, input_ids: torch.Tensor | None = None, **kwargs: Any
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """A row for each beam, with all windows of its row: they have no dimension of the batch."""
+        audio = {name: kwargs.pop(name) for name in _OF_WINDOWS if kwargs.get(name) is not None}
+        if audio and expand_size > 1:
+            assert input_ids is not None
+            placeholders = (input_ids == self.config.audio_token_id).sum(1).cpu()
+            last = self.model.num_tokens(audio["num_samples"]).cumsum(0) - 1
+            row_of = torch.searchsorted(placeholders.cumsum(0), last, right=True)
+            windows = [
+                w
+                for row in range(len(input_ids))
+                for w in (row_of == row).nonzero()[:, 0].tolist() * expand_size
+            ]
+            audio = {name: value[windows] for name, value in audio.items()}
+        ids, others = super()._expand_inputs_for_generation(
+            expand_size=expand_size, input_ids=input_ids, **kwargs
+        )
+        return ids, others | audio

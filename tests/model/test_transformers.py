@@ -129,6 +129,30 @@ def test_gradient_checkpointing_gives_the_same_gradients(make_tiny, noise, adapt
         torch.testing.assert_close(value, saved[name], atol=1e-5, rtol=1e-4, msg=name)
 
 
+def test_beams_of_long_recordings_keep_their_windows(make_tiny, noise, monkeypatch):
+    """Windows were repeated one by one, so a beam heard the first of them again and again."""
+    model, processor = make_tiny("ctc")
+    limit = model.config.window_length / model.config.sampling_rate
+    inputs = processor(text=[PROMPT, PROMPT], audio=[[noise(limit + 1.0)], [noise(0.8)]])
+    assert len(inputs["num_samples"]) == 3
+    given = []
+    embed = model.model.embed_prompt
+    monkeypatch.setattr(
+        model.model, "embed_prompt", lambda *a: given.append(embed(*a)) or given[-1]
+    )
+    heard = model.model.hear(inputs["input_features"], inputs["num_samples"])
+    tokens = {"audio_tokens": heard.tokens, "num_samples": inputs["num_samples"]}
+    text = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+    for audio in ({}, tokens):
+        given.clear()
+        model.generate(
+            **(text | audio if audio else inputs), num_beams=2, max_new_tokens=2, do_sample=False
+        )
+        embedded = given[0]
+        wanted = embed(inputs["input_ids"], heard.flat_tokens)
+        torch.testing.assert_close(embedded, wanted.repeat_interleave(2, 0), atol=1e-4, rtol=1e-4)
+
+
 def test_pipeline(make_tiny, noise, monkeypatch):
     # It wants librosa, which it reads files with; arrays do without, and librosa brings along
     # scikit-learn, which transformers imports wherever it is: a second of every process.
