@@ -30,6 +30,9 @@ class Hearing:
         self._weights: tuple = ()
         self._lock = Lock()
 
+    def __reduce__(self) -> tuple[type[Hearing], tuple[BorealisModel]]:
+        return Hearing, (self.model,)  # a copy has heard nothing yet
+
     @torch.inference_mode()
     def __call__(self, input_features: torch.Tensor, num_samples: torch.Tensor) -> Heard:
         """See `AudioEncoding.hear`.
