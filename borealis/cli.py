@@ -235,7 +235,7 @@ def _load(args: argparse.Namespace) -> Any:
 
     # The process ends with its libraries: looking for garbage in them would take most of a second.
     atexit.register(gc.freeze)
-    load = borealis.load
+    load = borealis.load  # imports what `_quiet` needs, and quicker
     _quiet()
     return load(args.model, device=args.device, dtype=args.dtype)
 

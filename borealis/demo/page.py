@@ -118,9 +118,9 @@ def _look_at_once(
         desk: who looks.
         recording: where files are chosen.
         status: where the refusal is said.
-        emptied: lists that start anew with another recording; in the same answer, because of two
-            answers on one event either may come last.
-        run: what is about the recording before, and is cancelled.
+        emptied: lists that start anew with another recording. It is one answer that does all this:
+            of two answers to one event either may come last.
+        run: work on the recording before; it is cancelled.
     """
 
     def glance(path: str | None) -> tuple[Any, ...]:

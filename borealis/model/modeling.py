@@ -64,6 +64,11 @@ class Heard:
         return [row[:n] for row, n in zip(rows, self.mask.sum(1).tolist(), strict=True)]
 
 
+def _leading(lengths: torch.Tensor, width: int) -> torch.Tensor:
+    """True in the first `lengths` places of each row: `[rows, width]`."""
+    return torch.arange(width, device=lengths.device)[None] < lengths[:, None]
+
+
 class BorealisPreTrainedModel(PreTrainedModel):
     """Shared switches of the library: attention backends, checkpointing, initialisation."""
 
@@ -132,8 +137,7 @@ class AudioEncoding:
             for place, row in enumerate(rows):
                 hidden[row, : frames[row]] = encoded[place, : frames[row]]
         lengths = torch.tensor(frames, device=hidden.device)
-        mask = torch.arange(hidden.shape[1], device=hidden.device)[None] < lengths[:, None]
-        return hidden, mask
+        return hidden, _leading(lengths, hidden.shape[1])
 
     def hear(self, input_features: torch.Tensor, num_samples: torch.Tensor) -> Heard:
         """All that there is to know of windows of audio, by one run of tower and adapter.
@@ -160,7 +164,7 @@ class AudioEncoding:
             [self.config.num_tokens_from_frames(n) for n in mask.sum(1).tolist()],
             device=mask.device,
         )
-        return torch.arange(num_tokens, device=mask.device)[None] < lengths[:, None]
+        return _leading(lengths, num_tokens)
 
 
 class BorealisModel(AudioEncoding, BorealisPreTrainedModel):
@@ -246,8 +250,7 @@ class BorealisModel(AudioEncoding, BorealisPreTrainedModel):
                     flat = self.get_audio_features(input_features, num_samples).pooler_output
                 else:
                     counts = self.num_tokens(num_samples).to(audio_tokens.device)
-                    places = torch.arange(audio_tokens.shape[1], device=audio_tokens.device)
-                    flat = audio_tokens[places[None] < counts[:, None]]
+                    flat = audio_tokens[_leading(counts, audio_tokens.shape[1])]
                 inputs_embeds = self.embed_prompt(input_ids, flat)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,

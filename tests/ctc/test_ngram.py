@@ -118,14 +118,14 @@ def test_a_file_cannot_make_us_unpack_without_end(ngram, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     ngram.save_pretrained(tmp_path)
-    endless = np.frombuffer(lzma.compress(bytes(10**8)), np.uint8)
+    endless = np.frombuffer(lzma.compress(bytes(2 * 10**8)), np.uint8)
     save_file(load_file(tmp_path / NGRAM) | {"classes.xz": endless}, tmp_path / NGRAM)
     tracemalloc.start()
     with pytest.raises(CheckpointError, match="a packed array has another length"):
         Ngram.of_checkpoint(tmp_path)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert most < 10**7
+    assert most < 5 * 10**7  # the four arrays are unpacked at once, with 8 MiB of window each
     many = np.array([10**12, 1])  # a file that claims as many as it unpacks into
     save_file(load_file(tmp_path / NGRAM) | {"sizes": many}, tmp_path / NGRAM)
     with pytest.raises(CheckpointError, match="at most"):
