@@ -7,10 +7,11 @@ decoding, so a small file that unpacks into days of sound is stopped early.
 from __future__ import annotations
 
 import io
+import math
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
@@ -25,6 +26,7 @@ from borealis.errors import (
     AudioTooLongError,
     AudioValueError,
 )
+from borealis.long_audio import LongAudio
 from borealis.sound_files import Block, read_blocks
 from borealis.sound_parts import Deadline, capitalised
 
@@ -50,11 +52,13 @@ class AudioLimits:
         max_seconds: duration, counted while decoding and not taken from the header.
         max_decode_seconds: time that decoding may take. The default is for any file on any
             machine; a server wants less.
+        max_memory_seconds: what `open_audio` keeps in memory; longer sound waits in a file.
     """
 
     max_bytes: int = 512 * 2**20
     max_seconds: float = 4 * 3600.0
     max_decode_seconds: float = 600.0
+    max_memory_seconds: float = 1800.0
 
 
 DEFAULT_LIMITS = AudioLimits()
@@ -89,6 +93,32 @@ def load_audio(
         AudioValueError: an array of the wrong shape, type or scale, or samples that are NaN or
             infinity.
     """
+    audio = _read(source, sampling_rate, replace(limits, max_memory_seconds=math.inf))
+    assert not isinstance(audio, LongAudio)
+    return audio
+
+
+def open_audio(
+    source: AudioSource | LongAudio,
+    *,
+    sampling_rate: int | None = None,
+    limits: AudioLimits = DEFAULT_LIMITS,
+) -> np.ndarray | LongAudio:
+    """`load_audio` for those who read in parts: hours of sound aren't kept in memory.
+
+    Args:
+        source: see `load_audio`; what was opened before is given back.
+        sampling_rate: rate of an array in Hz.
+        limits: largest file, longest clip, longest time of decoding, most in memory.
+    """
+    if isinstance(source, LongAudio):
+        return source
+    return _read(source, sampling_rate, limits)
+
+
+def _read(
+    source: AudioSource, sampling_rate: int | None, limits: AudioLimits
+) -> np.ndarray | LongAudio:
     if isinstance(source, (str, os.PathLike)):
         return _from_path(os.fspath(source), limits)
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -126,7 +156,7 @@ def _one_rate(own: Any, argument: Any, *, given: bool = True) -> Any:
     return argument
 
 
-def _from_path(path: str, limits: AudioLimits) -> np.ndarray:
+def _from_path(path: str, limits: AudioLimits) -> np.ndarray | LongAudio:
     if "://" in path[:12]:
         raise AudioNotFoundError(
             "Audio by URL is switched off. Download the file and give its path."
@@ -149,7 +179,9 @@ def _from_path(path: str, limits: AudioLimits) -> np.ndarray:
         raise AudioNotFoundError(f"'{name}' can't be opened or read.") from None
 
 
-def _from_dict(source: dict, sampling_rate: int | None, limits: AudioLimits) -> np.ndarray:
+def _from_dict(
+    source: dict, sampling_rate: int | None, limits: AudioLimits
+) -> np.ndarray | LongAudio:
     if source.get("array") is not None:
         rate = source.get("sampling_rate")
         if rate is None and sampling_rate is None:
@@ -159,7 +191,7 @@ def _from_dict(source: dict, sampling_rate: int | None, limits: AudioLimits) -> 
         )
     for key in ("bytes", "path"):
         if isinstance(source.get(key), (str, os.PathLike, bytes, bytearray, memoryview)):
-            return load_audio(source[key], limits=limits)
+            return _read(source[key], None, limits)
     raise AudioValueError("An audio dict needs 'array' and 'sampling_rate', or 'path', or 'bytes'.")
 
 
@@ -188,7 +220,7 @@ def _whole_stream(stream: Any, limits: AudioLimits) -> BinaryIO:
     return whole
 
 
-def _from_stream(stream: BinaryIO, name: str, limits: AudioLimits) -> np.ndarray:
+def _from_stream(stream: BinaryIO, name: str, limits: AudioLimits) -> np.ndarray | LongAudio:
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if size == 0:
@@ -208,10 +240,10 @@ def _from_stream(stream: BinaryIO, name: str, limits: AudioLimits) -> np.ndarray
     )
 
 
-def _collect(blocks: Iterator[Block], name: str, limits: AudioLimits) -> np.ndarray:
+def _collect(blocks: Iterator[Block], name: str, limits: AudioLimits) -> np.ndarray | LongAudio:
     """Mix blocks to mono and resample them to 16 kHz as they come; stop at the limit."""
 
-    heard = _Samples()
+    heard = _Samples(limits.max_memory_seconds * SAMPLING_RATE)
     stage, kind, seconds, most_channels = None, (0, 0), 0.0, 0
     for samples, rate in blocks:
         if (rate, samples.shape[1]) != kind:  # at the start, and where unlike files were joined
@@ -230,32 +262,56 @@ def _collect(blocks: Iterator[Block], name: str, limits: AudioLimits) -> np.ndar
             )
     if stage is not None:
         heard.append(stage.flush())
-    audio = heard.all()
+    # The sum of many channels may go beyond full scale.
+    audio = heard.all(max(1.0, heard.peak) if most_channels > 2 else 1.0)
     if not len(audio):
         raise AudioEmptyError(f"{capitalised(name)} has no samples: it is empty.")
-    _check_samples(audio, name)
-    if most_channels > 2:  # their sum may go beyond full scale
-        audio /= max(1.0, _peak(audio))
+    _check_peak(heard.peak, name)
     return audio
 
 
 class _Samples:
-    """Pieces laid end to end as they come: put together at the end, hours would be there twice."""
+    """Pieces laid end to end as they come: put together at the end, hours would be there twice.
 
-    def __init__(self) -> None:
+    Args:
+        most: samples in memory; if there are more, all go into a file.
+    """
+
+    def __init__(self, most: float) -> None:
         import numpy as np
 
+        self._most = most
+        self._file: LongAudio | None = None
         self._buffer, self._length = np.empty(0, np.float32), 0
+        self.peak = 0.0  # largest magnitude; NaN if there is one
 
     def append(self, piece: np.ndarray) -> None:
+        import numpy as np
+
+        if not len(piece):
+            return
+        self.peak = float(np.maximum(self.peak, _peak(piece)))
         end = self._length + len(piece)
+        if self._file is None and end > self._most:
+            self._file = LongAudio()
+            self._file.append(self._buffer[: self._length])
+            self._buffer = np.empty(0, np.float32)
+        if self._file is not None:
+            self._file.append(piece)
+            return
         if end > len(self._buffer):
             self._buffer.resize(end + end // 16, refcheck=False)  # in place where the system can
         self._buffer[self._length : end] = piece
         self._length = end
 
-    def all(self) -> np.ndarray:
+    def all(self, divisor: float) -> np.ndarray | LongAudio:
+        """Everything, made quieter."""
+        if self._file is not None:
+            self._file.divisor = divisor
+            return self._file
         self._buffer.resize(self._length, refcheck=False)
+        if divisor != 1.0:
+            self._buffer /= divisor
         return self._buffer
 
 
@@ -282,7 +338,7 @@ class _Stage:
         return mono if self._resampler is None else self._resampler.resample_chunk(mono, last=last)
 
 
-def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray:
+def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray | LongAudio:
     import numpy as np
 
     if hasattr(source, "detach"):  # a torch tensor, without importing torch
@@ -318,7 +374,7 @@ def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray:
     if array.dtype.kind in "iu":
         array = _scaled(array)
     else:
-        _check_samples(array, "the array")
+        _check_peak(_peak(array), "the array")
     samples = array.astype(np.float32, copy=False).reshape(len(array), -1)
     return _collect(iter([Block(samples, hertz)]), "the array", limits)
 
@@ -347,12 +403,9 @@ def _scaled(array: np.ndarray) -> np.ndarray:
     return exact
 
 
-def _check_samples(audio: np.ndarray, name: str) -> None:
+def _check_peak(peak: float, name: str) -> None:
     """Refuse what isn't a number, and floats that are integers of some width in truth."""
-    import numpy as np
-
-    peak = _peak(audio)
-    if not np.isfinite(peak):
+    if not math.isfinite(peak):
         raise AudioValueError("The audio has values that aren't finite numbers (NaN or infinity).")
     if peak > _LOUDEST:
         raise AudioValueError(
@@ -377,13 +430,17 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def level_db(audio: np.ndarray) -> float:
+def level_db(audio: np.ndarray | LongAudio) -> float:
     """Loudest 100 ms of a clip as RMS in dB of full scale; -inf for digital silence."""
     import numpy as np
 
     width = min(len(audio), SAMPLING_RATE // 10)
-    frames = audio[: len(audio) // width * width].reshape(-1, width)
-    power = np.einsum("ij,ij->i", frames, frames, dtype=np.float64).max() / width
+    power, stretch = 0.0, width * 1000
+    for at in range(0, len(audio) // width * width, stretch):
+        piece = audio[at : at + stretch]
+        frames = piece[: len(piece) // width * width].reshape(-1, width)
+        loudest = np.einsum("ij,ij->i", frames, frames, dtype=np.float64).max() / width
+        power = max(power, float(loudest))
     return float(10 * np.log10(power)) if power > 0 else float("-inf")
 
 
@@ -391,7 +448,7 @@ _SHORTEST_REST = 3.0  # seconds
 
 
 def split_at_silence(
-    audio: np.ndarray, *, max_seconds: float, search_seconds: float = 5.0
+    audio: np.ndarray | LongAudio, *, max_seconds: float, search_seconds: float = 5.0
 ) -> list[tuple[int, int]]:
     """Cut a long clip at its pauses.
 

@@ -24,6 +24,8 @@ from borealis.files import open_aside, refuse_inputs
 if TYPE_CHECKING:
     import numpy as np
 
+    from borealis.long_audio import LongAudio
+
 USER_MISTAKE = 2
 INTERRUPTED = 130
 
@@ -481,16 +483,16 @@ def _bar(files: int, seconds: float) -> Iterator[Any]:
         yield bar
 
 
-def _readable(files: Sequence[str], names: deque[str]) -> Iterator[np.ndarray]:
+def _readable(files: Sequence[str], names: deque[str]) -> Iterator[np.ndarray | LongAudio]:
     """Recordings, read one by one; `names` gets theirs. A bad one costs the others nothing."""
-    from borealis.audio import load_audio
+    from borealis.audio import open_audio
 
     def there(name: str) -> bool:
         return name == "-" or (os.path.exists(name) and not os.path.isdir(name))
 
     for name in sorted(files, key=there):  # what isn't there is told before any work
         try:
-            clip = load_audio(_source(name))
+            clip = open_audio(_source(name))
         except BorealisError as error:
             _complain(error)
         else:

@@ -16,15 +16,18 @@ from borealis.audio import (
     AudioLimits,
     level_db,
     load_audio,
+    open_audio,
     split_at_silence,
 )
 from borealis.downmix import Downmix
 from borealis.errors import (
+    AudioError,
     AudioFormatError,
     AudioTooLargeError,
     AudioTooLongError,
     AudioValueError,
 )
+from borealis.long_audio import LongAudio
 from tests.conftest import AUDIO
 from tests.encoding import with_ffmpeg, with_soundfile
 
@@ -110,6 +113,46 @@ def test_hours_are_in_memory_once(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert len(audio) == 600 * 16_000
     assert peak < 1.4 * audio.nbytes
+
+
+IN_A_FILE = AudioLimits(max_memory_seconds=1.0)
+
+
+def test_long_audio_in_a_file_is_the_same_sound(tmp_path: Path) -> None:
+    """Three channels are mixed beyond full scale, so it is made quieter at the end."""
+    path = tmp_path / "three.wav"
+    channels = np.stack([tone(3.0)] * 3, axis=1) * 0.9
+    soundfile.write(path, channels, SAMPLING_RATE, "FLOAT")
+    whole, kept = load_audio(path), open_audio(path, limits=IN_A_FILE)
+    assert isinstance(kept, LongAudio)
+    assert len(kept) == len(whole)
+    for part in (slice(None), slice(0, 1), slice(16_000, 40_001), slice(-5, None), slice(9, 3)):
+        np.testing.assert_array_equal(kept[part], whole[part])
+    assert level_db(kept) == level_db(whole)
+    assert split_at_silence(kept, max_seconds=1) == split_at_silence(whole, max_seconds=1)
+    assert open_audio(kept) is kept
+    assert isinstance(open_audio(path), np.ndarray)
+
+
+def test_a_silent_track_in_a_file_is_silent() -> None:
+    kept = open_audio(np.zeros(40_000, np.float32), limits=IN_A_FILE)
+    assert isinstance(kept, LongAudio)
+    assert level_db(kept) == -np.inf
+
+
+def test_samples_are_checked_wherever_they_are_kept() -> None:
+    broken = np.zeros(40_000, np.float32)
+    broken[100] = np.nan
+    with pytest.raises(AudioValueError, match="finite"):
+        open_audio(with_soundfile(broken, SAMPLING_RATE, "WAV", "FLOAT"), limits=IN_A_FILE)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs another machine: /dev/full")
+def test_a_full_disk_is_told(monkeypatch) -> None:
+    with open("/dev/full", "r+b", buffering=0) as full:
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda: full)
+        with pytest.raises(AudioError, match="no room"):
+            open_audio(tone(2.0), limits=IN_A_FILE)
 
 
 def test_path_bytes_and_file_object_give_the_same(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ class Ngram:
             "backoffs": backoffs,
             "num_labels": num_labels,
         }
+        self._packed: dict[str, np.ndarray] = {}
         self.classes = np.concatenate([np.zeros(1, np.uint8), classes])
         self.log_probs = (
             np.concatenate([np.zeros(1, np.uint8), log_probs]).astype(np.float32) / -_STEP
@@ -166,12 +167,14 @@ class Ngram:
 
     def save_pretrained(self, folder: Path) -> None:
         """Write `ngram.safetensors` into `folder`."""
+        if not self._packed:  # ten seconds; what was read from a file has its packed arrays
+            with ThreadPoolExecutor() as pool:
+                packed = pool.map(_packed, (self._stored[name] for name in _TYPES))
+                self._packed = dict(zip(_TYPES, packed, strict=True))
         arrays = {
             name: np.ascontiguousarray(self._stored[name]) for name in ("sizes", "num_labels")
         }
-        for name in _TYPES:
-            packed = lzma.compress(self._stored[name].tobytes())
-            arrays[name + _PACKED] = np.frombuffer(packed, np.uint8)
+        arrays |= {name + _PACKED: array for name, array in self._packed.items()}
         if self.words is not None:  # its bits are as good as random: nothing to pack
             arrays[_WORDS] = self.words.filled
             arrays[_WORD_HASHES] = np.array([self.words.num_hashes])
@@ -200,11 +203,12 @@ class Ngram:
             total, contexts = int(sizes.sum()), int(sizes[:-1].sum()) + 1
             if total > _MOST:
                 raise ValueError(f"it claims {total} n-grams, and at most {_MOST} are read")
+            packed = {name: arrays.pop(name + _PACKED) for name in _TYPES}
             with ThreadPoolExecutor() as pool:
                 unpacked = {
                     name: pool.submit(
                         _unpacked,
-                        arrays.pop(name + _PACKED),
+                        packed[name],
                         contexts if name in ("children", "backoffs") else total,
                         kind,
                     )
@@ -215,7 +219,9 @@ class Ngram:
             if (filled := arrays.pop(_WORDS, None)) is not None:
                 words = KnownWords(filled, int(arrays.pop(_WORD_HASHES)[0]))
             given: dict[str, Any] = {**arrays, "words": words}
-            return cls(**given)
+            ngram = cls(**given)
+            ngram._packed = packed
+            return ngram
         except (OSError, SafetensorError, lzma.LZMAError, KeyError, TypeError, ValueError) as error:
             name = os.fspath(path)
             raise CheckpointError(f"'{name}' holds no letter n-gram: {error}.") from None
@@ -224,6 +230,10 @@ class Ngram:
 def _bit(classes: np.ndarray) -> np.ndarray:
     """The bit of each class: uint64."""
     return np.uint64(1) << classes.astype(np.uint64)
+
+
+def _packed(array: np.ndarray) -> np.ndarray:
+    return np.frombuffer(lzma.compress(array.tobytes()), np.uint8)
 
 
 def _unpacked(packed: np.ndarray, length: int, kind: type[np.generic]) -> np.ndarray:

@@ -15,7 +15,7 @@ from transformers import TextIteratorStreamer
 
 from borealis import arguments
 from borealis.arguments import flag, number, whole
-from borealis.audio import SAMPLING_RATE, level_db, load_audio, split_at_silence
+from borealis.audio import SAMPLING_RATE, level_db, load_audio, open_audio, split_at_silence
 from borealis.errors import PromptError
 from borealis.inference.allowed import only_these
 from borealis.inference.decoding import CTCDecoding, Decoding, choose
@@ -34,6 +34,7 @@ from borealis.inference.stopping import StopOnDemand
 from borealis.inference.streaming import read_along
 from borealis.inference.transcript import Guess, Segment, Transcript, Word, placed
 from borealis.inference.words import time_words
+from borealis.long_audio import LongAudio
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.model.markup import plain_messages
 from borealis.model.processing import check_characters
@@ -207,9 +208,9 @@ class Borealis:
         whole("batch_size", batch_size)
         task = self._task(language, words, hot_words, decoding, max_segment_seconds)
         if not _several(audio):
-            clips = [load_audio(audio, sampling_rate=sampling_rate)]
+            clips = [open_audio(audio, sampling_rate=sampling_rate)]
             return self._write_down(clips, task, batch_size, progress)[0]
-        read = (load_audio(item, sampling_rate=sampling_rate) for item in audio)
+        read = (open_audio(item, sampling_rate=sampling_rate) for item in audio)
         # Of a list all are read first: a bad one is told before hours of work.
         several = isinstance(audio, Iterator)
         groups = gather(read, batch_size * task.longest) if several else [list(read)]
@@ -254,7 +255,7 @@ class Borealis:
         task = self._task(language, words, hot_words, decoding, max_segment_seconds)
         if _several(audio):
             raise PromptError("transcribe_stream takes one recording; transcribe takes several.")
-        clip = load_audio(audio, sampling_rate=sampling_rate)
+        clip = open_audio(audio, sampling_rate=sampling_rate)
         return self._stream_parts(clip, task)
 
     def _task(
@@ -370,7 +371,7 @@ class Borealis:
 
     def _write_down(
         self,
-        clips: Sequence[np.ndarray],
+        clips: Sequence[np.ndarray | LongAudio],
         task: _Task,
         batch_size: int,
         progress: Callable[[float], Any] | None = None,
@@ -397,7 +398,7 @@ class Borealis:
             )
         return results
 
-    def _stream_parts(self, clip: np.ndarray, task: _Task) -> Iterator[Segment | Guess]:
+    def _stream_parts(self, clip: np.ndarray | LongAudio, task: _Task) -> Iterator[Segment | Guess]:
         for start, end in split_at_silence(clip, max_seconds=task.longest):
             part = clip[start:end]
             if self._writer is not None or task.decoding.num_beams > 1:
@@ -673,14 +674,16 @@ def _several(audio: Any) -> bool:
     )
 
 
-def gather(clips: Iterable[np.ndarray], seconds: float) -> Iterator[list[np.ndarray]]:
+def gather(
+    clips: Iterable[np.ndarray | LongAudio], seconds: float
+) -> Iterator[list[np.ndarray | LongAudio]]:
     """Recordings in groups of at least `seconds` together, read only as the groups are taken.
 
     Args:
         clips: float32 mono at 16 kHz `[num_samples]` each.
         seconds: enough to fill a batch.
     """
-    group: list[np.ndarray] = []
+    group: list[np.ndarray | LongAudio] = []
     for clip in clips:
         group.append(clip)
         if sum(map(len, group)) >= seconds * SAMPLING_RATE:

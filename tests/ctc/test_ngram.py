@@ -100,6 +100,15 @@ def test_it_is_saved_and_read_back(ngram, tmp_path):
     assert np.array_equal(again.shorter, ngram.shorter)
 
 
+def test_what_was_read_is_not_packed_again(ngram, tmp_path, monkeypatch):
+    """It takes ten seconds for nano's, at each of three places of a run."""
+    (tmp_path / "copy").mkdir()
+    ngram.save_pretrained(tmp_path)
+    monkeypatch.setattr("lzma.compress", lambda *_: pytest.fail("packed again"))
+    Ngram.load(tmp_path / NGRAM).save_pretrained(tmp_path / "copy")
+    assert (tmp_path / "copy" / NGRAM).read_bytes() == (tmp_path / NGRAM).read_bytes()
+
+
 def test_a_damaged_file_is_said_to_be_one(ngram, tmp_path):
     (tmp_path / NGRAM).write_bytes(b"not safetensors")
     with pytest.raises(CheckpointError, match="holds no letter n-gram"):

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from borealis.audio import SAMPLING_RATE, load_audio
+from borealis.audio import SAMPLING_RATE, AudioLimits, load_audio, open_audio
 from borealis.errors import AudioNotFoundError
 from borealis.inference import (
     Borealis,
@@ -427,6 +427,16 @@ def test_bundled_model_answers_lists_as_singles(nano: Borealis, speech: Path) ->
     questions = ["Кто говорит?", "What language is it?"]
     singles = [nano.ask(speech, question, max_new_tokens=16) for question in questions]
     assert nano.ask([speech, speech], questions, max_new_tokens=16) == singles
+
+
+def test_a_recording_in_a_file_is_written_down_as_one_in_memory(
+    nano: Borealis, speech: Path
+) -> None:
+    kept = open_audio(speech, limits=AudioLimits(max_memory_seconds=1.0))
+    settings = {"words": True, "max_segment_seconds": 3.0}
+    whole = nano.transcribe(speech, **settings)
+    assert nano.transcribe(kept, **settings) == whole
+    assert list(nano.transcribe_stream(kept, **settings)) == whole.segments
 
 
 def test_bundled_model_writes_nothing_for_silence(nano: Borealis) -> None:
