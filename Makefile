@@ -77,7 +77,7 @@ test-site: $(VENV)/.installed
 
 test-main: $(VENV)/.gpu
 	OMP_NUM_THREADS=1 BOREALIS_SITE=$(wildcard $(CURDIR)/build/test/site/docs) \
-		$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/serving $(STRICT)
+		$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/serving $(STRICT)
 
 test-serve: $(SERVE)/.installed
 	OMP_NUM_THREADS=1 $(SERVE)/bin/python -m pytest tests/serving $(STRICT)

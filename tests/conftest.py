@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -48,6 +49,13 @@ LINES = [
     "Запиши речь. Кто говорит? Сколько слов?",
     "The quick brown fox jumps over the lazy dog.",
 ]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with many slow tests come first: with several workers, all end at about the same time."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def load_script(path: str) -> ModuleType:

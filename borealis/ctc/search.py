@@ -43,7 +43,7 @@ class SearchSettings:
         sure_blank: natural log; frames with a likelier blank are passed over in one step.
     """
 
-    num_beams: int = 64
+    num_beams: int = 128
     ngram_weight: float = 1.1
     letter_bonus: float = 2.2
     unknown_word_cost: float = 4.0
