@@ -1,8 +1,8 @@
 """Words that are invented where nobody speaks: `python benchmarks/nano_sounds.py --data data`.
 
-Thirty minutes: ten of silence (digital, then the hiss of a quiet room), ten of noise (white,
-coloured, hum), ten of music that no training saw, one after another. Whisper in
-CTranslate2 format, if given, hears the same.
+An hour: twenty minutes of silence (digital, then the hiss of a quiet room), twenty of noise (white,
+coloured, hum), twenty of music that no training saw: three minutes of it over and over, each time
+cut at other places. Whisper in CTranslate2 format, if given, hears the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from borealis.evaluation import results
 from borealis.evaluation.peer import Whisper, kept_since
 
 MANIFEST = "sounds.test.jsonl"
-SECONDS_EACH = 600.0
+SECONDS_EACH = 1200.0
 PIECE_SECONDS = 10.0
 SEED = 3
 
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano", help="bundled name, folder or hub id (nano)")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder (data)")
     parser.add_argument("--output", type=Path, default=Path("results/nano-sounds.json"))
-    parser.add_argument("--seconds", type=float, default=SECONDS_EACH, help="of each kind (600)")
+    parser.add_argument("--seconds", type=float, default=SECONDS_EACH, help="of each kind (1200)")
     parser.add_argument("--peer", type=Path, help="Whisper in CTranslate2 format")
     parser.add_argument(
         "--peer-anew", action="store_true", help="let it hear again what OUTPUT has from it"

@@ -233,14 +233,14 @@ def test_texts_appear_as_they_are_made_and_clips_are_forgotten(
     for file in files:
         file.write_bytes(wav.read_bytes())
     shown: list[str] = []
-    real = borealis.audio.load_audio
+    real = borealis.audio.open_audio
 
     def watched(source, **options):
         shown.append(capsys.readouterr().out)
         return real(source, **options)
 
     monkeypatch.setattr(type(loaded), "longest_part", 2.0)
-    monkeypatch.setattr("borealis.audio.load_audio", watched)
+    monkeypatch.setattr("borealis.audio.open_audio", watched)
     code, out, _ = run(capsys, "transcribe", *files, "--batch-size", "1")
     text = loaded.transcribe(wav).text
     assert code == 0
@@ -557,7 +557,7 @@ def test_control_c_is_exit_code_130(capsys, monkeypatch) -> None:
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("borealis.audio.load_audio", interrupt)
+    monkeypatch.setattr("borealis.audio.open_audio", interrupt)
     assert run(capsys, "transcribe", "a.wav") == (130, "", "")
 
 

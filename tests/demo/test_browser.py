@@ -17,7 +17,7 @@ from tests.demo.contrast import contrasts, faint
 from tests.site.conftest import CHROMIUM, FLAGS
 
 pytestmark = pytest.mark.slow
-WAIT = 60_000  # milliseconds; a loaded machine is slow
+WAIT = 180_000  # milliseconds; a loaded machine is slow
 SRT = re.compile(
     r"(\d+)\n(\d\d:\d\d:\d\d,\d{3}) --> (\d\d:\d\d:\d\d,\d{3})\n(.+(?:\n.+)?)\n(?:\n|$)"
 )

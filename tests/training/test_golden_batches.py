@@ -105,6 +105,8 @@ def look_at(batches, count: int) -> dict[str, object]:
         for key in sorted(batch):
             value = batch[key]
             digest.update(key.encode())
+            if key == "clips":
+                value = [Path(clip).name for clip in value]
             if not isinstance(value, torch.Tensor):
                 digest.update(json.dumps(value, ensure_ascii=False).encode())
                 continue
