@@ -28,7 +28,7 @@ from borealis.errors import BorealisError
 from borealis.evaluation import results
 from borealis.evaluation.metrics import error_rates
 from borealis.inference.decoding import choose
-from borealis.training.features import AUGMENTATIONS
+from borealis.training.data.distortions import AUGMENTATIONS
 
 SEED = 5
 # What of the search a row may try.

@@ -170,16 +170,18 @@ def build_parser() -> argparse.ArgumentParser:
         add(commands)
     _elsewhere(commands, "data", "borealis.data.build", "build and check manifests")
     _elsewhere(commands, "train", "borealis.training.command", "train a model from a recipe")
-    _elsewhere(commands, "plan", "borealis.training.plan_command", "tell what training will cost")
+    _elsewhere(
+        commands, "plan", "borealis.training.planner.command", "tell what training will cost"
+    )
     _elsewhere(
         commands,
         "convert",
         "borealis.model.convert_command",
         "assemble a model or convert a checkpoint",
     )
-    export = "borealis.training.export_command"
+    export = "borealis.training.publish.export_command"
     _elsewhere(commands, "export", export, "make a folder of a trained model that can be published")
-    push = "borealis.training.push_command"
+    push = "borealis.training.publish.push_command"
     _elsewhere(commands, "push", push, "upload such a folder to the hub")
     _elsewhere(commands, "serve", "borealis.serving.command", "start the server for many users")
     _elsewhere(commands, "bench", "borealis.serving.bench", "measure speed under load")

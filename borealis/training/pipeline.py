@@ -26,36 +26,37 @@ from borealis.model import BorealisConfig, BorealisForConditionalGeneration, Bor
 from borealis.model.convert import assemble, load_encoder
 from borealis.model.processing import AUDIO_TOKEN
 from borealis.training import processes
-from borealis.training.batches import BatchContext, StepBatches, load_sentences
-from borealis.training.features import (
+from borealis.training.batches.cached import CachedBatches, cached_frames
+from borealis.training.batches.recorded import RecordingBatches, Source
+from borealis.training.data.features import (
     FeatureCache,
     FeatureSource,
     build_features,
     cache_key,
     plan_clips,
 )
-from borealis.training.initial import start_from_letters
-from borealis.training.ngram import count_ngrams
-from borealis.training.pieces import collect_pieces
-from borealis.training.preflight import check_apart, check_model, check_stage
+from borealis.training.data.sources import read_source
+from borealis.training.digests import audio_sizes, weights_digest
+from borealis.training.loop.checkpoints import clear_stage, drop_model, publish, save_whole
+from borealis.training.loop.sharding import is_sharded
+from borealis.training.loop.trainer import run_stage
+from borealis.training.loop.validation import Validation
+from borealis.training.preflight import check_model, check_stage
 from borealis.training.recipe import FeatureSourceSection, ModelSection, Recipe, StageSection
-from borealis.training.recordings import RecordingBatches, Source
 from borealis.training.run_folder import (
     FINAL,
     START,
     RunFolder,
-    audio_sizes,
+    check_apart,
     local_names,
-    weights_digest,
     write_record,
 )
-from borealis.training.saving import clear_stage, drop_model, publish, save_whole
-from borealis.training.scope import learn_scope
-from borealis.training.sharding import is_sharded
-from borealis.training.sources import read_source
-from borealis.training.tokenizer import train_tokenizer
-from borealis.training.trainer import run_stage
-from borealis.training.validation import Validation
+from borealis.training.start.letters import start_from_letters
+from borealis.training.start.ngram import count_ngrams
+from borealis.training.start.tokenizer import train_tokenizer
+from borealis.training.tasks.pieces import collect_pieces
+from borealis.training.tasks.scope import learn_scope
+from borealis.training.tasks.task import BatchContext, load_sentences
 
 logger = logging.getLogger(__name__)
 
@@ -135,16 +136,7 @@ def run_recipe(
             sentences,
             seed,
         )
-        batches: StepBatches = StepBatches(stage, context)
-        if stage.pseudo_share and stage.pseudo_source == "clips":
-            batches.pseudo.pieces = collect_pieces(model, batches, stage.pseudo_clips)
-        if stage.sources:
-            longest = model.config.max_audio_seconds
-            if stage.ctc_weight:  # CTC reads one encoder window
-                longest = model.config.window_length / model.config.sampling_rate
-            heard = _sources(recipe, stage.sources, data, output, longest, audio=True)
-            talks = _sources(recipe, stage.text_sources, data, output, longest, audio=False)
-            batches = RecordingBatches(stage, context, heard, talks, processor)
+        batches = _batches(recipe, stage, context, data, output, model, processor)
         validate = None
         if stage.validation:
             validate = _validation(recipe, stage, data, output, model, processor)
@@ -464,6 +456,30 @@ def _sources(
             write_text(folder / f"{name}.txt", "\n".join(examples.listed) + "\n")
         found.append(source)
     return found
+
+
+def _batches(
+    recipe: Recipe,
+    stage: StageSection,
+    context: BatchContext,
+    data: Path,
+    output: Path,
+    model: BorealisForConditionalGeneration,
+    processor: BorealisProcessor,
+) -> CachedBatches | RecordingBatches:
+    """What a stage learns from, of recordings or of cached features."""
+    if stage.sources:
+        longest = model.config.max_audio_seconds
+        if stage.ctc_weight:  # CTC reads one encoder window
+            longest = model.config.window_length / model.config.sampling_rate
+        heard = _sources(recipe, stage.sources, data, output, longest, audio=True)
+        talks = _sources(recipe, stage.text_sources, data, output, longest, audio=False)
+        return RecordingBatches(stage, context, heard, talks, processor)
+    pieces = None
+    if stage.pseudo_share and stage.pseudo_source == "clips":
+        frames = cached_frames(stage, context)
+        pieces = collect_pieces(model, frames, stage.pseudo_clips, context.seed)
+    return CachedBatches(stage, context, pieces)
 
 
 def _validation(

@@ -12,9 +12,9 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from borealis.cli import main
 from borealis.data.manifest import read_manifest
 from borealis.data.phrasings import load_phrasings
-from borealis.training.batches import BatchContext
+from borealis.training.batches.recorded import RecordingBatches, Source
 from borealis.training.recipe import StageSection
-from borealis.training.recordings import RecordingBatches, Source
+from borealis.training.tasks.task import BatchContext
 from tests.conftest import save_tiny_whisper
 
 TALK = [

@@ -20,8 +20,11 @@ from pathlib import Path
 import torch
 
 from borealis.cli import main
-from borealis.training import features, pipeline, saving, trainer
-from borealis.training.trainer import StageTrainer
+from borealis.training import pipeline
+from borealis.training.data import features
+from borealis.training.loop import checkpoints as saving
+from borealis.training.loop import trainer
+from borealis.training.loop.trainer import StageTrainer
 
 # Where a process may die: (holder, attribute).
 PLACES = {

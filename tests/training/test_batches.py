@@ -12,17 +12,20 @@ from transformers import WhisperFeatureExtractor
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import load_phrasings
 from borealis.errors import RecipeError
-from borealis.training.batches import BatchContext, StepBatches, length_buckets, mix_style
-from borealis.training.features import (
+from borealis.training.batches.cached import CachedBatches
+from borealis.training.data.epochs import length_buckets
+from borealis.training.data.features import (
     FeatureCache,
     FeatureSource,
     build_features,
     cache_key,
     plan_clips,
 )
-from borealis.training.losses import check_layers, stage_losses
-from borealis.training.pseudo import PseudoAudio
+from borealis.training.data.frames import mix_style
+from borealis.training.losses.stage import auxiliary_losses, stage_losses
 from borealis.training.recipe import StageSection
+from borealis.training.tasks.pseudo_audio import PseudoAudio
+from borealis.training.tasks.task import BatchContext
 
 SENTENCES = sorted(
     ["Мороз и солнце, день чудесный!", "Ещё ты дремлешь, друг прелестный.", "Пора, красавица.",
@@ -70,7 +73,7 @@ def batches(model, cache):
         context = BatchContext(
             processor.tokenizer, tiny.config, load_phrasings(), cache, SENTENCES, seed
         )
-        return StepBatches(stage(**values), context)
+        return CachedBatches(stage(**values), context)
 
     return make
 
@@ -96,7 +99,7 @@ def test_an_epoch_holds_every_clip_once(batches, cache):
     seen: list[int] = []
     step = 0
     while len(seen) < len(cache):
-        seen += plain._plan(step)
+        seen += plain.transcription.epochs.batch(step)
         step += 1
     assert sorted(seen) == list(range(len(cache)))
 
@@ -146,8 +149,8 @@ def test_mixed_style_moves_channel_statistics_only():
 def test_styles_are_mixed_where_the_stage_asks(batches, cache):
     plain, mixed = batches(style_mix=0.0, time_mask=0.0), batches(style_mix=1.0, time_mask=0.0)
     clips = cache.clips[:2]
-    before, mask = plain.frames(clips, np.random.default_rng(0))
-    after, same = mixed.frames(clips, np.random.default_rng(0))
+    before, mask = plain.frames.batch(clips, np.random.default_rng(0))
+    after, same = mixed.frames.batch(clips, np.random.default_rng(0))
     assert torch.equal(mask, same) and before.shape == after.shape
     assert not torch.equal(before, after)
 
@@ -213,7 +216,7 @@ def test_pseudo_audio_without_damage_spells_the_sentence(model):
 
 
 def test_own_questions_are_learned(model, cache):
-    from borealis.training.instructions import clip_turn
+    from borealis.training.tasks.turns import clip_turn
 
     own = Utterance("a.wav", text="текст", question="Какая марка?", answer="Лада.")
     turn = clip_turn(own, load_phrasings(), np.random.default_rng(0), 0.0)
@@ -344,6 +347,11 @@ def test_words_of_a_transcript_in_view_are_numbered_and_learned(batches, model, 
     model[0].zero_grad()
     without = batches(**shares, pseudo_share=float(mode == "pseudo"))[0]
     assert "counted" not in without
+
+
+def check_layers(stage: StageSection, layers: int) -> None:
+    for loss in auxiliary_losses(stage):
+        loss.check(stage.name, layers)
 
 
 def test_layers_that_are_looked_at_must_be_there():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from borealis.training.card import model_card
+from borealis.training.publish.card import model_card
 from borealis.training.recipe import Recipe
 
 STAGE = {"name": "tune", "kind": "instruct", "max_steps": 2, "learning_rate": 0.1, "sources": ["own", "hub", "set"]}  # fmt: skip

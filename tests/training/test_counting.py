@@ -6,10 +6,15 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from borealis.training.counting import MOST, count_guides, counting_loss, directions, word_numbers
-from borealis.training.guides import guides
-from borealis.training.instructions import Turn
-from borealis.training.talks import encode_turns
+from borealis.training.data.talks import Turn, encode_turns
+from borealis.training.losses.counting import (
+    MOST,
+    count_guides,
+    counting_loss,
+    directions,
+    word_numbers,
+)
+from borealis.training.losses.guides import guides
 
 TEXT = "Кое-что, — сказал кот."
 AUDIO_TOKENS = 12

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from borealis.training.saving import (
+from borealis.training.loop.checkpoints import (
     best_checkpoint,
     disk_is_full,
     is_whole,

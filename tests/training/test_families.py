@@ -21,11 +21,11 @@ from borealis.data.manifest import read_manifest
 from borealis.data.phrasings import load_phrasings
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
 from borealis.model.processing import AUDIO_TOKEN
-from borealis.training.batches import BatchContext
+from borealis.training.batches.recorded import RecordingBatches, Source
+from borealis.training.loop.trainer import run_stage
 from borealis.training.planner.shapes import encoder_config
 from borealis.training.recipe import StageSection
-from borealis.training.recordings import RecordingBatches, Source
-from borealis.training.trainer import run_stage
+from borealis.training.tasks.task import BatchContext
 
 # The widths, heads and log-mel channels are the published ones; two layers of them fit a test.
 PAIRS = [

@@ -20,10 +20,11 @@ import torch
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import load_phrasings
 from borealis.data.text import CTC_CHARACTERS
-from borealis.training.batches import BatchContext, StepBatches
-from borealis.training.features import FeatureCache
-from borealis.training.pieces import Pieces
+from borealis.training.batches.cached import CachedBatches
+from borealis.training.data.features import FeatureCache
 from borealis.training.recipe import load_recipe
+from borealis.training.tasks.pieces import Pieces
+from borealis.training.tasks.task import BatchContext
 from tests.training.test_batches import SENTENCES
 from tests.training.test_pieces import heard
 
@@ -75,7 +76,7 @@ def nano_batches(tiny_ctc, shelf):
     model, processor = tiny_ctc
     recipe = load_recipe("nano")
 
-    def make(name: str) -> StepBatches:
+    def make(name: str) -> CachedBatches:
         stage = recipe.stage(name)
         stage = type(stage).model_validate(stage.model_dump() | SMALL)
         seed = recipe.seed if stage.seed is None else stage.seed
@@ -83,13 +84,12 @@ def nano_batches(tiny_ctc, shelf):
         context = BatchContext(
             processor.tokenizer, model.config, load_phrasings(), cache, SENTENCES, seed
         )
-        batches = StepBatches(stage, context)
+        pieces = None
         if stage.pseudo_share and stage.pseudo_source == "clips":
             pieces = Pieces(CTC_CHARACTERS)
             for sentence in sorted(set(SENTENCES)):
                 assert pieces.add(heard(sentence), sentence)
-            batches.pseudo.pieces = pieces
-        return batches
+        return CachedBatches(stage, context, pieces)
 
     return make
 

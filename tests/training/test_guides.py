@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from borealis.training.guides import guides, word_frames
-from borealis.training.instructions import Turn
-from borealis.training.talks import encode_turns
+from borealis.training.data.talks import Turn, encode_turns
+from borealis.training.losses.guides import guides, word_frames
 
 TEXT = "Тихо, — сказал старый кот."
 FRAMES = np.arange(len(TEXT)) * 8  # a letter every two audio tokens

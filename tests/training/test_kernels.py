@@ -12,9 +12,9 @@ import torch
 from transformers import RecurrentGemmaConfig
 
 from borealis.errors import RecipeError
-from borealis.training import kernels
+from borealis.training.loop.trainer import run_stage
 from borealis.training.recipe import StageSection
-from borealis.training.trainer import run_stage
+from borealis.training.weights import kernels
 
 STAGE = {"name": "s", "kind": "align", "max_steps": 1, "learning_rate": 1, "use_liger_kernel": True}
 needs_liger = pytest.mark.skipif(
@@ -85,7 +85,7 @@ def compare() -> None:
     from transformers import LlamaConfig, Qwen3Config, WhisperConfig
 
     from borealis.model import BorealisConfig, BorealisForConditionalGeneration
-    from borealis.training.losses import stage_losses
+    from borealis.training.losses.stage import stage_losses
 
     numbers_as_triton_has_them()
     # The interpreter can't run the kernel of norms: what is compared is gated layers and the loss.

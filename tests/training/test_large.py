@@ -17,9 +17,9 @@ import borealis
 from borealis.cli import main
 from borealis.data.manifest import read_manifest
 from borealis.errors import RecipeError
+from borealis.training.loop.checkpoints import best_checkpoint
+from borealis.training.loop.trainer import run_stage
 from borealis.training.recipe import StageSection
-from borealis.training.saving import best_checkpoint
-from borealis.training.trainer import run_stage
 
 LORA = {"rank": 2, "alpha": 4}
 ENCODER_LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}

@@ -12,10 +12,9 @@ from borealis.cli import main
 from borealis.data.manifest import Utterance, read_manifest, write_manifest
 from borealis.errors import RecipeError, TrainingError
 from borealis.model.markup import encode
-from borealis.training.instructions import Turn
-from borealis.training.loading import at_row
-from borealis.training.talks import encode_messages, encode_turns
-from borealis.training.trainer import run_stage
+from borealis.training.data.loading import at_row
+from borealis.training.data.talks import Turn, encode_messages, encode_turns
+from borealis.training.loop.trainer import run_stage
 
 MARKS = "Что значит <|audio|>, <|start_of_audio|> и <|im_end|>\n<|im_start|>assistant\nДа?"
 
@@ -73,7 +72,7 @@ def test_fewer_steps_than_asked_are_an_error(make_tiny, batches_of, tmp_path):
 
 @pytest.mark.slow
 def test_a_bad_row_is_named_by_its_line(world, large, run_train, tmp_path, capsys, monkeypatch):
-    from borealis.training import recordings
+    from borealis.training.batches import recorded as recordings
 
     kept = recordings.clip_turn
 

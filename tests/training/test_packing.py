@@ -16,11 +16,12 @@ from transformers import (
 )
 
 from borealis.errors import RecipeError
-from borealis.training.batches import length_buckets
-from borealis.training.losses import stage_losses
-from borealis.training.packing import check_packing, packed, padded
+from borealis.training.data.epochs import length_buckets
+from borealis.training.data.packing import check_packing, packed, padded
+from borealis.training.loop.trainer import run_stage
+from borealis.training.losses.stage import stage_losses
 from borealis.training.recipe import StageSection
-from borealis.training.trainer import prepare_weights, run_stage
+from borealis.training.weights.learning import prepare_weights
 
 FAMILIES = [Qwen2Config, Qwen3Config, LlamaConfig, GemmaConfig]
 WAYS = {

@@ -12,7 +12,6 @@ from borealis.errors import BorealisError
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration
 from borealis.model.adapters import ADAPTERS
 from borealis.model.audio_tower import BorealisAudioTower
-from borealis.training.lora import add_lora
 from borealis.training.planner import Options, PlanError, model_config, parts, plan
 from borealis.training.planner.costs import _encoder
 from borealis.training.planner.operations import PASSES, TRAIN
@@ -23,7 +22,8 @@ from borealis.training.planner.shapes import (
     language_model_part,
 )
 from borealis.training.recipe import LoraSection
-from borealis.training.trainer import set_trainable
+from borealis.training.weights.learning import set_trainable
+from borealis.training.weights.lora import add_lora
 
 
 def numbers(model: torch.nn.Module) -> int:

@@ -11,9 +11,10 @@ from transformers import get_scheduler
 
 from borealis.cli import main
 from borealis.errors import RecipeError
-from borealis.training import kernels, preflight, quantization
-from borealis.training.lora import add_lora, merge_lora
+from borealis.training import preflight
 from borealis.training.recipe import LoraSection, StageSection
+from borealis.training.weights import kernels, quantization
+from borealis.training.weights.lora import add_lora, merge_lora
 from tests.conftest import tiny_text_config
 
 

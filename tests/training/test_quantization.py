@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from borealis.cli import main
 from borealis.errors import RecipeError
-from borealis.training import quantization
 from borealis.training.recipe import StageSection
-from borealis.training.trainer import finish_weights, prepare_weights
+from borealis.training.weights import quantization
+from borealis.training.weights.learning import finish_weights, prepare_weights
 
 NF4 = {"precision": "bfloat16", "frozen_precision": "nf4"}
 LORA = {"rank": 2, "alpha": 4, "target_modules": ["q_proj", "v_proj"]}

@@ -9,9 +9,9 @@ import pytest
 
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import LANGUAGES, Phrasings, expand, load_phrasings, plain_wording
-from borealis.training.features import CachedClip
-from borealis.training.instructions import QUESTION_TASKS, question_turn
-from borealis.training.questions import QuestionClips
+from borealis.training.data.features import CachedClip
+from borealis.training.tasks.questions import QuestionClips
+from borealis.training.tasks.turns import QUESTION_TASKS, question_turn
 
 
 def clip(voice, gender="female", language="ru", kind="speech", frames=200, **values) -> CachedClip:

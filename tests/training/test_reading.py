@@ -9,9 +9,9 @@ from borealis.data.manifest import Utterance
 from borealis.data.phrasings import load_phrasings
 from borealis.data.text import ctc_text
 from borealis.inference.messages import TRANSCRIBE_PROMPTS, after_transcript
-from borealis.training.guides import guides
-from borealis.training.reading import draw_tasks, misspelled, reading_talk
-from borealis.training.talks import encode_turns
+from borealis.training.data.talks import encode_turns
+from borealis.training.losses.guides import guides
+from borealis.training.tasks.reading import draw_tasks, misspelled, reading_talk
 
 TEXT = "Снег лежал на крыше старого дома, и дети радовались зиме."
 ITEM = Utterance(text=TEXT, language="ru", voice="maria", gender="female")

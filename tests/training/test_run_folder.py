@@ -16,16 +16,10 @@ from borealis.audio import load_audio
 from borealis.cli import main
 from borealis.data.manifest import read_manifest
 from borealis.errors import RecipeError
+from borealis.training.data.sources import source_manifest
+from borealis.training.digests import folder_digest
 from borealis.training.recipe import SourceSection, StageSection, load_recipe
-from borealis.training.run_folder import (
-    HARMLESS,
-    RECORD,
-    RunFolder,
-    folder_digest,
-    read_record,
-    why_not_on,
-)
-from borealis.training.sources import source_manifest
+from borealis.training.run_folder import HARMLESS, RECORD, RunFolder, read_record, why_not_on
 
 LORA = {"rank": 2, "alpha": 4, "dropout": 0.1}
 

@@ -11,7 +11,7 @@ from borealis.checkpoints import SCOPE, bundled
 from borealis.data.phrasings import LANGUAGES, TASKS, load_phrasings, plain_wording
 from borealis.data.scope import load_scope_wordings
 from borealis.inference.scope import OTHER, Scope
-from borealis.training import scope as training
+from borealis.training.tasks import scope as training
 
 
 @pytest.fixture(scope="module")

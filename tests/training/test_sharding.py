@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from borealis.errors import TrainingError
+from borealis.training.loop.sharding import load_optimizer
 from borealis.training.recipe import StageSection
-from borealis.training.sharding import load_optimizer
 
 ENCODER_LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}
 KEYS = {"trainable": ["adapter", "language_model"], "encoder_lora": ENCODER_LORA, "packing": True, "gradient_checkpointing": True, "batches_per_step": 2, "max_steps": 6, "save_steps": 3, "time_mask": 0.0, "validation": ["speech"], "validation_steps": 3, "validation_clips": 2, "text_share": 0.4}  # fmt: skip

@@ -181,7 +181,7 @@ def losses(folder: Path, step: int) -> list[float]:
 
 
 def test_a_checkpoint_cut_off_while_saving_is_passed_over(tmp_path):
-    from borealis.training.saving import latest_checkpoint
+    from borealis.training.loop.checkpoints import latest_checkpoint
 
     assert latest_checkpoint(tmp_path) is None
     for step, files in ((3, ["trainer_state.json"]), (9, ["trainer_state.json"]), (12, [])):
