@@ -30,9 +30,9 @@ from typing import Any
 import numpy as np
 
 from borealis.errors import BorealisError
-from borealis.evaluation.nano_tables import FITTED, SCALING
 from borealis.evaluation.results import describe, write
 from borealis.training.loop.checkpoints import is_whole, latest_checkpoint
+from tools.site.nano_tables import FITTED, SCALING
 
 POINTS = 60  # of a curve; a picture shows no more
 LEAST = 3  # points that a law is drawn through: two fit any

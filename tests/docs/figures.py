@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from borealis.evaluation.report import ReportError, filled, load_results
 from tests.docs.blocks import ROOT, relative
 from tests.docs.scan import Scan, scan
+from tools.site.report import ReportError, filled, load_results
 
 # Measurements of others, as their sources give them; see docs/*/story/results.md for the links.
 QUOTED = {

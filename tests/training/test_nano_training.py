@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from borealis.evaluation.freshness import ReportError, load_results
-from borealis.evaluation.nano_tables import ROWS, table
 from borealis.evaluation.results import describe, write
-from borealis.evaluation.tables import NOT_MEASURED
 from tests.conftest import load_script
+from tools.site.freshness import ReportError, load_results
+from tools.site.nano_tables import ROWS, table
+from tools.site.tables import NOT_MEASURED
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from borealis.evaluation.freshness import GROUPS, SHOWN, ReportError, Results, Words
 from borealis.evaluation.tasks import CLOSED
+from tools.site.freshness import GROUPS, SHOWN, ReportError, Results, Words
 
 NONE = "–"
 _SPACE = "\N{NO-BREAK SPACE}"  # a number keeps its unit on a narrow screen

@@ -10,7 +10,7 @@ from borealis.errors import RecipeError
 from borealis.training.batches.cached import CachedBatches
 from borealis.training.tasks.pieces import Pieces, collect_pieces
 from borealis.training.tasks.pseudo_audio import PseudoAudio
-from tests.training.test_batches import batches, cache, model  # noqa: F401
+from tests.training.batches.test_batches import batches, cache, model  # noqa: F401
 
 CLASSES = len(CTC_CHARACTERS) + 1
 

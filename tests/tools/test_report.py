@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from borealis.evaluation import report, results, tables
-from borealis.evaluation.freshness import Results, load_results
+from borealis.evaluation import results
 from tests.evaluation.records import METRICS, PEER, record
+from tools.site import report, tables
+from tools.site.freshness import Results, load_results
 
 PAGE = (
     "# Borealis\n\n<!-- results:start ru -->\nold\n<!-- results:end -->\n\n"

@@ -88,7 +88,7 @@ def test_killed_anywhere_it_goes_on_bit_by_bit(world, recipe, run_train, tmp_pat
         "kills": kills,
     }  # fmt: skip
     (tmp_path / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
-    command = [sys.executable, "-m", "tests.training.killed", str(tmp_path / "plan.json")]
+    command = [sys.executable, "-m", "tests.training.loop.killed", str(tmp_path / "plan.json")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
     statuses = json.loads(done.stdout.strip().splitlines()[-1])

@@ -1,6 +1,6 @@
 """Runs `borealis train` again and again, killed each time at a given call; used by test_killed.py.
 
-    python -m tests.training.killed PLAN.json
+    python -m tests.training.loop.killed PLAN.json
 
 PLAN holds `arguments` of the command and `kills`: pairs of a function's name and the number of the
 call of it in which the process gets SIGKILL. Each run is a fork of one process that has only

@@ -1,6 +1,6 @@
 """What each stage of a recipe learns from is what it was when this was written, batch by batch.
 
-    GOLDEN_BATCHES=200 python -m pytest tests/training/test_golden_batches.py
+    GOLDEN_BATCHES=200 python -m pytest tests/training/batches/test_golden_batches.py
 
 looks at more of them. `GOLDEN_UPDATE=1` writes the digests anew, after a change that is meant to
 change them; `git diff` shows of which stages.
@@ -25,8 +25,8 @@ from borealis.training.data.features import FeatureCache
 from borealis.training.recipe import load_recipe
 from borealis.training.tasks.pieces import Pieces
 from borealis.training.tasks.task import BatchContext
-from tests.training.test_batches import SENTENCES
-from tests.training.test_pieces import heard
+from tests.training.batches.test_batches import SENTENCES
+from tests.training.tasks.test_pieces import heard
 
 GOLDEN = Path(__file__).with_name("golden_batches.json")
 COUNT = int(os.environ.get("GOLDEN_BATCHES", "20"))

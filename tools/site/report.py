@@ -1,7 +1,7 @@
 """Puts results into pages: the short table, all tables, and sentences with numbers in them.
 
-    python -m borealis.evaluation.report README.md
-    python -m borealis.evaluation.report --check README.md      # fails when a page is stale
+    python -m tools.site.report README.md
+    python -m tools.site.report --check README.md      # fails when a page is stale
 
 On a page of the repository the short table stands between `<!-- results:start LANGUAGE -->` and
 `<!-- results:end -->`; the site has marks of its own (`docs/hooks.py`). Whatever can't be shown is
@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from borealis.errors import BorealisError
-from borealis.evaluation.freshness import GROUPS, ReportError, Results, load_results
-from borealis.evaluation.tables import (
+from borealis.files import write_text
+from tools.site.freshness import GROUPS, ReportError, Results, load_results
+from tools.site.tables import (
     NONE,
     PEER_PARAMETERS,
     RATE_TARGETS,
@@ -42,7 +43,6 @@ from borealis.evaluation.tables import (
     speed_target,
     times,
 )
-from borealis.files import write_text
 
 _BLOCK = re.compile(r"<!-- results:start (\w+) -->\n(.*?)<!-- results:end -->", re.S)
 _MARK = re.compile(r"<!-- results:(?:start|end)\b")
@@ -285,7 +285,7 @@ def to_measure(results: Results) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of the module; 1 when `--check` finds a stale page."""
     parser = argparse.ArgumentParser(
-        prog="python -m borealis.evaluation.report",
+        prog="python -m tools.site.report",
         description="Write the short table of results into pages; tell what has to be measured.",
     )
     parser.add_argument("pages", nargs="+", type=Path, metavar="PAGE")

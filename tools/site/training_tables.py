@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from borealis.evaluation.freshness import ReportError
-from borealis.evaluation.tables import NOT_MEASURED, machine_note, markdown
+from tools.site.freshness import ReportError
+from tools.site.tables import NOT_MEASURED, machine_note, markdown
 
 PREFIX = "training-"
 _LOOPS = {

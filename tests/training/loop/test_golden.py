@@ -1,6 +1,6 @@
 """Twenty steps of `align` and of `instruct` with LoRA lose what they lost when this was written.
 
-    GOLDEN_UPDATE=1 python -m pytest tests/training/test_golden.py
+    GOLDEN_UPDATE=1 python -m pytest tests/training/loop/test_golden.py
 
 writes the curves anew, after a change that is meant to change them; `git diff` shows by how much.
 """

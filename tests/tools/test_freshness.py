@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from borealis.checkpoints import bundled, checkpoint_digest, resolve_checkpoint
-from borealis.evaluation import freshness, report, results, tables
-from borealis.evaluation.freshness import GROUPS, Shipped, load_results
+from borealis.evaluation import results
 from tests.conftest import ROOT, load_script
 from tests.evaluation.records import METRICS, record
+from tools.site import freshness, report, tables
+from tools.site.freshness import GROUPS, Shipped, load_results
 
 
 def folder_of(tmp_path: Path, *records: dict) -> Path:
