@@ -135,7 +135,7 @@ bench: $(VENV)/.peer ## measure nano, all or WHAT=speed,demo (DATA is of 'boreal
 	$(MAKE) results
 
 results: $(VENV)/.installed ## refresh the tables of the README from results/; tell what to measure again
-	$(BIN)/python -m tools.site.report README.md
+	$(BIN)/python -m tools.site.report README.md README.ru.md
 
 # One list for every Python from the lowest that pyproject.toml promises; what only some of them or
 # some systems need has a marker. Versions that are in a list stay unless something speaks against

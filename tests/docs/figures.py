@@ -57,7 +57,7 @@ _PERCENT = re.compile(
 
 def pages(root: Path = ROOT) -> list[Path]:
     """Pages with a table between marks: those of the project, not of the site."""
-    return [path for path in (root / "README.md",) if path.is_file()]
+    return [path for path in (root / "README.md", root / "README.ru.md") if path.is_file()]
 
 
 def check_tables(root: Path = ROOT) -> list[str]:

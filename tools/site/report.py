@@ -1,6 +1,6 @@
 """Puts results into pages: the short table, all tables, and sentences with numbers in them.
 
-    python -m tools.site.report README.md
+    python -m tools.site.report README.md README.ru.md
     python -m tools.site.report --check README.md      # fails when a page is stale
 
 On a page of the repository the short table stands between `<!-- results:start LANGUAGE -->` and
@@ -22,10 +22,8 @@ from borealis.files import write_text
 from tools.site.freshness import GROUPS, ReportError, Results, load_results
 from tools.site.tables import (
     NONE,
-    PEER_PARAMETERS,
     RATE_TARGETS,
     SETS,
-    SPEED,
     TASKS,
     again,
     goal,
@@ -34,7 +32,6 @@ from tools.site.tables import (
     invented,
     markdown,
     marks_note,
-    millions,
     number,
     percent,
     rate_target,
@@ -117,10 +114,6 @@ def _short_transcription(record: dict[str, Any], russian: bool) -> list[list[str
         peer = percent(m["peer"]["word_error_rate"], russian) if "peer" in m else NONE
         ours = percent(m["word_error_rate"], russian)
         rows.append([f"WER, %: {SETS[name][russian]}", ours, peer, rate_target(name, m, russian)])
-    count = record["model"]["parameters"]
-    target = goal(f"< {millions(45e6, russian)}", count < 45e6)
-    title = "параметры" if russian else "parameters"
-    rows.append([title, millions(count, russian), millions(PEER_PARAMETERS, russian), target])
     return rows
 
 
@@ -157,29 +150,12 @@ def _short_speed(record: dict[str, Any], russian: bool) -> list[list[str]]:
     return [[title, cell(m), peer, speed_target(m, m.get("peer"), russian)]]
 
 
-def _short_serving(record: dict[str, Any], russian: bool) -> list[list[str]]:
-    metrics = record["metrics"]
-    count, dtype = metrics["server"]["concurrency"], record["name"].rpartition("_")[2]
-    title = (
-        f"сервер, {dtype}, запросов сразу: {count}; быстрее реального времени, раз (WER, %)"
-        if russian
-        else f"server, {dtype}, {count} requests at once: times real time (WER, %)"
-    )
-
-    def cell(one: dict[str, Any]) -> str:
-        return f"{number(one[SPEED], 0, russian)}× ({percent(one['word_error_rate'], russian)})"
-
-    peer = cell(metrics["peer_batches"]) if "peer_batches" in metrics else NONE
-    return [[title, cell(metrics["server"]), peer, NONE]]
-
-
 # Groups of the short table in its order, and their rows.
 _SHORT = {
     "transcription": _short_transcription,
     "questions": _short_questions,
     "sounds": _short_sounds,
     "speed": _short_speed,
-    "serving_float32": _short_serving,
 }
 
 
@@ -246,7 +222,7 @@ SENTENCES: dict[str, tuple[str, Callable[[dict[str, Any], bool], str]]] = {
 
 
 def filled(text: str, results: Results, page: str) -> str:
-    """`text` with the short table and the sentences between its marks.
+    """`text` with the short table and a sentence between its marks.
 
     Raises:
         ReportError: there are no marks, one is without its other half, or names no language.
@@ -261,9 +237,9 @@ def filled(text: str, results: Results, page: str) -> str:
 
     def block(match: re.Match[str]) -> str:
         language = match[1]
-        ready = [which for which, (group, _) in SENTENCES.items() if group in results.groups]
         parts = [headline(results, language)]
-        parts += [sentence(results, which, language) for which in ready]
+        if SENTENCES["compared"][0] in results.groups:
+            parts.append(sentence(results, "compared", language))
         content = "\n\n".join(parts)
         return f"<!-- results:start {language} -->\n{content}\n<!-- results:end -->"
 
