@@ -97,7 +97,7 @@ check: $(VENV)/.installed lint ## the quick part: style and fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -q -n 2
 
 # Nothing newer than the lowest Python that pyproject.toml promises.
-CODE = borealis benchmarks docs/hooks.py examples tests tools tools/fresh-machine
+CODE = borealis benchmarks docs/hooks.py examples lab tests tools tools/fresh-machine
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

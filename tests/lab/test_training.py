@@ -20,11 +20,11 @@ from tools.site.tables import NOT_MEASURED
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    return load_script("benchmarks/nano_training.py")
+    return load_script("lab/nano/training.py")
 
 
 def measured(kinds: dict[str, tuple[float, float]], change: list[float] | None = None) -> dict:
-    """A set of a row as nano_ablation.py writes it, without the errors of single clips."""
+    """A set of a row as ablation.py writes it, without the errors of single clips."""
     return {"clips": 2, "clip_words": [5, 7]} | {
         kind: {"word_error_rate": wer, "character_error_rate": cer}
         | ({"change": change} if change else {})
@@ -181,8 +181,8 @@ def test_the_law_of_scaling_goes_through_points_that_obey_it(script, tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "isn't a file of nano_ablation"),
-        ('{"rows": [{"name": "scaling: 1"}]}', "isn't a file of nano_ablation"),
+        ("{", "isn't a file of ablation.py"),
+        ('{"rows": [{"name": "scaling: 1"}]}', "isn't a file of ablation.py"),
         ('{"rows": [{"name": "two beams"}]}', "begins with 'scaling:'"),
         (None, "There is no"),
     ],

@@ -13,7 +13,7 @@ from tests.conftest import load_script
 
 @pytest.fixture(scope="module")
 def script():
-    return load_script("benchmarks/nano_ablation.py")
+    return load_script("lab/nano/ablation.py")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def data(clips, tmp_path):
 
 
 def run(script, monkeypatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["nano_ablation.py", *arguments])
+    monkeypatch.setattr(sys, "argv", ["ablation.py", *arguments])
     script.main()
 
 

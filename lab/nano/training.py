@@ -1,4 +1,4 @@
-"""What finished trainings took: `python benchmarks/nano_training.py RUN [RUN ...]`.
+"""What finished trainings took: `python lab/nano/training.py RUN [RUN ...]`.
 
 Condenses run folders of `borealis train` into one result file: for every stage its steps, hours,
 hours of audio and loss curve, and their sums. The runs are given in the order in which they were
@@ -12,7 +12,7 @@ the machine, of all runs. Without it the file has hours and no `dollars`.
 Training goes on over months, and folders of old runs needn't be kept: with `--after FILE` the runs
 of an earlier result file stand before the new ones.
 
-With `--ablation FILE` the file gets a scaling curve too: rows of `nano_ablation.py` whose name
+With `--ablation FILE` the file gets a scaling curve too: rows of `ablation.py` whose name
 begins with `scaling:`, and a power law `WER = a * hours ** -b` through what CTC alone makes of the
 voice kept apart (the form of Hestness et al., 2017, arXiv:1712.00409, without an irreducible
 error: a few points can't tell it). Fewer than three points give no law.
@@ -84,7 +84,7 @@ def earlier(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         metrics = _read(path)["metrics"]
         return list(metrics["runs"]), list(metrics["stages"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise CondenseError(f"'{path}' isn't a result file of nano_training.py.") from None
+        raise CondenseError(f"'{path}' isn't a result file of training.py.") from None
 
 
 def _sum(numbers: Sequence[float | None]) -> float | None:
@@ -193,13 +193,13 @@ def scaling(path: Path) -> list[dict[str, Any]]:
     """Points of the scaling curve, by hours.
 
     Args:
-        path: a file that `nano_ablation.py` wrote.
+        path: a file that `ablation.py` wrote.
 
     Raises:
         CondenseError: no such file, another kind of file, or no row of the curve in it.
     """
     if not path.is_file():
-        raise CondenseError(f"There is no '{path}'. nano_ablation.py makes it.")
+        raise CondenseError(f"There is no '{path}'. ablation.py makes it.")
     try:
         points = [
             {
@@ -220,7 +220,7 @@ def scaling(path: Path) -> list[dict[str, Any]]:
             if row["name"].startswith(SCALING)
         ]
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise CondenseError(f"'{path}' isn't a file of nano_ablation.py.") from None
+        raise CondenseError(f"'{path}' isn't a file of ablation.py.") from None
     if not points:
         raise CondenseError(f"No row of '{path}' has a name that begins with '{SCALING}'.")
     return sorted(points, key=lambda point: point["hours"])

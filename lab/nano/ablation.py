@@ -1,4 +1,4 @@
-"""One row of the ablation table: `python benchmarks/nano_ablation.py CHECKPOINT --name NAME`.
+"""One row of the ablation table: `python lab/nano/ablation.py CHECKPOINT --name NAME`.
 
 Settings of nano are chosen by these rows, so none of their clips is one that the final benchmark
 reports: the man's validation sentences, the same sentences distorted until he sounds like somebody
