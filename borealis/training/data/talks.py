@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from borealis.errors import TrainingError
-from borealis.model.markup import encode, plain_messages
+from borealis.prompts import encode, render
 
 IGNORE = -100  # the label of what isn't learned
 
@@ -97,16 +97,16 @@ def encode_messages(
     Raises:
         TrainingError: the template has other places for audio than `num_tokens` has clips.
     """
-    messages = plain_messages(tokenizer, messages)
     ids: list[int] = []
     labels: list[int] = []
     counts, placed = iter(num_tokens), 0
     for i, message in enumerate(messages):
         answer = message["role"] == "assistant"
-        before = _render(tokenizer, messages[:i], answer)
-        after = _render(tokenizer, messages[: i + 1], False)
+        before = render(tokenizer, messages[:i], answer=answer)
+        after = render(tokenizer, messages[: i + 1], answer=False)
         if answer:
-            _extend(tokenizer, before[len(_render(tokenizer, messages[:i], False)) :], ids, labels)
+            heading = before[len(render(tokenizer, messages[:i], answer=False)) :]
+            _extend(tokenizer, heading, ids, labels)
             body = after[len(before) :]
             stop = body.rindex(tokenizer.eos_token) + len(tokenizer.eos_token)
             _extend(tokenizer, body[:stop], ids, labels, learn=not message.get("given"))
@@ -125,14 +125,6 @@ def encode_messages(
             "recordings. Is it the model's own template?"
         )
     return ids, labels
-
-
-def _render(tokenizer: Any, messages: Sequence[dict[str, Any]], prompt: bool) -> str:
-    if not messages:
-        return ""
-    return tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=prompt
-    )
 
 
 def _extend(

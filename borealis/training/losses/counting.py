@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional as F
 
 from borealis.errors import RecipeError
-from borealis.model.markup import encode_with_offsets
+from borealis.prompts import encode_with_offsets
 from borealis.training.data.batch import Batch, Example, Vocabulary
 from borealis.training.data.talks import Turn
 from borealis.training.losses.auxiliary import Lesson, Passed

@@ -17,7 +17,7 @@ import torch
 
 from borealis.data.text import ctc_text
 from borealis.errors import RecipeError
-from borealis.model.markup import encode_with_offsets
+from borealis.prompts import encode_with_offsets
 from borealis.training.data.batch import Batch, Example, Vocabulary
 from borealis.training.data.talks import IGNORE, Turn
 from borealis.training.losses.auxiliary import Lesson, Passed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from borealis.model.markup import encode, plain
+from borealis.prompts import encode, plain
 from borealis.training.data.batch import Batch
 from borealis.training.recipe import StageSection
 from borealis.training.tasks.task import BatchContext

@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 from borealis.cli import main
 from borealis.data.manifest import Utterance, read_manifest, write_manifest
 from borealis.errors import RecipeError, TrainingError
-from borealis.model.markup import encode
+from borealis.prompts import encode
 from borealis.training.data.loading import at_row
 from borealis.training.data.talks import Turn, encode_messages, encode_turns
 from borealis.training.loop.trainer import run_stage
@@ -158,7 +158,7 @@ def test_inference_reads_a_question_with_control_words_as_training_does(
 
 
 def test_a_control_word_in_pieces_is_text_too(tokenizer):
-    from borealis.model.markup import plain_messages
+    from borealis.prompts import plain_messages
 
     for parts in (["<|au", "dio|>"], ["<", "|audio|", ">"], ["<|audio|><|audio|>"], ["<<|audio|>"]):
         content = [{"type": "text", "text": part} for part in parts]

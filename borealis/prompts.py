@@ -1,4 +1,6 @@
-"""Control words in somebody's text are text: only the chat template writes marks of a prompt.
+"""Every prompt is rendered here: in training, inference and the server, by the chat template alone.
+
+Control words in somebody's text are text: only the template writes marks of a prompt.
 
 A tokenizer finds `<|audio|>` or `<|im_end|>` wherever it stands, in a question as well. So such a
 word in a text is cut by a seam, a character that no text has, and what lies between seams is
@@ -13,6 +15,31 @@ from functools import lru_cache
 from typing import Any
 
 SEAM = "\ufdd0"  # of the characters that Unicode keeps for a program's own use
+
+
+def render(
+    tokenizer: Any,
+    messages: Sequence[dict[str, Any]],
+    *,
+    answer: bool = True,
+    template: str | None = None,
+) -> str:
+    """A conversation as the text that a model reads; `encode` makes ids of it.
+
+    Args:
+        tokenizer: of the model.
+        messages: `role` and `content` each; control words in them stay plain text.
+        answer: end where the model's answer begins.
+        template: Jinja template of the chat; by default the tokenizer's own.
+    """
+    if not messages:
+        return ""
+    return tokenizer.apply_chat_template(
+        plain_messages(tokenizer, messages),
+        tokenize=False,
+        add_generation_prompt=answer,
+        chat_template=template,
+    )
 
 
 def plain(tokenizer: Any, text: str) -> str:
