@@ -68,7 +68,7 @@ ROOMS = (
     ("tasks",),
     ("batches", "preflight"),
     ("loop",),
-    ("run_folder",),
+    ("run_folder", "prepare"),
     ("publish",),
     ("pipeline",),
     ("command",),

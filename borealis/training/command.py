@@ -139,7 +139,7 @@ def _in_the_way(recipe: Recipe, chosen: list[StageSection], args: argparse.Names
     output = Path(args.output)
     if not output.exists():
         return lines
-    from borealis.training.pipeline import resolve
+    from borealis.training.recipe.resolve import resolve
     from borealis.training.run_folder import RunFolder
 
     names = [stage.name for stage in chosen]

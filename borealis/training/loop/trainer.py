@@ -79,7 +79,7 @@ class StageTrainer(Trainer):
         self.parts: dict[str, list[float]] = {}
         self._step_batches: list[Batch] = []
         self._partial: Path | None = None
-        self._sharded = stage.batches_per_step > 1
+        self._accumulates = stage.batches_per_step > 1
         size = sum(p.numel() for p in cast(torch.nn.Module, self.model).parameters())
         lora = stage.lora is not None or stage.encoder_lora is not None
         rounded = stage.frozen_precision == "nf4"
@@ -133,7 +133,7 @@ class StageTrainer(Trainer):
         for name, value in parts.items():
             key = f"{inputs['mode']}_{name}"
             self.parts.setdefault(key, []).append(float(value.detach()))
-        if self._sharded:
+        if self._accumulates:
             parts = self._share_of_step(parts, inputs, num_items_in_batch)
         loss = sum(value * self.part_weights.get(name, 1.0) for name, value in parts.items())
         if isinstance(loss, torch.Tensor) and not bool(torch.isfinite(loss)):
@@ -166,7 +166,7 @@ class StageTrainer(Trainer):
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
         """Answer tokens of the whole step, on all processes."""
         raise_errors(batch_samples)
-        if not self._sharded:
+        if not self._accumulates:
             return super()._get_num_items_in_batch(batch_samples, device)
         own = [b["labels"][..., 1:].ne(IGNORE).sum() for b in batch_samples if "labels" in b]
         total = torch.tensor(sum(int(n) for n in own), device=device)
