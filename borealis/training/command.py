@@ -116,7 +116,7 @@ def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) 
             f"{cost.text_tokens / 1e6:,.1f}M tokens without audio; checkpoint every "
             f"{stage.save_steps:,} steps"
         )
-        names = [*stage.sources, *stage.text_sources, *stage.features]
+        names = [*stage.sources, *stage.text.sources, *stage.features]
         missing = [name for name in names if not _there(recipe, name, Path(args.data))]
         if names:
             lines.append(f"  from {', '.join(names)}")

@@ -38,15 +38,15 @@ def make_batches(
     """What a stage learns from, of recordings or of cached features."""
     if stage.sources:
         longest = model.config.max_audio_seconds
-        if stage.ctc_weight:  # CTC reads one encoder window
+        if stage.losses.ctc.weight:  # CTC reads one encoder window
             longest = model.config.window_length / model.config.sampling_rate
         heard = _sources(recipe, stage.sources, data, output, longest, audio=True)
-        talks = _sources(recipe, stage.text_sources, data, output, longest, audio=False)
+        talks = _sources(recipe, stage.text.sources, data, output, longest, audio=False)
         return RecordingBatches(stage, context, heard, talks, processor)
     pieces = None
-    if stage.pseudo_share and stage.pseudo_source == "clips":
+    if stage.pseudo.share and stage.pseudo.source == "clips":
         frames = cached_frames(stage, context)
-        pieces = collect_pieces(model, frames, stage.pseudo_clips, context.seed)
+        pieces = collect_pieces(model, frames, stage.pseudo.clips, context.seed)
     return CachedBatches(stage, context, pieces)
 
 

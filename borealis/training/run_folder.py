@@ -398,7 +398,7 @@ def _stage_of(recipe: Recipe, name: str) -> StageSection | None:
 def _sources(recipe: Recipe, stage: StageSection) -> list[str]:
     parts = [part for name in stage.features for part in recipe.data.features.get(name, [])]
     passed = [part.source for part in parts if part.source]
-    return list(dict.fromkeys([*stage.sources, *stage.text_sources, *passed]))
+    return list(dict.fromkeys([*stage.sources, *stage.text.sources, *passed]))
 
 
 def _manifests(recipe: Recipe, stage: StageSection) -> list[str]:
@@ -416,7 +416,7 @@ def _start_reads_corpora(model: ModelSection) -> bool:
 
 
 def _reads_corpora(stage: StageSection) -> bool:
-    return not stage.sources and bool(stage.text_share or stage.pseudo_share or not stage.features)
+    return not stage.sources and bool(stage.text.share or stage.pseudo.share or not stage.features)
 
 
 # ---- more steps ----
@@ -444,7 +444,7 @@ def why_not_on(old: StageSection | None, new: StageSection, taken: int | None) -
             "had other rates; constant_with_warmup could go on. To train the finished model "
             f"further, begin a new folder with its '{FINAL}' as model.checkpoint"
         )
-    pseudo = new.pseudo_share or not (new.features or new.sources or new.text_share == 1)
+    pseudo = new.pseudo.share or not (new.features or new.sources or new.text.share == 1)
     if pseudo:
         return "its pseudo-audio gets harder by the share of the steps that is done"
     batches = taken * new.batches_per_step

@@ -67,7 +67,7 @@ def test_a_whisper_and_a_family_train_save_load_and_write(
     stage = StageSection(
         name="s", kind="instruct", max_steps=2, learning_rate=1e-3, warmup_steps=0,
         batch_seconds=12, trainable=["adapter", "language_model"], sources=["speech"],
-        precision="float32", logging_steps=1, follow_up_share=0.0,
+        precision="float32", logging_steps=1, questions={"follow_up": 0.0},
     )  # fmt: skip
     context = BatchContext(tokenizer, config, load_phrasings(), None, [], 0)
     source = Source("speech", read_manifest(world / "speech.jsonl")[:3])

@@ -54,10 +54,11 @@ class CachedBatches(Dataset):
     def _draw(self, rng: np.random.Generator) -> Task:
         """The task of a step."""
         draw, stage = rng.random(), self.stage
-        if draw < stage.text_share:
+        asked = stage.questions.only if stage.kind == "instruct" else 0.0
+        if draw < stage.text.share:
             return self.text
-        ask = bool(stage.ask_share) and stage.kind == "instruct" and rng.random() < stage.ask_share
-        if draw < stage.text_share + stage.pseudo_share or self.transcription is None:
+        ask = bool(asked) and rng.random() < asked
+        if draw < stage.text.share + stage.pseudo.share or self.transcription is None:
             return self.pseudo_questions if ask else self.pseudo
         return self.questions if ask and self.questions else self.transcription
 

@@ -63,7 +63,7 @@ class RecordingBatches(Dataset):
         stage: settings.
         context: as for `CachedBatches`; its cache and sentences aren't used.
         sources: recordings.
-        talks: conversations without audio, for the share `text_share`.
+        talks: conversations without audio, for the share `text.share`.
         processor: the model's processor.
     """
 
@@ -80,10 +80,10 @@ class RecordingBatches(Dataset):
         self.sources = [*sources, *talks]
         self.audio_sources = len(sources)
         self.unreadable: set[str] = set()
-        shares = _shares([s.seconds * s.weight for s in sources]) * (1 - stage.text_share)
+        shares = _shares([s.seconds * s.weight for s in sources]) * (1 - stage.text.share)
         if talks:
             sizes = _shares([len(s.utterances) * s.weight for s in talks])
-            shares = np.concatenate([shares, sizes * stage.text_share])
+            shares = np.concatenate([shares, sizes * stage.text.share])
         rng = np.random.default_rng([context.seed, 3])
         self._choices = rng.choice(len(self.sources), size=len(self), p=shares / shares.sum())
         # How many batches of the same source came before.
@@ -198,7 +198,7 @@ class RecordingBatches(Dataset):
         changed = distorted(audio, preset, item.kind, rng)
         # Slowed down past what one CTC row or one prompt can hold, it stays as it was.
         longest = round(self.context.config.max_audio_seconds * SAMPLING_RATE)
-        if self.stage.ctc_weight:
+        if self.stage.losses.ctc.weight:
             longest = self.context.config.window_length
         return changed if len(changed) <= longest else audio
 
@@ -207,7 +207,7 @@ class RecordingBatches(Dataset):
         if item.messages:
             return item.messages
         stage, phrasings = self.stage, self.context.phrasings
-        share = stage.question_share if stage.kind == "instruct" else 0.0
+        share = stage.questions.share if stage.kind == "instruct" else 0.0
         with at_row(item):
             first = clip_turn(item, phrasings, rng, share, other)
             return [first, *follow_up(item, other, stage, phrasings, rng)]

@@ -46,7 +46,7 @@ class CountingLoss:
         """See `AuxiliaryLoss`."""
         if self.layer >= layers:
             raise RecipeError(
-                f"Stage {stage}: counting_layer is {self.layer}; the language model has "
+                f"Stage {stage}: losses.counting.layer is {self.layer}; the language model has "
                 f"{layers} layers, and one after it has to read the numbers."
             )
 

@@ -43,8 +43,8 @@ class GuideLoss:
         """See `AuxiliaryLoss`."""
         if not all(0 <= layer < layers for layer in self.layers):
             raise RecipeError(
-                f"Stage {stage}: guide_layers is {list(self.layers)}; the language model has "
-                f"the layers 0 to {layers - 1}."
+                f"Stage {stage}: losses.guide.layers is {list(self.layers)}; the language model "
+                f"has the layers 0 to {layers - 1}."
             )
 
     def targets(

@@ -20,12 +20,12 @@ from borealis.training.weights.kernels import fused_loss
 def auxiliary_losses(stage: StageSection) -> list[AuxiliaryLoss]:
     """The losses that a stage adds to that of the next token, in the order of its log."""
     losses: list[AuxiliaryLoss] = []
-    if stage.ctc_weight:
-        losses.append(CTCLoss(stage.ctc_weight))
-    if stage.guide_weight:
-        losses.append(GuideLoss(stage.guide_weight, tuple(stage.guide_layers)))
-    if stage.counting_weight:
-        losses.append(CountingLoss(stage.counting_weight, stage.counting_layer))
+    if stage.losses.ctc.weight:
+        losses.append(CTCLoss(stage.losses.ctc.weight))
+    if stage.losses.guide.weight:
+        losses.append(GuideLoss(stage.losses.guide.weight, tuple(stage.losses.guide.layers)))
+    if stage.losses.counting.weight:
+        losses.append(CountingLoss(stage.losses.counting.weight, stage.losses.counting.layer))
     return losses
 
 

@@ -113,7 +113,7 @@ def _datasets(recipe: dict[str, Any]) -> list[str]:
     """Hub ids and manifest names that the stages learned from."""
     data, found = recipe.get("data", {}), []
     for stage in recipe.get("stages", []):
-        for name in (*stage.get("sources", []), *stage.get("text_sources", [])):
+        for name in (*stage.get("sources", []), *stage.get("text", {}).get("sources", [])):
             section = data.get("sources", {}).get(name, {})
             dataset = section.get("dataset")
             found.append(READY[dataset].dataset if dataset in READY else dataset or name)

@@ -55,7 +55,7 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
         (f"Features '{n}'", p.source) for n, parts in features.items() for p in parts if p.source
     ]
     for stage in recipe.stages:
-        names = (*stage.sources, *stage.text_sources, *stage.validation)
+        names = (*stage.sources, *stage.text.sources, *stage.validation)
         wanted += [(f"Stage '{stage.name}'", name) for name in names]
     for who, name in wanted:
         if name not in recipe.data.sources:

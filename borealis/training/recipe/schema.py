@@ -201,6 +201,125 @@ class LoraSection(_Section):
     )
 
 
+class TextSection(_Section):
+    """Steps on text without sound."""
+
+    share: float = Field(0.0, ge=0, le=1, description="Share of the steps.")
+    sources: list[str] = Field(
+        default_factory=list,
+        description="Sources (data.sources) of conversations without audio, where the stage has "
+        "sources; else data.corpora is the text.",
+    )
+    chat: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="Share of the text steps that are chat without audio (instruct).",
+    )
+
+
+class PseudoSection(_Section):
+    """Steps on pseudo-audio: sentences that nobody recorded, as noisy CTC posteriors (features)."""
+
+    share: float = Field(0.0, ge=0, le=1, description="Share of the steps.")
+    source: Literal["rules", "clips"] = Field(
+        "rules",
+        description="What pseudo-audio is made of: rules make errors up (error_rate); clips glues "
+        "sentences from pieces of what the adapter hears in the stage's features as it begins.",
+    )
+    clips: int = Field(3000, gt=0, description="Clips that are cut into pieces, with source clips.")
+    error_rate: tuple[float, float] = Field(
+        (0.0, 0.3), description="Damaged letters of pseudo-audio, from the first to the last step."
+    )
+    max_chars: tuple[int, int] = Field(
+        (26, 120), description="Longest pseudo-audio sentence in letters, at first and later."
+    )
+
+
+class QuestionsSection(_Section):
+    """What is asked about clips (instruct)."""
+
+    share: float = Field(
+        0.35, ge=0, le=1, description="Share of clips with a question instead of transcription."
+    )
+    follow_up: float = Field(0.1, ge=0, le=1, description="Share of clips with a second question.")
+    only: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the steps on audio and pseudo-audio that hold nothing but questions, "
+        "each answer of a kind equally often.",
+    )
+    read: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Of the conversations of steps of nothing but questions, the share that begins "
+        "with a transcript, as `Borealis.ask` begins with transcribe_before_answer.",
+    )
+
+
+class CTCSection(_Section):
+    """CTC on the adapter's letters (adapter ctc)."""
+
+    weight: float = Field(0.0, ge=0, description="Weight; 0 is off.")
+
+
+class GuideSection(_Section):
+    """Guided attention: two heads are shown where to look."""
+
+    weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight; 0 is off. Places are known of pseudo-audio and of transcripts.",
+    )
+    layers: list[int] = Field(
+        default_factory=lambda: [1, 2], description="Layers whose first two heads are guided."
+    )
+
+
+class CountingSection(_Section):
+    """Numbering the words of a transcript that is read."""
+
+    weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight; 0 is off. At each letter of a transcript that is read "
+        "(questions.read) a layer learns which word it is in, and a count to look at the last one.",
+    )
+    layer: int = Field(4, gt=0, description="Layer after which words are numbered, from 1.")
+
+
+class LossesSection(_Section):
+    """Losses beside that of the next token; each is off until it has a weight."""
+
+    ctc: CTCSection = Field(CTCSection(), description="CTC on the adapter's letters.")
+    guide: GuideSection = Field(GuideSection(), description="Guided attention.")
+    counting: CountingSection = Field(CountingSection(), description="Numbering of words.")
+
+
+# Keys of a stage as recipes spelled them before they had groups.
+RENAMED = {
+    "text_share": "text.share",
+    "text_sources": "text.sources",
+    "chat_share": "text.chat",
+    "pseudo_share": "pseudo.share",
+    "pseudo_source": "pseudo.source",
+    "pseudo_clips": "pseudo.clips",
+    "error_rate": "pseudo.error_rate",
+    "max_chars": "pseudo.max_chars",
+    "question_share": "questions.share",
+    "follow_up_share": "questions.follow_up",
+    "ask_share": "questions.only",
+    "read_share": "questions.read",
+    "ctc_weight": "losses.ctc.weight",
+    "guide_weight": "losses.guide.weight",
+    "guide_layers": "losses.guide.layers",
+    "counting_weight": "losses.counting.weight",
+    "counting_layer": "losses.counting.layer",
+}
+
+
 class StageSection(_Section):
     """One training stage."""
 
@@ -248,10 +367,13 @@ class StageSection(_Section):
         description="Sources (data.sources) of recordings that the stage learns from, encoded anew "
         "at every step; instead of features.",
     )
-    text_sources: list[str] = Field(
-        default_factory=list,
-        description="Sources of conversations without audio, for the share text_share; with "
-        "sources.",
+    text: TextSection = Field(TextSection(), description="Steps on text without sound.")
+    pseudo: PseudoSection = Field(PseudoSection(), description="Steps on pseudo-audio.")
+    questions: QuestionsSection = Field(
+        QuestionsSection(), description="What is asked about clips (instruct)."
+    )
+    losses: LossesSection = Field(
+        LossesSection(), description="Losses beside that of the next token."
     )
     augment: list[Literal["none", "light", "rough", "hard"]] = Field(
         default_factory=lambda: ["none"],
@@ -271,68 +393,6 @@ class StageSection(_Section):
         "the whole row, so a long row costs more than padding: 'borealis plan --compare' tells.",
     )
     workers: int = Field(0, ge=0, description="Processes that read and distort audio beforehand.")
-    ctc_weight: float = Field(0.0, ge=0, description="Weight of the CTC loss (adapter ctc).")
-    guide_weight: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of guided attention on pseudo-audio (alignment heads, text stage).",
-    )
-    guide_layers: list[int] = Field(
-        default_factory=lambda: [1, 2], description="Layers whose first two heads are guided."
-    )
-    counting_weight: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of numbering words: at each letter of a transcript that is read "
-        "(read_share) a layer learns which word it is in, and a count to look at the last one.",
-    )
-    counting_layer: int = Field(
-        4, gt=0, description="Layer after which words are numbered, from 1."
-    )
-    pseudo_share: float = Field(
-        0.0, ge=0, le=1, description="Share of steps on pseudo-audio made from text."
-    )
-    pseudo_source: Literal["rules", "clips"] = Field(
-        "rules",
-        description="What pseudo-audio is made of: rules make errors up (error_rate); clips glues "
-        "sentences from pieces of what the adapter hears in the stage's features as it begins.",
-    )
-    pseudo_clips: int = Field(
-        3000, gt=0, description="Clips that are cut into pieces, with pseudo_source clips."
-    )
-    text_share: float = Field(0.0, ge=0, le=1, description="Share of steps on plain text.")
-    error_rate: tuple[float, float] = Field(
-        (0.0, 0.3), description="Damaged letters of pseudo-audio, from the first to the last step."
-    )
-    max_chars: tuple[int, int] = Field(
-        (26, 120), description="Longest pseudo-audio sentence in letters, at first and later."
-    )
-    question_share: float = Field(
-        0.35, ge=0, le=1, description="Share of clips with a question instead of transcription."
-    )
-    ask_share: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="Share of the steps on audio and pseudo-audio that hold nothing but questions, "
-        "each answer of a kind equally often (instruct).",
-    )
-    read_share: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="Of the conversations of steps of nothing but questions, the share that begins "
-        "with a transcript, as `Borealis.ask` begins with transcribe_before_answer (instruct).",
-    )
-    follow_up_share: float = Field(
-        0.1, ge=0, le=1, description="Share of clips with a second question (instruct)."
-    )
-    chat_share: float = Field(
-        0.25,
-        ge=0,
-        le=1,
-        description="Share of the text steps that are chat without audio (instruct).",
-    )
     time_mask: float = Field(
         0.05,
         ge=0,
@@ -393,23 +453,33 @@ class StageSection(_Section):
     validation_steps: int = Field(1000, gt=0, description="Measure it every N steps.")
     validation_clips: int = Field(64, gt=0, description="On at most so many recordings.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _new_spelling(cls, values: Any) -> Any:
+        for old, new in RENAMED.items():
+            if isinstance(values, dict) and old in values:
+                raise ValueError(f"{old} is {new} now")
+        return values
+
     @model_validator(mode="after")
     def _fits(self) -> StageSection:
         if self.features and self.sources:
             raise ValueError("give features or sources, not both")
-        if self.text_sources and not self.sources:
-            raise ValueError("text_sources needs sources; elsewhere data.corpora is the text")
-        if self.sources and (self.pseudo_share or self.style_mix or self.ask_share):
-            raise ValueError("pseudo_share, style_mix and ask_share go with features, not sources")
-        if self.pseudo_source == "clips" and not self.features:
-            raise ValueError("pseudo_source clips needs features to cut the pieces from")
+        if self.text.sources and not self.sources:
+            raise ValueError("text.sources needs sources; elsewhere data.corpora is the text")
+        if self.sources and (self.pseudo.share or self.style_mix or self.questions.only):
+            raise ValueError(
+                "pseudo.share, style_mix and questions.only go with features, not sources"
+            )
+        if self.pseudo.source == "clips" and not self.features:
+            raise ValueError("pseudo.source clips needs features to cut the pieces from")
         if self.encoder_lora and not self.sources:
             raise ValueError("encoder_lora needs sources: cached features don't change")
-        if self.sources and self.text_share and not self.text_sources:
-            raise ValueError("text_share needs text_sources")
+        if self.sources and self.text.share and not self.text.sources:
+            raise ValueError("text.share needs text.sources")
         learns = self.lora or any(n.split(".")[0] == "language_model" for n in self.trainable)
-        if self.text_share and self.sources and not learns:
-            raise ValueError("text_share needs a language model that learns: lora, or trainable")
+        if self.text.share and self.sources and not learns:
+            raise ValueError("text.share needs a language model that learns: lora, or trainable")
         if self.frozen_precision != "float32" and self.precision != "bfloat16":
             raise ValueError(f"frozen_precision {self.frozen_precision} needs precision bfloat16")
         if self.frozen_precision == "nf4":
@@ -417,12 +487,15 @@ class StageSection(_Section):
                 raise ValueError("frozen_precision nf4 needs lora: 4-bit weights don't learn")
             if self.sharding != "none":
                 raise ValueError("frozen_precision nf4 can't be sharded; give one of the two")
-        if self.use_liger_kernel and self.guide_weight:
-            raise ValueError("guide_weight looks at attention, use_liger_kernel keeps no outputs")
-        if self.counting_weight and not (self.ask_share and self.read_share):
-            raise ValueError("counting_weight needs ask_share and read_share: talks to count in")
-        if self.use_liger_kernel and self.counting_weight:
-            raise ValueError("counting_weight looks at a layer, use_liger_kernel keeps no outputs")
+        losses, asked = self.losses, self.questions
+        if self.use_liger_kernel and losses.guide.weight:
+            raise ValueError("losses.guide looks at attention, use_liger_kernel keeps no outputs")
+        if losses.counting.weight and not (asked.only and asked.read):
+            raise ValueError(
+                "losses.counting needs questions.only and questions.read: talks to count in"
+            )
+        if self.use_liger_kernel and losses.counting.weight:
+            raise ValueError("losses.counting looks at a layer, use_liger_kernel keeps no outputs")
         if not self.sources and (self.packing or self.sharding != "none"):
             raise ValueError("packing and sharding need sources")
         return self
@@ -509,13 +582,15 @@ def recipe_help() -> str:
     """Every recipe key with its type, default and meaning, as plain text."""
     lines: list[str] = []
     sections: list[type[_Section]] = [Recipe, ModelSection, DataSection, FeatureSourceSection]
-    sections += [SourceSection, StageSection, LoraSection]
+    sections += [SourceSection, StageSection, TextSection, PseudoSection, QuestionsSection]
+    sections += [LossesSection, CTCSection, GuideSection, CountingSection, LoraSection]
     for section in sections:
         lines.append(f"{section.__name__.removesuffix('Section').lower()}: {section.__doc__}")
         for name, info in section.model_fields.items():
             if info.description:
                 default = info.get_default(call_default_factory=True)
                 default = "required" if info.is_required() else default
+                default = "keys below" if isinstance(default, _Section) else default
                 lines.append(f"  {name} ({default}): {info.description}")
         lines.append("")
     return "\n".join(lines)

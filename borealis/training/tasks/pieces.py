@@ -178,7 +178,7 @@ def collect_pieces(
     """
     if model.config.adapter_type != "ctc":
         raise RecipeError(
-            f"pseudo_source is 'clips', but the adapter '{model.config.adapter_type}' spells "
+            f"pseudo.source is 'clips', but the adapter '{model.config.adapter_type}' spells "
             "nothing that could be cut; it needs the adapter 'ctc'."
         )
     adapter = copy.deepcopy(model.model.adapter).cpu().eval()
@@ -197,7 +197,7 @@ def collect_pieces(
         for clip, heard in zip(group, posteriors, strict=True):
             skipped += not pieces.add(heard[: clip.frames], clip.utterance.text)
     if not pieces.frames:
-        raise RecipeError("pseudo_source is 'clips', but no clip of the stage has a text to cut.")
+        raise RecipeError("pseudo.source is 'clips', but no clip of the stage has a text to cut.")
     logger.info(
         "pseudo-audio: %d pieces of %d clips, %d left out",
         len(pieces.frames),

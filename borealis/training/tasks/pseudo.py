@@ -25,7 +25,7 @@ class PseudoTask:
     """Sentences of similar length.
 
     Args:
-        stage: `batch_tokens`, `max_chars`, `error_rate`, `question_share`, `read_share`.
+        stage: `batch_tokens`, `pseudo`, `questions`.
         context: what batches are made of.
         losses: of the stage.
         audio: makes the posteriors.
@@ -50,7 +50,7 @@ class PseudoTask:
         clips: list[PseudoClip] = []
         examples: list[Example] = []
         window, used = self._window(progress, rng), 0
-        low, high = self.stage.error_rate
+        low, high = self.stage.pseudo.error_rate
         while used < self.stage.batch_tokens:
             text = window[int(rng.integers(len(window)))]
             error = rng.uniform(0, low + (high - low) * min(1.0, progress * 2))
@@ -77,7 +77,7 @@ class PseudoTask:
 
     def _window(self, progress: float, rng: np.random.Generator) -> Sequence[str]:
         """Sentences are sorted, so neighbours have like lengths; long ones are drawn less often."""
-        first, last = self.stage.max_chars
+        first, last = self.stage.pseudo.max_chars
         # Short sentences until attention has found the letters, then longer ones.
         longest = round(first + (last - first) * min(1.0, max(0.0, progress - 0.15) * 2.5))
         limit = max(int(np.searchsorted(self._lengths, longest)), _FEWEST)
@@ -86,8 +86,8 @@ class PseudoTask:
 
     def _talk(self, text: str, other: str, rng: np.random.Generator) -> list[Turn]:
         phrasings = self.context.phrasings
-        share, count = (1.0, num_turns(rng)) if self.ask else (self.stage.question_share, 1)
-        if self.ask and rng.random() < self.stage.read_share:
+        share, count = (1.0, num_turns(rng)) if self.ask else (self.stage.questions.share, 1)
+        if self.ask and rng.random() < self.stage.questions.read:
             sentence = Utterance(audio="", text=text)
             return reading_talk(sentence, draw_tasks(count + 1, rng), phrasings, rng, other)
         return [text_turn(text, phrasings, rng, share, other) for _ in range(count)]

@@ -35,7 +35,7 @@ class QuestionsTask:
     """Questions about many clips of similar length.
 
     Args:
-        stage: `batch_tokens`, `read_share`.
+        stage: `batch_tokens`, `questions`.
         context: what batches are made of.
         losses: of the stage.
         frames: reads the clips.
@@ -82,7 +82,7 @@ class QuestionsTask:
     ) -> list[Turn]:
         phrasings, item = self.context.phrasings, clip.utterance
         with at_row(item):
-            if rng.random() < self.stage.read_share:
+            if rng.random() < self.stage.questions.read:
                 return reading_talk(item, tasks, phrasings, rng, other)
             return [question_turn(task, item, phrasings, rng, other) for task in tasks]
 

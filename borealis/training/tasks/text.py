@@ -19,7 +19,7 @@ class TextTask:
     """Rows of sentences packed to equal length, every token learned; or chat without audio.
 
     Args:
-        stage: `batch_tokens`, `chat_share`.
+        stage: `batch_tokens`, `text`.
         context: what batches are made of.
     """
 
@@ -29,7 +29,7 @@ class TextTask:
     def batch(self, step: int, progress: float, rng: np.random.Generator) -> Batch:
         """See `Task`."""
         context, tokens = self.context, self.stage.batch_tokens
-        if self.stage.kind == "instruct" and rng.random() < self.stage.chat_share:
+        if self.stage.kind == "instruct" and rng.random() < self.stage.text.chat:
             talks = [[chat_turn(context.phrasings, rng)] for _ in range(max(1, tokens // _TALK))]
             return Batch(mode="text") | context.prompts(talks, [0] * len(talks))
         sentences, tokenizer = context.sentences, context.tokenizer

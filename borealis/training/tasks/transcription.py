@@ -26,7 +26,7 @@ class TranscriptionTask:
     """Clips of a cache in whole epochs, of similar length in a batch.
 
     Args:
-        stage: `batch_seconds`, `question_share`, `follow_up_share`, `ctc_weight`.
+        stage: `batch_seconds`, `questions`, `losses.ctc`.
         context: what batches are made of.
         losses: of the stage.
         frames: reads the clips.
@@ -76,7 +76,7 @@ class TranscriptionTask:
 
 def answers_are_learned(stage: StageSection) -> bool:
     """Whether conversations are learned, or letters alone."""
-    return stage.kind == "instruct" or not stage.ctc_weight
+    return stage.kind == "instruct" or not stage.losses.ctc.weight
 
 
 def clip_talks(
@@ -95,7 +95,7 @@ def clip_talks(
         phrasings: wordings.
         rng: source of all randomness.
     """
-    share = stage.question_share if stage.kind == "instruct" else 0.0
+    share = stage.questions.share if stage.kind == "instruct" else 0.0
     firsts = []
     for item, other in zip(items, others, strict=True):
         with at_row(item):
@@ -111,6 +111,6 @@ def follow_up(
     item: Utterance, other: str, stage: StageSection, phrasings: Phrasings, rng: np.random.Generator
 ) -> list[Turn]:
     """Now and then a second question about the same clip, so that a conversation works."""
-    if stage.kind != "instruct" or rng.random() >= stage.follow_up_share:
+    if stage.kind != "instruct" or rng.random() >= stage.questions.follow_up:
         return []
     return [clip_turn(item, phrasings, rng, _QUESTION_AGAIN, other)]

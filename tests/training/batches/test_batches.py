@@ -26,6 +26,7 @@ from borealis.training.losses.stage import auxiliary_losses, stage_losses
 from borealis.training.recipe import StageSection
 from borealis.training.tasks.pseudo_audio import PseudoAudio
 from borealis.training.tasks.task import BatchContext
+from tests.training.keys import nested
 
 SENTENCES = sorted(
     ["Мороз и солнце, день чудесный!", "Ещё ты дремлешь, друг прелестный.", "Пора, красавица.",
@@ -60,10 +61,10 @@ def cache(model, clips, tmp_path_factory):
 def stage(**values) -> StageSection:
     settings = {
         "name": "s", "kind": "instruct", "max_steps": 30, "learning_rate": 1e-3,
-        "batch_seconds": 20, "batch_tokens": 300, "trainable": ["adapter"], "text_share": 0.2,
-        "pseudo_share": 0.3, "question_share": 0.5, "ctc_weight": 0.3, "guide_weight": 1.0,
+        "batch_seconds": 20, "batch_tokens": 300, "trainable": ["adapter"], "text.share": 0.2,
+        "pseudo.share": 0.3, "questions.share": 0.5, "losses.ctc.weight": 0.3, "losses.guide.weight": 1.0,
     }  # fmt: skip
-    return StageSection(**(settings | values))
+    return StageSection(**nested(settings, values))
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_a_step_is_the_same_in_any_order(batches):
 
 
 def test_an_epoch_holds_every_clip_once(batches, cache):
-    plain = batches(text_share=0.0, pseudo_share=0.0, batch_seconds=9.0)
+    plain = batches(text__share=0.0, pseudo__share=0.0, batch_seconds=9.0)
     seen: list[int] = []
     step = 0
     while len(seen) < len(cache):
@@ -119,7 +120,7 @@ def test_placeholders_match_the_frames(batches, model):
 
 def test_guides_point_into_the_audio(batches, model):
     tiny, _ = model
-    batch = next(b for b in (batches(pseudo_share=0.8, text_share=0.0)[i] for i in range(30)) if b["mode"] == "pseudo" and len(b["guide"]))  # fmt: skip
+    batch = next(b for b in (batches(pseudo__share=0.8, text__share=0.0)[i] for i in range(30)) if b["mode"] == "pseudo" and len(b["guide"]))  # fmt: skip
     for row, query, low, high in batch["guide"].tolist():
         assert low <= high < query
         assert (batch["input_ids"][row, low : high + 1] == tiny.config.audio_token_id).all()
@@ -128,7 +129,7 @@ def test_guides_point_into_the_audio(batches, model):
 
 
 def test_align_batches_carry_labels_of_ctc(batches):
-    batch = batches(kind="align", text_share=0.0, pseudo_share=0.0)[0]
+    batch = batches(kind="align", text__share=0.0, pseudo__share=0.0)[0]
     assert "input_ids" not in batch
     assert int(batch["ctc_lengths"].sum()) == len(batch["ctc_targets"])
     assert (batch["ctc_targets"] > 0).all()
@@ -307,7 +308,7 @@ def test_a_pass_may_leave_a_voice_out(clips, tmp_path):
 
 def test_question_batches_ask_and_learn_only_answers(batches, model):
     tokenizer = model[1].tokenizer
-    made = batches(ask_share=1.0, text_share=0.0, batch_tokens=600)
+    made = batches(questions__only=1.0, text__share=0.0, batch_tokens=600)
     seen = set()
     for step in range(12):
         batch = made[step]
@@ -322,9 +323,13 @@ def test_question_batches_ask_and_learn_only_answers(batches, model):
 
 @pytest.mark.parametrize("mode", ["audio", "pseudo"])
 def test_words_of_a_transcript_in_view_are_numbered_and_learned(batches, model, mode):
-    counting = {"counting_weight": 0.3, "counting_layer": 1, "guide_weight": 0.0}
-    shares = {"ask_share": 1.0, "read_share": 1.0, "text_share": 0.0}
-    made = batches(**counting, **shares, pseudo_share=float(mode == "pseudo"))
+    counting = {
+        "losses.counting.weight": 0.3,
+        "losses.counting.layer": 1,
+        "losses.guide.weight": 0.0,
+    }
+    shares = {"questions.only": 1.0, "questions.read": 1.0, "text.share": 0.0}
+    made = batches(**counting, **shares, pseudo__share=float(mode == "pseudo"))
     settings = made.stage
     batch = next(b for b in map(made.__getitem__, range(len(made))) if len(b["count_guide"]))
     assert batch["mode"] == mode
@@ -345,7 +350,7 @@ def test_words_of_a_transcript_in_view_are_numbered_and_learned(batches, model, 
     layer = model[0].model.language_model.layers
     assert layer[0].mlp.down_proj.weight.grad.abs().sum() > 0
     model[0].zero_grad()
-    without = batches(**shares, pseudo_share=float(mode == "pseudo"))[0]
+    without = batches(**shares, pseudo__share=float(mode == "pseudo"))[0]
     assert "counted" not in without
 
 
@@ -355,12 +360,17 @@ def check_layers(stage: StageSection, layers: int) -> None:
 
 
 def test_layers_that_are_looked_at_must_be_there():
-    check_layers(stage(guide_layers=[0, 1]), 2)
-    with pytest.raises(RecipeError, match=r"guide_layers is \[1, 2\].*layers 0 to 1"):
-        check_layers(stage(guide_layers=[1, 2]), 2)
-    counting = {"guide_weight": 0.0, "counting_weight": 1.0, "ask_share": 1.0, "read_share": 1.0}
-    check_layers(stage(**counting, counting_layer=1), 2)
-    with pytest.raises(RecipeError, match="counting_layer is 2; the language model has 2 layers"):
-        check_layers(stage(**counting, counting_layer=2), 2)
-    with pytest.raises(ValueError, match="counting_weight needs ask_share and read_share"):
-        stage(counting_weight=1.0)
+    check_layers(stage(losses__guide__layers=[0, 1]), 2)
+    with pytest.raises(RecipeError, match=r"guide.layers is \[1, 2\].*layers 0 to 1"):
+        check_layers(stage(losses__guide__layers=[1, 2]), 2)
+    counting = {
+        "losses.guide.weight": 0.0,
+        "losses.counting.weight": 1.0,
+        "questions.only": 1.0,
+        "questions.read": 1.0,
+    }
+    check_layers(stage(**counting, losses__counting__layer=1), 2)
+    with pytest.raises(RecipeError, match="counting.layer is 2; the language model has 2 layers"):
+        check_layers(stage(**counting, losses__counting__layer=2), 2)
+    with pytest.raises(ValueError, match="losses.counting needs questions.only and questions.read"):
+        stage(losses__counting__weight=1.0)

@@ -26,6 +26,7 @@ from borealis.training.recipe import load_recipe
 from borealis.training.tasks.pieces import Pieces
 from borealis.training.tasks.task import BatchContext
 from tests.training.batches.test_batches import SENTENCES
+from tests.training.keys import nested
 from tests.training.tasks.test_pieces import heard
 
 GOLDEN = Path(__file__).with_name("golden_batches.json")
@@ -33,7 +34,12 @@ COUNT = int(os.environ.get("GOLDEN_BATCHES", "20"))
 # Of every stage a few batches are looked at; 200 of them make the digests of a longer look.
 KEY = str(COUNT)
 STAGES = [stage.name for stage in load_recipe("nano").stages]
-SMALL = {"batch_tokens": 600, "batch_seconds": 12.0, "max_chars": (26, 80), "max_steps": 1000}
+SMALL = {
+    "batch_tokens": 600,
+    "batch_seconds": 12.0,
+    "pseudo.max_chars": (26, 80),
+    "max_steps": 1000,
+}
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +84,14 @@ def nano_batches(tiny_ctc, shelf):
 
     def make(name: str) -> CachedBatches:
         stage = recipe.stage(name)
-        stage = type(stage).model_validate(stage.model_dump() | SMALL)
+        stage = type(stage).model_validate(nested(stage.model_dump(), SMALL))
         seed = recipe.seed if stage.seed is None else stage.seed
         cache = shelf if stage.features else None
         context = BatchContext(
             processor.tokenizer, model.config, load_phrasings(), cache, SENTENCES, seed
         )
         pieces = None
-        if stage.pseudo_share and stage.pseudo_source == "clips":
+        if stage.pseudo.share and stage.pseudo.source == "clips":
             pieces = Pieces(CTC_CHARACTERS)
             for sentence in sorted(set(SENTENCES)):
                 assert pieces.add(heard(sentence), sentence)
@@ -141,6 +147,6 @@ def test_stages_on_recordings_learn_from_the_same_batches(
 ):
     ctc = adapter == "ctc" and kind == "align"
     stage = {"kind": kind, "packing": packing and not ctc, "augment": ["none", "rough"]}
-    stage |= {"ctc_weight": 1.0} if ctc else {}
+    stage |= {"losses.ctc.weight": 1.0} if ctc else {}
     batches = batches_of(*make_tiny(adapter), **stage)
     compare(f"recordings/{adapter}-{kind}-{packing}", look_at(batches, min(COUNT, len(batches))))

@@ -14,6 +14,7 @@ from borealis.training.data.features import FeatureCache, FeatureSource, build_f
 from borealis.training.data.talks import IGNORE, Turn, encode_messages, encode_turns
 from borealis.training.recipe import StageSection
 from borealis.training.tasks.task import BatchContext
+from tests.training.keys import nested
 
 
 def learned_and_not(tokenizer, ids, labels):
@@ -114,13 +115,18 @@ def mixtures(make_tiny, world, tmp_path):
     model, processor = make_tiny("ctc")
     settings = {
         "name": "s", "kind": "instruct", "max_steps": 30, "learning_rate": 1e-3,
-        "batch_seconds": 20, "batch_tokens": 500, "question_share": 0.5, "follow_up_share": 0.5,
-        "text_share": 0.3,
+        "batch_seconds": 20, "batch_tokens": 500, "questions.share": 0.5, "questions.follow_up": 0.5,
+        "text.share": 0.3,
     }  # fmt: skip
     names = ("speech", "asked", "chat")
     speech, asked, chat = (Source(n, read_manifest(world / f"{n}.jsonl")) for n in names)
     stage = StageSection(
-        **settings, trainable=["language_model"], sources=["speech", "asked"], text_sources=["chat"]
+        **nested(
+            settings,
+            trainable=["language_model"],
+            sources=["speech", "asked"],
+            text__sources=["chat"],
+        )
     )
     context = BatchContext(processor.tokenizer, model.config, load_phrasings(), None, [], 0)
     recordings = RecordingBatches(stage, context, [speech, asked], [chat], processor)
@@ -141,7 +147,9 @@ def mixtures(make_tiny, world, tmp_path):
         0,
     )
     stage = StageSection(
-        **settings, features=["cache"], pseudo_share=0.2, ask_share=0.2, chat_share=0.3
+        **nested(
+            settings, features=["cache"], pseudo__share=0.2, questions__only=0.2, text__chat=0.3
+        )
     )
     return {"recordings": recordings, "cache": CachedBatches(stage, context)}
 

@@ -82,7 +82,7 @@ def test_same_loss_and_gradients(family, way, make_tiny, batches_of, tokenizer, 
 
 def test_a_ctc_adapter_may_be_packed_too(make_tiny, batches_of, tokenizer):
     model, processor = make_tiny("ctc")
-    batches = batches_of(model, processor, packing=True, ctc_weight=0.5, text_share=0.0, text_sources=[])  # fmt: skip
+    batches = batches_of(model, processor, packing=True, losses__ctc__weight=0.5, text__share=0.0, text__sources=[])  # fmt: skip
     prepare_weights(model, batches.stage)
     batch = next(b for b in batches if len(b["num_samples"]) > 1)
     rows = unpacked(batch, tokenizer.pad_token_id)

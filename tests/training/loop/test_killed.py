@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.conftest import ROOT
+from tests.training.keys import spelled
 
 STAGES = ("letters", "align", "instruct", "recordings")
 
@@ -46,15 +47,15 @@ def recipe(world, tmp_path) -> str:
             },
         },
         "stages": [
-            common | {"name": "letters", "kind": "text", "text_share": 1.0, "trainable": ["language_model"]},
+            common | {"name": "letters", "kind": "text", "text.share": 1.0, "trainable": ["language_model"]},
             common | {"name": "align", "kind": "align", "trainable": ["adapter"], "features": ["clean", "rough"], "time_mask": 0.1, "style_mix": 0.5},
-            common | {"name": "instruct", "kind": "instruct", "trainable": ["adapter"], "features": ["clean", "rough"], "lora": lora, "text_share": 0.2},
-            common | {"name": "recordings", "kind": "instruct", "trainable": ["adapter"], "lora": lora, "encoder_lora": {"rank": 2, "target_modules": ["q_proj"]}, "sources": ["speech", "asked"], "text_sources": ["chat"], "text_share": 0.25, "augment": ["none", "rough"], "batches_per_step": 2, "gradient_checkpointing": True},
+            common | {"name": "instruct", "kind": "instruct", "trainable": ["adapter"], "features": ["clean", "rough"], "lora": lora, "text.share": 0.2},
+            common | {"name": "recordings", "kind": "instruct", "trainable": ["adapter"], "lora": lora, "encoder_lora": {"rank": 2, "target_modules": ["q_proj"]}, "sources": ["speech", "asked"], "text.sources": ["chat"], "text.share": 0.25, "augment": ["none", "rough"], "batches_per_step": 2, "gradient_checkpointing": True},
         ],
     }  # fmt: skip
     (world / "corpus.txt").write_text("Мороз и солнце.\nДень чудесный!\n", encoding="utf-8")
     path = tmp_path / "killed.yaml"
-    path.write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
+    path.write_text(yaml.safe_dump(spelled(value), allow_unicode=True), encoding="utf-8")
     return str(path)
 
 

@@ -17,7 +17,7 @@ from borealis.training.loop.sharding import load_optimizer
 from borealis.training.recipe import StageSection
 
 ENCODER_LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}
-KEYS = {"trainable": ["adapter", "language_model"], "encoder_lora": ENCODER_LORA, "packing": True, "gradient_checkpointing": True, "batches_per_step": 2, "max_steps": 6, "save_steps": 3, "time_mask": 0.0, "validation": ["speech"], "validation_steps": 3, "validation_clips": 2, "text_share": 0.4}  # fmt: skip
+KEYS = {"trainable": ["adapter", "language_model"], "encoder_lora": ENCODER_LORA, "packing": True, "gradient_checkpointing": True, "batches_per_step": 2, "max_steps": 6, "save_steps": 3, "time_mask": 0.0, "validation": ["speech"], "validation_steps": 3, "validation_clips": 2, "text.share": 0.4}  # fmt: skip
 
 
 def losses(run: Path) -> list[float]:

@@ -52,7 +52,7 @@ def a_recipe(**changes) -> Recipe:
         "stages": [
             {"name": "align", "kind": "align", "max_steps": 360, "learning_rate": 1e-4, "batch_seconds": 100, "features": ["all"]},
             {"name": "instruct", "kind": "instruct", "max_steps": 72, "learning_rate": 1e-4, "batch_seconds": 100,
-             "features": ["all"], "text_share": 0.5, "lora": {"rank": 8, "target_modules": ["q_proj", "down_proj"]}},
+             "features": ["all"], "text": {"share": 0.5}, "lora": {"rank": 8, "target_modules": ["q_proj", "down_proj"]}},
         ],
     }  # fmt: skip
     return Recipe(**(values | changes))
@@ -138,7 +138,7 @@ def test_command_compares_choices(capsys) -> None:
 
 def test_a_recipe_with_everything_is_planned() -> None:
     stages = a_recipe().model_dump()["stages"]
-    own = {"features": [], "sources": ["a"], "text_share": 0.0, "packing": True}
+    own = {"features": [], "sources": ["a"], "text": {"share": 0.0}, "packing": True}
     changes = own | {
         "encoder_lora": {"rank": 4},
         "precision": "bfloat16",

@@ -36,7 +36,7 @@ def test_large_recipes_stay_within_the_budget(name: str) -> None:
     assert plan_recipe(recipe, Options(gpu="rtx4090", price=0.35)).fits
     for stage, cost in zip(recipe.stages, plan.stages, strict=True):
         heard = stage.max_steps * stage.batches_per_step * stage.batch_seconds / 3600
-        assert cost.audio_hours == pytest.approx(heard * (1 - stage.text_share))
+        assert cost.audio_hours == pytest.approx(heard * (1 - stage.text.share))
         # Recordings without a feature cache are encoded whenever they are heard.
         assert cost.encoded_hours == cost.audio_hours
         assert stage.batches_per_step % 4 == 0
@@ -46,7 +46,7 @@ def test_large_recipes_stay_within_the_budget(name: str) -> None:
 def test_every_key_of_a_large_recipe_is_in_its_place(name: str) -> None:
     recipe = load_recipe(name)
     for stage in recipe.stages:
-        named = {*stage.sources, *stage.text_sources, *stage.validation}
+        named = {*stage.sources, *stage.text.sources, *stage.validation}
         assert named <= set(recipe.data.sources)
 
 

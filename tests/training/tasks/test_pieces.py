@@ -87,7 +87,7 @@ def test_pseudo_audio_is_glued_where_there_are_pieces():
 
 
 def test_pieces_of_a_stage_are_cut_from_its_clips(batches, model):  # noqa: F811
-    made = batches(pseudo_source="clips", features=["c"])
+    made = batches(pseudo__source="clips", features=["c"])
     tiny = model[0]
     first, again = (collect_pieces(tiny, made.frames, 6, 0) for _ in range(2))
     said = sum(len(ctc_label_ids(c.utterance.text)) for c in made.context.cache.clips)
@@ -99,7 +99,7 @@ def test_pieces_of_a_stage_are_cut_from_its_clips(batches, model):  # noqa: F811
 
 
 def test_an_adapter_that_spells_nothing_gives_no_pieces(batches, make_tiny):  # noqa: F811
-    made = batches(pseudo_source="clips", features=["c"])
+    made = batches(pseudo__source="clips", features=["c"])
     with pytest.raises(RecipeError, match="the adapter 'mlp' spells nothing"):
         collect_pieces(make_tiny("mlp")[0], made.frames, 6, 0)
 

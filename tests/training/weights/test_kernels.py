@@ -15,6 +15,7 @@ from borealis.errors import RecipeError
 from borealis.training.loop.trainer import run_stage
 from borealis.training.recipe import StageSection
 from borealis.training.weights import kernels
+from tests.training.keys import nested
 
 STAGE = {"name": "s", "kind": "align", "max_steps": 1, "learning_rate": 1, "use_liger_kernel": True}
 needs_liger = pytest.mark.skipif(
@@ -36,8 +37,8 @@ def test_a_cpu_is_refused(make_tiny, tmp_path, monkeypatch):
 
 
 def test_guided_attention_does_not_go_with_it():
-    with pytest.raises(ValueError, match="guide_weight looks at attention"):
-        StageSection(**STAGE, guide_weight=1.0)
+    with pytest.raises(ValueError, match=r"losses\.guide looks at attention"):
+        StageSection(**nested(STAGE, losses__guide__weight=1.0))
 
 
 @needs_liger
