@@ -370,7 +370,7 @@ def test_layers_that_are_looked_at_must_be_there():
         "questions.read": 1.0,
     }
     check_layers(stage(**counting, losses__counting__layer=1), 2)
-    with pytest.raises(RecipeError, match="counting.layer is 2; the language model has 2 layers"):
+    with pytest.raises(RecipeError, match=r"counting\.layer is 2; the language model has 2 layers"):
         check_layers(stage(**counting, losses__counting__layer=2), 2)
-    with pytest.raises(ValueError, match="losses.counting needs questions.only and questions.read"):
+    with pytest.raises(ValueError, match=r"losses\.counting needs questions\.only and"):
         stage(losses__counting__weight=1.0)
