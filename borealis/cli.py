@@ -170,9 +170,7 @@ def build_parser() -> argparse.ArgumentParser:
         add(commands)
     _elsewhere(commands, "data", "borealis.data.build", "build and check manifests")
     _elsewhere(commands, "train", "borealis.training.command", "train a model from a recipe")
-    _elsewhere(
-        commands, "plan", "borealis.training.planner.command", "tell what training will cost"
-    )
+    _elsewhere(commands, "plan", "borealis.training.plan_command", "tell what training will cost")
     _elsewhere(
         commands,
         "convert",

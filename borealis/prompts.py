@@ -22,7 +22,7 @@ def render(
     messages: Sequence[dict[str, Any]],
     *,
     answer: bool = True,
-    template: str | None = None,
+    template: str | dict[str, str] | None = None,
 ) -> str:
     """A conversation as the text that a model reads; `encode` makes ids of it.
 
@@ -30,7 +30,7 @@ def render(
         tokenizer: of the model.
         messages: `role` and `content` each; control words in them stay plain text.
         answer: end where the model's answer begins.
-        template: Jinja template of the chat; by default the tokenizer's own.
+        template: Jinja template of the chat, or several by name; by default the tokenizer's own.
     """
     if not messages:
         return ""

@@ -71,7 +71,7 @@ ROOMS = (
     ("run_folder", "prepare"),
     ("publish",),
     ("pipeline",),
-    ("command",),
+    ("command", "plan_command"),
 )
 
 

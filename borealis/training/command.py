@@ -93,8 +93,8 @@ def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) 
 
     What stands in its way here is told too: the plan may be for another machine.
     """
+    from borealis.training.plan_command import describe
     from borealis.training.planner import Options, plan_recipe
-    from borealis.training.planner.command import describe
 
     chosen = [recipe.stage(name) for name in stages] if stages else recipe.stages
     chosen = [stage for stage in recipe.stages if stage in chosen]

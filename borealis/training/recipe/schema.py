@@ -293,9 +293,11 @@ class CountingSection(_Section):
 class LossesSection(_Section):
     """Losses beside that of the next token; each is off until it has a weight."""
 
-    ctc: CTCSection = Field(CTCSection(), description="CTC on the adapter's letters.")
-    guide: GuideSection = Field(GuideSection(), description="Guided attention.")
-    counting: CountingSection = Field(CountingSection(), description="Numbering of words.")
+    ctc: CTCSection = Field(default_factory=CTCSection, description="CTC on the adapter's letters.")
+    guide: GuideSection = Field(default_factory=GuideSection, description="Guided attention.")
+    counting: CountingSection = Field(
+        default_factory=CountingSection, description="Numbering of words."
+    )
 
 
 # Keys of a stage as recipes spelled them before they had groups.
@@ -367,13 +369,17 @@ class StageSection(_Section):
         description="Sources (data.sources) of recordings that the stage learns from, encoded anew "
         "at every step; instead of features.",
     )
-    text: TextSection = Field(TextSection(), description="Steps on text without sound.")
-    pseudo: PseudoSection = Field(PseudoSection(), description="Steps on pseudo-audio.")
+    text: TextSection = Field(
+        default_factory=TextSection, description="Steps on text without sound."
+    )
+    pseudo: PseudoSection = Field(
+        default_factory=PseudoSection, description="Steps on pseudo-audio."
+    )
     questions: QuestionsSection = Field(
-        QuestionsSection(), description="What is asked about clips (instruct)."
+        default_factory=QuestionsSection, description="What is asked about clips (instruct)."
     )
     losses: LossesSection = Field(
-        LossesSection(), description="Losses beside that of the next token."
+        default_factory=LossesSection, description="Losses beside that of the next token."
     )
     augment: list[Literal["none", "light", "rough", "hard"]] = Field(
         default_factory=lambda: ["none"],
