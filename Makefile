@@ -97,7 +97,7 @@ check: $(VENV)/.installed lint ## the quick part: style and fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -q -n 2
 
 # Nothing newer than the lowest Python that pyproject.toml promises.
-CODE = borealis benchmarks docs/hooks.py examples tests tools tools/fresh-machine
+CODE = borealis benchmarks docs/hooks.py examples lab tests tools tools/fresh-machine
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -135,7 +135,7 @@ bench: $(VENV)/.peer ## measure nano, all or WHAT=speed,demo (DATA is of 'boreal
 	$(MAKE) results
 
 results: $(VENV)/.installed ## refresh the tables of the README from results/; tell what to measure again
-	$(BIN)/python -m borealis.evaluation.report README.md
+	$(BIN)/python -m tools.site.report README.md README.ru.md
 
 # One list for every Python from the lowest that pyproject.toml promises; what only some of them or
 # some systems need has a marker. Versions that are in a list stay unless something speaks against

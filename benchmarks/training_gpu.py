@@ -25,13 +25,14 @@ from transformers.trainer_utils import SaveStrategy
 
 from borealis.evaluation.results import describe, write
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration
-from borealis.training.batches import IGNORE, length_buckets
+from borealis.training.data.epochs import length_buckets
+from borealis.training.data.talks import IGNORE
+from borealis.training.loop.trainer import stage_trainer
 from borealis.training.planner import GPUS, Options, parts
 from borealis.training.planner.measured import gpu_of
 from borealis.training.planner.operations import batch_operations
 from borealis.training.planner.recipes import recipe_config
-from borealis.training.recipe import LoraSection, Recipe, StageSection, load_recipe
-from borealis.training.trainer import stage_trainer
+from borealis.training.recipe import LoraSection, Recipe, StageSection, TextSection, load_recipe
 
 TRIAL = "trial"
 # Recordings that batches are made of, for each step that is measured.
@@ -78,8 +79,7 @@ def stages_of(shape: str, steps: int, **changes: Any) -> dict[str, StageSection]
         "logging_steps": 1,
         "batches_per_step": 1,
         "sources": ["random"],
-        "text_sources": [],
-        "text_share": 0.0,
+        "text": TextSection(),
         "validation": [],
         "workers": 0,
     } | changes

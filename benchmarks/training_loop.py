@@ -31,7 +31,7 @@ from training_world import (
 )
 
 from borealis.evaluation.results import describe, write
-from borealis.training.features import FeatureCache
+from borealis.training.data.features import FeatureCache
 from borealis.training.planner import model_config, parts
 from borealis.training.planner.costs import Options
 from borealis.training.planner.operations import batch_operations

@@ -31,7 +31,7 @@ from training_world import (
 )
 
 from borealis.evaluation.results import describe, write
-from borealis.training.features import FeatureCache
+from borealis.training.data.features import FeatureCache
 from borealis.training.recipe import StageSection
 
 LORA = {"rank": 16, "alpha": 32}

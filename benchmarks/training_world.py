@@ -20,14 +20,16 @@ from borealis.data.manifest import Utterance, read_manifest, write_manifest
 from borealis.data.phrasings import load_phrasings
 from borealis.evaluation.results import describe_manifest
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
-from borealis.training.batches import BatchContext, StepBatches
-from borealis.training.features import FeatureCache, FeatureSource, build_features, plan_clips
+from borealis.training.batches.cached import CachedBatches
+from borealis.training.batches.recorded import RecordingBatches, Source
+from borealis.training.data.epochs import Epochs
+from borealis.training.data.features import FeatureCache, FeatureSource, build_features, plan_clips
+from borealis.training.loop.trainer import stage_trainer
 from borealis.training.pipeline import build_model
 from borealis.training.planner import parts
 from borealis.training.planner.operations import batch_operations
 from borealis.training.recipe import Recipe, StageSection
-from borealis.training.recordings import Epochs, RecordingBatches, Source
-from borealis.training.trainer import stage_trainer
+from borealis.training.tasks.task import BatchContext
 
 # Short synthetic sentences and longer ones of a person; together they have any mean between.
 MANIFESTS = ("synthetic-ru.train.jsonl", "festvox-ru.train.jsonl")
@@ -167,7 +169,7 @@ class World:
         cache: FeatureCache | None = None,
         plan: list[list[int]] | None = None,
         text_width: int | None = None,
-    ) -> StepBatches:
+    ) -> CachedBatches | RecordingBatches:
         """Batches of a stage on all recordings.
 
         Args:
@@ -188,17 +190,16 @@ class World:
         return _Recorded(stage, context, source, processor, plan, text_width)
 
 
-class _Cached(StepBatches):
+class _Cached(CachedBatches):
     """Cached clips in batches of a given plan, if there is one."""
 
     def __init__(
         self, stage: StageSection, context: BatchContext, plan: list[list[int]] | None
     ) -> None:
         super().__init__(stage, context)
-        self.plan = plan
-
-    def _plan(self, step: int) -> list[int]:
-        return self.plan[step % len(self.plan)] if self.plan else super()._plan(step)
+        assert self.transcription is not None
+        if plan:
+            self.transcription.epochs = Epochs(lambda epoch: plan)
 
 
 class _Recorded(RecordingBatches):
@@ -265,7 +266,7 @@ def random_plan(count: int, size: int, seed: int = 0) -> list[list[int]]:
     return [order[i : i + size] for i in range(0, count, size)]
 
 
-def epoch_steps(batches: StepBatches) -> int:
+def epoch_steps(batches: CachedBatches | RecordingBatches) -> int:
     """How many batches hold every recording once."""
     seen, step, total = 0, 0, len(batches)
     if isinstance(batches, RecordingBatches):
@@ -273,16 +274,18 @@ def epoch_steps(batches: StepBatches) -> int:
         while seen < wanted and step < total:
             seen, step = seen + len(batches._epochs[0].batch(step)), step + 1
         return step
-    assert batches.context.cache is not None
+    assert batches.context.cache is not None and batches.transcription is not None
     while seen < len(batches.context.cache) and step < total:
-        seen, step = seen + len(batches._plan(step)), step + 1
+        seen, step = seen + len(batches.transcription.epochs.batch(step)), step + 1
     return step
 
 
 class _Watched(Dataset):
     """Batches that remember what they held, what it takes to compute, and how long they took."""
 
-    def __init__(self, batches: StepBatches, train: str, steps: int, run: Run) -> None:
+    def __init__(
+        self, batches: CachedBatches | RecordingBatches, train: str, steps: int, run: Run
+    ) -> None:
         self.batches, self.train, self.steps, self.run = batches, train, steps, run
         self.sizes = parts(batches.context.config)
 
@@ -358,7 +361,7 @@ class Clock(TrainerCallback):
 def watch(
     model: BorealisForConditionalGeneration,
     stage: StageSection,
-    batches: StepBatches,
+    batches: CachedBatches | RecordingBatches,
     folder: Path,
     *,
     train: str = "adapter",

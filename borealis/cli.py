@@ -177,9 +177,9 @@ def build_parser() -> argparse.ArgumentParser:
         "borealis.model.convert_command",
         "assemble a model or convert a checkpoint",
     )
-    export = "borealis.training.export_command"
+    export = "borealis.training.publish.export_command"
     _elsewhere(commands, "export", export, "make a folder of a trained model that can be published")
-    push = "borealis.training.push_command"
+    push = "borealis.training.publish.push_command"
     _elsewhere(commands, "push", push, "upload such a folder to the hub")
     _elsewhere(commands, "serve", "borealis.serving.command", "start the server for many users")
     _elsewhere(commands, "bench", "borealis.serving.bench", "measure speed under load")

@@ -92,8 +92,8 @@ def recipe_text(language: str, _: str | None) -> str:
 
 def results_text(language: str, which: str | None) -> str:
     """All tables of results, the short one, the one of a group, or a sentence with numbers."""
-    from borealis.evaluation import report
-    from borealis.evaluation.tables import detail
+    from tools.site import report
+    from tools.site.tables import detail
 
     results = report.load_results(ROOT / "results")
     whole = {None: report.table, "headline": report.headline, "minutes": report.minutes}
@@ -105,14 +105,14 @@ def results_text(language: str, which: str | None) -> str:
 
 def training_text(language: str, which: str | None) -> str:
     """A table of the training benchmarks."""
-    from borealis.evaluation.training_tables import table
+    from tools.site.training_tables import table
 
     return table(which or "", ROOT / "results", language)
 
 
 def nano_text(language: str, which: str | None) -> str:
     """A table of nano's training."""
-    from borealis.evaluation.nano_tables import table
+    from tools.site.nano_tables import table
 
     return table(which or "", ROOT / "results", language)
 

@@ -9,8 +9,7 @@ from itertools import groupby
 from transformers import AutoTokenizer
 
 from borealis.checkpoints import resolve_checkpoint
-from borealis.training.guides import IGNORE
-from borealis.training.talks import encode_messages
+from borealis.training.data.talks import IGNORE, encode_messages
 
 tokenizer = AutoTokenizer.from_pretrained(resolve_checkpoint("nano"))
 messages = [

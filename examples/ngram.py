@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from borealis.data.text import CTC_CHARACTERS, ctc_label_ids
-from borealis.training.ngram import count_ngrams
+from borealis.training.start.ngram import count_ngrams
 
 with tempfile.TemporaryDirectory() as folder:
     verse = Path(folder, "verse.txt")

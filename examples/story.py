@@ -80,7 +80,7 @@ for stage in load_recipe("nano").stages:
 import numpy as np
 
 from borealis.data.text import CTC_CHARACTERS
-from borealis.training.pseudo import PseudoAudio
+from borealis.training.tasks.pseudo_audio import PseudoAudio
 
 make = PseudoAudio(CTC_CHARACTERS, factor=4)
 for damage in (0.0, 0.15, 0.3):

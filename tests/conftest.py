@@ -33,7 +33,7 @@ from borealis.model import (
     BorealisProcessor,
 )
 from borealis.model.processing import AUDIO_TOKEN
-from borealis.training.tokenizer import train_tokenizer
+from borealis.training.start.tokenizer import train_tokenizer
 from tests.skips import (  # noqa: F401  # pytest calls them
     pytest_addoption,
     pytest_sessionfinish,

@@ -60,6 +60,67 @@ def test_arrows_go_one_way(path):
         assert parts[1] not in ("cli",), "nothing imports the command line"
 
 
+# The rooms of training, lowest first: each may import those before it.
+ROOMS = (
+    ("processes", "digests", "recipe"),
+    ("data", "weights", "start", "planner"),
+    ("losses",),
+    ("tasks",),
+    ("batches", "preflight"),
+    ("loop",),
+    ("run_folder", "prepare"),
+    ("publish",),
+    ("pipeline",),
+    ("command", "plan_command"),
+)
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the package that a file imports when it is imported itself."""
+
+    def walk(node: ast.AST) -> set[str]:
+        found: set[str] = set()
+        for child in ast.iter_child_nodes(node):
+            late = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+            if late or (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+                continue
+            if isinstance(child, ast.ImportFrom) and child.module:
+                inner = {f"{child.module}.{alias.name}" for alias in child.names}
+                found |= {name if name in MODULES else child.module for name in inner}
+            elif isinstance(child, ast.Import):
+                found |= {alias.name for alias in child.names}
+            else:
+                found |= walk(child)
+        return found
+
+    return walk(ast.parse(path.read_text(encoding="utf-8"))) & MODULES.keys()
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for path in SOURCES}
+
+
+def test_no_circle_of_imports():
+    graph = {name: imports(path) - {name} for name, path in MODULES.items()}
+    while loose := {name for name, others in graph.items() if not others & graph.keys()}:
+        graph = {name: others for name, others in graph.items() if name not in loose}
+    assert not graph, "these import each other, in a circle or behind one"
+
+
+def test_rooms_of_training_stand_on_each_other():
+    order = {room: height for height, rooms in enumerate(ROOMS) for room in rooms}
+    for name, path in MODULES.items():
+        if not name.startswith("borealis.training."):
+            continue
+        room = name.split(".")[2]
+        for other in imports(path):
+            if other.startswith("borealis.training.") and (below := other.split(".")[2]) != room:
+                assert order[below] <= order[room], f"{name} imports {other}"
+
+
 @pytest.mark.parametrize(
     ("statement", "heavy"),
     [

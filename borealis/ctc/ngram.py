@@ -3,8 +3,9 @@
 A model that hears has seen too few transcripts to know most words. Counts of letter sequences hold
 many words a byte, and adding their log probability while searching (shallow fusion: Gulcehre et
 al., 2015, "On Using Monolingual Corpora in Neural Machine Translation") mends spelling that was
-heard almost right. `borealis.training.ngram` counts. On disk the arrays are packed with xz: an
-n-gram takes about a byte and a half. The words of the texts may lie beside (`borealis.ctc.words`).
+heard almost right. `borealis.training.start.ngram` counts. On disk the arrays are packed with xz:
+an n-gram takes about a byte and a half. The words of the texts may lie beside
+(`borealis.ctc.words`).
 """
 
 from __future__ import annotations

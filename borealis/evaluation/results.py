@@ -30,7 +30,7 @@ FORMAT = 2
 # About when this process began, for how long a measurement took.
 _STARTED = time.monotonic()
 # Files that measurements themselves write.
-_WRITTEN = ("results", "README.md")
+_WRITTEN = ("results", "README.md", "README.ru.md")
 
 
 def describe(

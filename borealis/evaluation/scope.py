@@ -3,7 +3,7 @@
     python -m borealis.evaluation.scope --output results
 
 No recording is needed: whether a question is refused depends on its wording alone. None of the
-wordings was learned from (see `borealis.training.scope`).
+wordings was learned from (see `borealis.training.tasks.scope`).
 """
 
 from __future__ import annotations

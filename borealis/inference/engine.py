@@ -36,8 +36,8 @@ from borealis.inference.transcript import Guess, Segment, Transcript, Word, plac
 from borealis.inference.words import time_words
 from borealis.long_audio import LongAudio
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
-from borealis.model.markup import plain_messages
 from borealis.model.processing import check_characters
+from borealis.prompts import render
 
 # Quieter than this (RMS of the loudest 100 ms) nobody speaks; the model isn't asked.
 SILENCE_DB = -60.0
@@ -576,15 +576,8 @@ class Borealis:
         conversations: Sequence[Sequence[dict[str, Any]]],
         clips: Sequence[Sequence[np.ndarray]],
     ) -> dict[str, torch.Tensor]:
-        prompts = [
-            self.processor.tokenizer.apply_chat_template(
-                plain_messages(self.processor.tokenizer, c),
-                tokenize=False,
-                add_generation_prompt=True,
-                chat_template=self.processor.chat_template,
-            )
-            for c in conversations
-        ]
+        tokenizer, template = self.processor.tokenizer, self.processor.chat_template
+        prompts = [render(tokenizer, c, template=template) for c in conversations]
         batch = self.processor(text=prompts, audio=[list(c) for c in clips])
         return {key: value.to(self.device) for key, value in batch.items()}
 

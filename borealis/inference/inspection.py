@@ -14,6 +14,7 @@ from borealis import arguments
 from borealis.audio import SAMPLING_RATE, split_at_silence
 from borealis.inference.engine import TRANSCRIBE_PROMPTS
 from borealis.inference.messages import user_message
+from borealis.prompts import render
 
 if TYPE_CHECKING:
     from borealis.inference.engine import Borealis
@@ -125,12 +126,8 @@ def answer_attention(
         Ids of `text` `[tokens]`, and attention `[layers, heads, tokens, audio tokens]`.
     """
     processor, whole = model.processor, model.model
-    prompt = processor.tokenizer.apply_chat_template(
-        user_message(TRANSCRIBE_PROMPTS[arguments.language(language) or "ru"], 1),
-        tokenize=False,
-        add_generation_prompt=True,
-        chat_template=processor.chat_template,
-    )
+    message = user_message(TRANSCRIBE_PROMPTS[arguments.language(language) or "ru"], 1)
+    prompt = render(processor.tokenizer, message, template=processor.chat_template)
     inputs = {k: v.to(model.device) for k, v in processor(text=prompt, audio=clip).items()}
     ids = processor.tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
     length = inputs["input_ids"].shape[1]

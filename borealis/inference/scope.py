@@ -3,8 +3,8 @@
 A small model answers whatever it is asked: "Translate it" gives "Russian." So a checkpoint may have
 a file that tells the kinds of questions it was taught from all others, by the letters of the
 question. The others get a sentence that says what the model can do; a question of a kind with few
-answers ("yes" and "no") gets one of these, in its own language. `borealis.training.scope` makes the
-file; a checkpoint without one answers everything as it likes.
+answers ("yes" and "no") gets one of these, in its own language. `borealis.training.tasks.scope`
+makes the file; a checkpoint without one answers everything as it likes.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from transformers.processing_utils import ProcessorMixin
 
 from borealis.errors import PromptError
 from borealis.model.configuration import BorealisConfig
-from borealis.model.markup import SEAM, encode, plain_messages
+from borealis.prompts import SEAM, encode, plain_messages
 
 AUDIO_TOKEN = "<|audio|>"
 START_OF_AUDIO = "<|start_of_audio|>"

@@ -34,6 +34,7 @@ from borealis.model import BorealisConfig, BorealisProcessor
 from borealis.model.adapters import ADAPTERS
 from borealis.model.modeling import AudioEncoding
 from borealis.model.processing import AUDIO_TOKEN, END_OF_AUDIO, START_OF_AUDIO
+from borealis.prompts import encode, render
 from borealis.serving.processor import (
     BorealisDummyInputsBuilder,
     BorealisMultiModalProcessor,
@@ -229,13 +230,9 @@ def transcription_prompt(
     """
     text = TRANSCRIBE_PROMPTS[language if language in TRANSCRIBE_PROMPTS else "ru"]
     content = [{"type": "audio"}, {"type": "text", "text": f"{text} {hint}".strip()}]
-    prompt = processor.tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}],
-        tokenize=False,
-        add_generation_prompt=True,
-        chat_template=processor.chat_template,
-    )
-    return processor.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    messages = [{"role": "user", "content": content}]
+    prompt = render(processor.tokenizer, messages, template=processor.chat_template)
+    return encode(processor.tokenizer, prompt)
 
 
 def _causal(text_config: Any) -> str:

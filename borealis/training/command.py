@@ -116,7 +116,7 @@ def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) 
             f"{cost.text_tokens / 1e6:,.1f}M tokens without audio; checkpoint every "
             f"{stage.save_steps:,} steps"
         )
-        names = [*stage.sources, *stage.text_sources, *stage.features]
+        names = [*stage.sources, *stage.text.sources, *stage.features]
         missing = [name for name in names if not _there(recipe, name, Path(args.data))]
         if names:
             lines.append(f"  from {', '.join(names)}")
@@ -139,7 +139,7 @@ def _in_the_way(recipe: Recipe, chosen: list[StageSection], args: argparse.Names
     output = Path(args.output)
     if not output.exists():
         return lines
-    from borealis.training.pipeline import resolve
+    from borealis.training.recipe.resolve import resolve
     from borealis.training.run_folder import RunFolder
 
     names = [stage.name for stage in chosen]

@@ -1,18 +1,15 @@
-"""What can be known before the first step: libraries, names of parts, where is read and written."""
+"""What can be known before the first step: libraries, and names of parts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from borealis.errors import RecipeError
 from borealis.training import processes
-from borealis.training.lora import check_lora
-from borealis.training.recipe import LoraSection, Recipe, StageSection
-from borealis.training.run_folder import FOLDERS, local_path
+from borealis.training.recipe import LoraSection, StageSection
+from borealis.training.weights.lora import check_lora
 
 if TYPE_CHECKING:
     from borealis.model import BorealisForConditionalGeneration
@@ -31,8 +28,8 @@ def check_stage(stage: StageSection, *, use_cpu: bool | None = None) -> None:
     """
     import torch
 
-    from borealis.training.kernels import check_liger
-    from borealis.training.quantization import check_bitsandbytes
+    from borealis.training.weights.kernels import check_liger
+    from borealis.training.weights.quantization import check_bitsandbytes
 
     lora = stage.lora or stage.encoder_lora
     for name in ("accelerate", *(["peft"] if lora else [])):
@@ -80,9 +77,10 @@ def check_model(model: BorealisForConditionalGeneration, stage: StageSection) ->
         RecipeError: it lacks a layer that is looked at, or a part that is to learn; or LoRA can't
             be put on what is named.
     """
-    from borealis.training.losses import check_layers
+    from borealis.training.losses.stage import auxiliary_losses
 
-    check_layers(stage, model.config.text_config.num_hidden_layers)
+    for loss in auxiliary_losses(stage):
+        loss.check(stage.name, model.config.text_config.num_hidden_layers)
     names = [name.removeprefix("model.") for name, _ in model.named_parameters()]
     for prefix in stage.trainable:
         if not any(name == prefix or name.startswith(f"{prefix}.") for name in names):
@@ -94,42 +92,3 @@ def check_model(model: BorealisForConditionalGeneration, stage: StageSection) ->
         settings: LoraSection | None = getattr(stage, key)
         if settings is not None:
             check_lora(model, settings, tower)
-
-
-def check_apart(recipe: Recipe, data: Path, output: Path, pack_to: Path | None) -> None:
-    """Whether what a run writes lies apart from what it reads.
-
-    Raises:
-        RecipeError: a folder that is written is one that is read, or holds it.
-    """
-    inputs = [("the data folder", data)]
-    for key in ("checkpoint", "audio_tower", "language_model"):
-        name = getattr(recipe.model, key)
-        if name and (path := local_path(name)) is not None:
-            inputs.append((f"model.{key}", path))
-    targets = [("--output", output), *([("--pack", pack_to)] if pack_to else [])]
-    for option, target in targets:
-        for what, path in inputs:
-            if _holds(target, path):
-                raise RecipeError(
-                    f"{option} '{target}' holds {what} '{path}', which is read; give another "
-                    "folder."
-                )
-    if pack_to is not None:
-        own = [output / name for name in (*FOLDERS, *(stage.name for stage in recipe.stages))]
-        if _inside(pack_to, own) or pack_to.resolve() == output.resolve():
-            raise RecipeError(
-                f"--pack '{pack_to}' is a folder of the run itself; give another folder."
-            )
-        if (pack_to / "config.json").is_file() and not (pack_to / "bundle.safetensors").is_file():
-            raise RecipeError(
-                f"--pack '{pack_to}' holds a checkpoint of another form; give another folder."
-            )
-
-
-def _holds(folder: Path, path: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
-
-
-def _inside(path: Path, folders: Iterable[Path]) -> bool:
-    return any(_holds(folder, path) for folder in folders)

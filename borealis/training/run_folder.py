@@ -20,17 +20,23 @@ from pydantic import BaseModel, ValidationError
 
 from borealis import __version__
 from borealis.checkpoints import bundled, resolve_checkpoint
-from borealis.data.build import AUDIO_SUFFIXES
-from borealis.data.manifest import read_manifest
 from borealis.errors import RecipeError, TrainingError
+from borealis.training.data.distortions import preset_place
+from borealis.training.data.sources import made_manifest
+from borealis.training.digests import file_digest, folder_digest, manifest_digest, weights_digest
+from borealis.training.loop.checkpoints import (
+    is_whole,
+    latest_checkpoint,
+    step_of,
+    sync_folder_name,
+)
+from borealis.training.loop.schedules import rates
 from borealis.training.recipe import (
     ModelSection,
     Recipe,
     SourceSection,
     StageSection,
 )
-from borealis.training.saving import is_whole, latest_checkpoint, step_of, sync_folder_name
-from borealis.training.schedules import rates
 
 RECORD = "made-from.json"
 START, FINAL = "start", "final"
@@ -392,7 +398,7 @@ def _stage_of(recipe: Recipe, name: str) -> StageSection | None:
 def _sources(recipe: Recipe, stage: StageSection) -> list[str]:
     parts = [part for name in stage.features for part in recipe.data.features.get(name, [])]
     passed = [part.source for part in parts if part.source]
-    return list(dict.fromkeys([*stage.sources, *stage.text_sources, *passed]))
+    return list(dict.fromkeys([*stage.sources, *stage.text.sources, *passed]))
 
 
 def _manifests(recipe: Recipe, stage: StageSection) -> list[str]:
@@ -405,17 +411,12 @@ def _manifests(recipe: Recipe, stage: StageSection) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def made_manifest(name: str) -> str:
-    """Where in the data folder the manifest of a folder's or dataset's source is kept."""
-    return f"sources/{name}.jsonl"
-
-
 def _start_reads_corpora(model: ModelSection) -> bool:
     return bool(model.text_config) or (model.ngram is not None and not model.ngram.corpora)
 
 
 def _reads_corpora(stage: StageSection) -> bool:
-    return not stage.sources and bool(stage.text_share or stage.pseudo_share or not stage.features)
+    return not stage.sources and bool(stage.text.share or stage.pseudo.share or not stage.features)
 
 
 # ---- more steps ----
@@ -443,7 +444,7 @@ def why_not_on(old: StageSection | None, new: StageSection, taken: int | None) -
             "had other rates; constant_with_warmup could go on. To train the finished model "
             f"further, begin a new folder with its '{FINAL}' as model.checkpoint"
         )
-    pseudo = new.pseudo_share or not (new.features or new.sources or new.text_share == 1)
+    pseudo = new.pseudo.share or not (new.features or new.sources or new.text.share == 1)
     if pseudo:
         return "its pseudo-audio gets harder by the share of the steps that is done"
     batches = taken * new.batches_per_step
@@ -454,11 +455,6 @@ def why_not_on(old: StageSection | None, new: StageSection, taken: int | None) -
     ):
         return "its distortions go by the share of the steps that is done"
     return None
-
-
-def preset_place(step: int, steps: int, count: int) -> int:
-    """Which of `count` distortions serves a batch: each an equal part of the stage."""
-    return min(int(step / steps * count), count - 1)
 
 
 # ---- records ----
@@ -509,54 +505,6 @@ def write_record(folder: Path, made: Made) -> None:
 # ---- digests ----
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def manifest_digest(path: Path) -> str:
-    """Of a manifest's content and of the sizes of its recordings; reading those would take long.
-
-    Raises:
-        ManifestError: it can't be read.
-    """
-    digest = hashlib.sha256(path.read_bytes())
-    digest.update(audio_sizes(item.audio for item in read_manifest(path)).encode())
-    return digest.hexdigest()
-
-
-def folder_digest(folder: Path) -> str:
-    """Of names and sizes of a folder's recordings, and of the texts beside them."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and (path.suffix == ".txt" or path.suffix.lower() in AUDIO_SUFFIXES):
-            told = file_digest(path) if path.suffix == ".txt" else str(path.stat().st_size)
-            digest.update(f"{path.relative_to(folder).as_posix()} {told}\n".encode())
-    return digest.hexdigest()
-
-
-def audio_sizes(paths: Iterable[str]) -> str:
-    """Digest of the sizes of recordings: one that was made anew nearly always has another."""
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            size = os.stat(path).st_size if path else 0
-        except OSError:
-            size = -1
-        digest.update(f"{size} ".encode())
-    return digest.hexdigest()
-
-
-def weights_digest(folder: Path) -> str:
-    """Of the weights of a checkpoint folder, whatever their files are called."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        if not path.name.startswith("bad-step"):
-            digest.update(file_digest(path).encode())
-    return digest.hexdigest()
-
-
 def local_path(name: str) -> Path | None:
     """Where a checkpoint, an encoder or a language model lies, if it is on this machine."""
     path = Path(name)
@@ -586,3 +534,45 @@ def _weights_of(name: str) -> str:
         return file_digest(path)
     files = sorted(p for p in path.iterdir() if p.suffix in (".safetensors", ".bin", ".json"))
     return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()
+
+
+# ---- where is read and written ----
+
+
+def check_apart(recipe: Recipe, data: Path, output: Path, pack_to: Path | None) -> None:
+    """Whether what a run writes lies apart from what it reads.
+
+    Raises:
+        RecipeError: a folder that is written is one that is read, or holds it.
+    """
+    inputs = [("the data folder", data)]
+    for key in ("checkpoint", "audio_tower", "language_model"):
+        name = getattr(recipe.model, key)
+        if name and (path := local_path(name)) is not None:
+            inputs.append((f"model.{key}", path))
+    targets = [("--output", output), *([("--pack", pack_to)] if pack_to else [])]
+    for option, target in targets:
+        for what, path in inputs:
+            if _holds(target, path):
+                raise RecipeError(
+                    f"{option} '{target}' holds {what} '{path}', which is read; give another "
+                    "folder."
+                )
+    if pack_to is not None:
+        own = [output / name for name in (*FOLDERS, *(stage.name for stage in recipe.stages))]
+        if _inside(pack_to, own) or pack_to.resolve() == output.resolve():
+            raise RecipeError(
+                f"--pack '{pack_to}' is a folder of the run itself; give another folder."
+            )
+        if (pack_to / "config.json").is_file() and not (pack_to / "bundle.safetensors").is_file():
+            raise RecipeError(
+                f"--pack '{pack_to}' holds a checkpoint of another form; give another folder."
+            )
+
+
+def _holds(folder: Path, path: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def _inside(path: Path, folders: Iterable[Path]) -> bool:
+    return any(_holds(folder, path) for folder in folders)

@@ -16,7 +16,7 @@ from borealis.ctc.ngram import Ngram
 from borealis.ctc.words import NO_WORD, KnownWords, grown
 from borealis.data.text import CTC_CHARACTERS, ctc_label_ids
 from borealis.errors import CheckpointError, TrainingError
-from borealis.training.ngram import count_ngrams
+from borealis.training.start.ngram import count_ngrams
 
 LINES = ["мороз и солнце", "день чудесный", "еще ты дремлешь друг прелестный", "пора красавица"]
 

@@ -16,7 +16,7 @@ from borealis.ctc.hot import HotWords
 from borealis.ctc.ngram import Ngram
 from borealis.ctc.search import PrefixBeamSearch, SearchSettings
 from borealis.data.text import CTC_CHARACTERS
-from borealis.training.ngram import count_ngrams
+from borealis.training.start.ngram import count_ngrams
 
 ALPHABET = Alphabet(" аб")
 EXACT = SearchSettings(

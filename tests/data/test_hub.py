@@ -15,8 +15,8 @@ from borealis.cli import main
 from borealis.data.hub import READY, DatasetError, read_dataset
 from borealis.data.manifest import read_manifest
 from borealis.errors import ManifestError
+from borealis.training.data.sources import read_source
 from borealis.training.recipe import SourceSection
-from borealis.training.sources import read_source
 
 TALK = [{"role": "user", "content": "Привет"}, {"role": "bot", "content": "Здравствуйте."}]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from borealis.evaluation import report
 from tests.docs import parity
 from tests.docs.blocks import ROOT
 from tests.docs.running import Shell
 from tests.evaluation.records import record
+from tools.site import report
 
 PAGE_RU = """\
     # Уроки { #lessons }

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from borealis.evaluation.report import ReportError, filled, load_results
 from tests.docs.blocks import ROOT, relative
 from tests.docs.scan import Scan, scan
+from tools.site.report import ReportError, filled, load_results
 
 # Measurements of others, as their sources give them; see docs/*/story/results.md for the links.
 QUOTED = {
@@ -57,7 +57,7 @@ _PERCENT = re.compile(
 
 def pages(root: Path = ROOT) -> list[Path]:
     """Pages with a table between marks: those of the project, not of the site."""
-    return [path for path in (root / "README.md",) if path.is_file()]
+    return [path for path in (root / "README.md", root / "README.ru.md") if path.is_file()]
 
 
 def check_tables(root: Path = ROOT) -> list[str]:

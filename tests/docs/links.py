@@ -24,7 +24,7 @@ _LOADED = ("image", "src")
 
 def sources(root: Path = ROOT) -> list[Path]:
     """The Markdown files whose links are checked."""
-    found = [root / "README.md", root / "examples/README.md"]
+    found = [root / name for name in ("README.md", "README.ru.md", "examples/README.md")]
     found += sorted((root / "docs").rglob("*.md"))
     return [path for path in found if path.is_file()]
 

@@ -41,7 +41,15 @@ UPDATE = os.environ.get("DOCS_UPDATE") == "1"
 TIMEOUT = int(os.environ.get("DOCS_TIMEOUT", "300"))
 # Where a reader stands: what blocks read. Copied, so that nothing is written to the repository.
 _COPIED = ("examples",)
-_LINKED = ("README.md", "borealis", "docs", "results", "pyproject.toml", "mkdocs.yml")
+_LINKED = (
+    "README.md",
+    "README.ru.md",
+    "borealis",
+    "docs",
+    "results",
+    "pyproject.toml",
+    "mkdocs.yml",
+)
 _SHOWN = re.compile(r"^[ \t]*#>[ ]?(.*)$")
 _TAIL = 2000
 

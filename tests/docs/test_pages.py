@@ -18,7 +18,8 @@ from tests.docs.scan import scan
 from tools import docs_hash
 
 PAGES = parity.pages()
-FILES = ["README.md", *(f"docs/{language}/{page}" for page in PAGES for language in ("ru", "en"))]
+READMES = ["README.md", "README.ru.md"]
+FILES = [*READMES, *(f"docs/{language}/{page}" for page in PAGES for language in ("ru", "en"))]
 MODULES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "borealis").rglob("*.py"))
 
 
@@ -70,7 +71,7 @@ def test_arguments_are_right_even_where_blocks_are_skipped(file):
 
 def test_reasons_are_in_the_language_of_the_page():
     problems = []
-    for file in FILES[1:]:
+    for file in FILES[len(READMES) :]:
         for block in read_page(ROOT / file).blocks:
             russian = bool(parity.CYRILLIC.search(block.skip or ""))
             if block.skip is not None and russian != file.startswith("docs/ru/"):
@@ -154,7 +155,7 @@ def test_the_hook_shows_what_the_program_prints(hook):
 
 def test_the_hook_knows_every_mark(hook):
     problems = []
-    for file in FILES[1:]:
+    for file in FILES[len(READMES) :]:
         page = scan(ROOT / file)
         for item in page.items:
             mark = item.raw[0].strip()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from borealis.evaluation.freshness import GROUPS, Shipped
 from borealis.evaluation.normalization import NORMALIZER_VERSION
 from borealis.evaluation.results import FORMAT
+from tools.site.freshness import GROUPS, Shipped
 
 RATES = {
     "word_error_rate": 0.2512,

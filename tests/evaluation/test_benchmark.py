@@ -14,9 +14,9 @@ import soundfile
 import borealis
 from borealis.data.manifest import Utterance, read_manifest, write_manifest
 from borealis.evaluation import benchmark, peer, results
-from borealis.evaluation.freshness import load_results
 from borealis.inference import Borealis
 from tests.conftest import load_script
+from tools.site.freshness import load_results
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from borealis.evaluation.report import load_results, table
 from tests.conftest import ROOT, load_script
+from tools.site.report import load_results, table
 
 
 @pytest.fixture(scope="module")

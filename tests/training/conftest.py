@@ -12,10 +12,11 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from borealis.cli import main
 from borealis.data.manifest import read_manifest
 from borealis.data.phrasings import load_phrasings
-from borealis.training.batches import BatchContext
+from borealis.training.batches.recorded import RecordingBatches, Source
 from borealis.training.recipe import StageSection
-from borealis.training.recordings import RecordingBatches, Source
+from borealis.training.tasks.task import BatchContext
 from tests.conftest import save_tiny_whisper
+from tests.training.keys import nested
 
 TALK = [
     {"role": "system", "content": "Отвечай кратко."},
@@ -58,7 +59,7 @@ def large(world, tmp_path):
             "name": "instruct", "kind": "instruct", "max_steps": 4, "learning_rate": 1e-3,
             "warmup_steps": 1, "batch_seconds": 24, "batch_tokens": 1200, "precision": "float32",
             "logging_steps": 1, "save_steps": 2, "sources": ["speech", "asked"],
-            "text_sources": ["chat"], "text_share": 0.25, "augment": ["none", "hard"],
+            "text.sources": ["chat"], "text.share": 0.25, "augment": ["none", "hard"],
             "frequency_mask": 0.1, "trainable": ["adapter", "language_model"],
         }  # fmt: skip
         value = {
@@ -75,7 +76,7 @@ def large(world, tmp_path):
                     "chat": {"manifest": "chat.jsonl"},
                 }
             },
-            "stages": [stage | keys],
+            "stages": [nested(stage, keys)],
         }
         path = tmp_path / f"{name}.yaml"
         path.write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
@@ -99,12 +100,12 @@ def batches_of(world, tokenizer):
     """`batches_of(model, processor, **stage)`: recordings of the world as batches."""
 
     def make(model, processor, seed=0, **values):
-        settings = {"name": "s", "kind": "instruct", "max_steps": 12, "learning_rate": 1e-3, "batch_seconds": 20, "batch_tokens": 1500, "trainable": ["adapter", "language_model"], "sources": ["a"], "text_sources": ["t"], "text_share": 0.25}  # fmt: skip
-        stage = StageSection(**(settings | values))
+        settings = {"name": "s", "kind": "instruct", "max_steps": 12, "learning_rate": 1e-3, "batch_seconds": 20, "batch_tokens": 1500, "trainable": ["adapter", "language_model"], "sources": ["a"], "text.sources": ["t"], "text.share": 0.25}  # fmt: skip
+        stage = StageSection(**nested(settings, values))
         context = BatchContext(processor.tokenizer, model.config, load_phrasings(), None, [], seed)
         read = [read_manifest(world / f"{name}.jsonl") for name in ("speech", "asked", "chat")]
         sources = [Source("speech", read[0]), Source("asked", read[1], 2.0)]
-        talks = [Source("chat", read[2])] if stage.text_share else []
+        talks = [Source("chat", read[2])] if stage.text.share else []
         return RecordingBatches(stage, context, sources, talks, processor)
 
     return make

@@ -11,11 +11,11 @@ import pytest
 
 from borealis.cli import main as borealis
 from borealis.data.manifest import write_manifest
-from borealis.evaluation.report import ReportError, load_results
-from borealis.evaluation.training_tables import table
 from borealis.training.planner import PlanError
 from borealis.training.planner.measured import gpu_of, measured_points
 from tests.conftest import ROOT
+from tools.site.report import ReportError, load_results
+from tools.site.training_tables import table
 
 
 @pytest.fixture

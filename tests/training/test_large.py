@@ -17,9 +17,9 @@ import borealis
 from borealis.cli import main
 from borealis.data.manifest import read_manifest
 from borealis.errors import RecipeError
+from borealis.training.loop.checkpoints import best_checkpoint
+from borealis.training.loop.trainer import run_stage
 from borealis.training.recipe import StageSection
-from borealis.training.saving import best_checkpoint
-from borealis.training.trainer import run_stage
 
 LORA = {"rank": 2, "alpha": 4}
 ENCODER_LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}
@@ -215,7 +215,7 @@ def test_placeholders_answers_and_budgets(tiny, batches_of, tokenizer):
 
 
 def test_an_epoch_holds_every_recording_once(tiny, batches_of, world):
-    batches = batches_of(*tiny, text_share=0.0, text_sources=[], max_steps=40)
+    batches = batches_of(*tiny, text__share=0.0, text__sources=[], max_steps=40)
     seen: dict[str, list[str]] = {}
     for step in range(40):
         number = int(batches._choices[step])
@@ -237,7 +237,7 @@ def test_what_cannot_be_learned_is_counted(world, large, run_train, tmp_path, ca
     rows.append(rows[0] | {"duration": 44.0})
     path = world / "bad.jsonl"
     path.write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
-    recipe = large(sources=["bad"], text_sources=[], text_share=0.0, max_steps=1)
+    recipe = large(sources=["bad"], text__sources=[], text__share=0.0, max_steps=1)
     assert run_train(recipe, tmp_path / "no") == 2
     assert "the source 'bad'" in capsys.readouterr().err
     more = "data.sources={bad: {manifest: bad.jsonl}}"

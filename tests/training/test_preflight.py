@@ -11,10 +11,12 @@ from transformers import get_scheduler
 
 from borealis.cli import main
 from borealis.errors import RecipeError
-from borealis.training import kernels, preflight, quantization
-from borealis.training.lora import add_lora, merge_lora
+from borealis.training import preflight
 from borealis.training.recipe import LoraSection, StageSection
+from borealis.training.weights import kernels, quantization
+from borealis.training.weights.lora import add_lora, merge_lora
 from tests.conftest import tiny_text_config
+from tests.training.keys import spelled
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def test_a_missing_library_is_found_before_any_work(name, bare, large, run_train
     value = yaml.safe_load(Path(recipe).read_text("utf-8"))
     [stage] = value["stages"]
     value["stages"] = [{k: v for k, v in stage.items() if k not in keys} | {"name": "first"}, stage]
-    Path(recipe).write_text(yaml.safe_dump(value), encoding="utf-8")
+    Path(recipe).write_text(yaml.safe_dump(spelled(value)), encoding="utf-8")
     run = tmp_path / "run"
     assert run_train(recipe, run) == 2
     error = capsys.readouterr().err
@@ -112,8 +114,8 @@ def test_parts_that_the_model_lacks_are_told_before_the_first_stage(
     recipe = large(**keys)
     value = yaml.safe_load(Path(recipe).read_text("utf-8"))
     [stage] = value["stages"]
-    value["stages"] = [stage | {"name": "first", "lora": None, "trainable": ["adapter"], "text_share": 0}, stage]  # fmt: skip
-    Path(recipe).write_text(yaml.safe_dump(value), encoding="utf-8")
+    value["stages"] = [stage | {"name": "first", "lora": None, "trainable": ["adapter"], "text.share": 0}, stage]  # fmt: skip
+    Path(recipe).write_text(yaml.safe_dump(spelled(value)), encoding="utf-8")
     assert run_train(recipe, tmp_path / "run") == 2
     error = capsys.readouterr().err
     assert says in error and "Traceback" not in error

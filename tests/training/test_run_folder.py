@@ -16,16 +16,11 @@ from borealis.audio import load_audio
 from borealis.cli import main
 from borealis.data.manifest import read_manifest
 from borealis.errors import RecipeError
+from borealis.training.data.sources import source_manifest
+from borealis.training.digests import folder_digest
 from borealis.training.recipe import SourceSection, StageSection, load_recipe
-from borealis.training.run_folder import (
-    HARMLESS,
-    RECORD,
-    RunFolder,
-    folder_digest,
-    read_record,
-    why_not_on,
-)
-from borealis.training.sources import source_manifest
+from borealis.training.run_folder import HARMLESS, RECORD, RunFolder, read_record, why_not_on
+from tests.training.keys import nested, spelled
 
 LORA = {"rank": 2, "alpha": 4, "dropout": 0.1}
 
@@ -65,7 +60,7 @@ def recipe(world, tmp_path) -> str:
         ],
     }  # fmt: skip
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(value), encoding="utf-8")
+    path.write_text(yaml.safe_dump(spelled(value)), encoding="utf-8")
     return str(path)
 
 
@@ -200,7 +195,7 @@ def test_a_stage_belongs_to_the_one_before(train, recipe, tmp_path, capsys, capl
     value = yaml.safe_load(Path(recipe).read_text("utf-8"))
     [tune] = value["stages"]
     value["stages"] = [tune | {"name": "align", "kind": "align", "lora": None, "trainable": ["adapter"]}, tune]  # fmt: skip
-    Path(recipe).write_text(yaml.safe_dump(value), encoding="utf-8")
+    Path(recipe).write_text(yaml.safe_dump(spelled(value)), encoding="utf-8")
     run = tmp_path / "run"
     one = ["stages.*.max_steps=1"]
     assert train(run, "--stages", "align", *one) == 0
@@ -292,9 +287,9 @@ STAGE = {"name": "s", "kind": "instruct", "max_steps": 10, "learning_rate": 1e-3
         ({"features": ["f"], "scheduler": "linear", "warmup_steps": 10}, 10, "linear schedule"),
         ({"features": ["f"], "scheduler": "polynomial", "warmup_steps": 10}, 10, "polynomial"),
         ({"features": ["f"], "scheduler": "polynomial", "warmup_steps": 10}, 9, None),
-        ({"features": ["f"], "pseudo_share": 0.1}, 2, "pseudo-audio"),
-        ({"text_share": 1.0}, 2, None),
-        ({"text_share": 0.5}, 2, "pseudo-audio"),
+        ({"features": ["f"], "pseudo.share": 0.1}, 2, "pseudo-audio"),
+        ({"text.share": 1.0}, 2, None),
+        ({"text.share": 0.5}, 2, "pseudo-audio"),
         ({"sources": ["s"], "augment": ["none", "rough"]}, 4, None),
         (
             {"sources": ["s"], "augment": ["none", "rough"], "scheduler": "constant"},
@@ -304,7 +299,7 @@ STAGE = {"name": "s", "kind": "instruct", "max_steps": 10, "learning_rate": 1e-3
     ],
 )
 def test_more_steps_are_taken_where_those_before_would_be_the_same(keys, taken, says):
-    old = StageSection(**(STAGE | keys))
+    old = StageSection(**nested(STAGE, keys))
     reason = why_not_on(old, old.model_copy(update={"max_steps": 20}), taken)
     assert reason is None if says is None else says in (reason or "")
 

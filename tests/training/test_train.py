@@ -27,7 +27,9 @@ from borealis.data.text import ctc_label_ids
 from borealis.errors import RecipeError
 from borealis.training.pipeline import run_recipe
 from borealis.training.recipe import bundled_recipes, load_recipe, recipe_help
+from borealis.training.recipe.schema import RENAMED
 from tests.conftest import save_tiny_whisper
+from tests.training.keys import spelled
 
 TEXT = ["Мороз и солнце, день чудесный!", "Ещё ты дремлешь, друг прелестный.", "Пора, красавица, проснись."]  # fmt: skip
 
@@ -67,16 +69,16 @@ def recipe(data: Path, **changes) -> dict:
             "features": {"speech": [{"manifest": "speech.jsonl", "augment": "rough"}]},
         },
         "stages": [
-            {"name": "text", "kind": "text", "max_steps": 4, "trainable": ["language_model", "adapter.label_embeddings"], "pseudo_share": 0.7, "text_share": 0.3, "guide_weight": 1.0, "guide_layers": [1], **common},
-            {"name": "align", "kind": "align", "max_steps": 4, "trainable": ["adapter"], "ctc_weight": 1.0, "features": ["speech"], **common},
-            {"name": "instruct", "kind": "instruct", "max_steps": 4, "trainable": ["adapter", "language_model"], "ctc_weight": 0.3, "pseudo_share": 0.3, "text_share": 0.2, "features": ["speech"], **common},
+            {"name": "text", "kind": "text", "max_steps": 4, "trainable": ["language_model", "adapter.label_embeddings"], "pseudo.share": 0.7, "text.share": 0.3, "losses.guide.weight": 1.0, "losses.guide.layers": [1], **common},
+            {"name": "align", "kind": "align", "max_steps": 4, "trainable": ["adapter"], "losses.ctc.weight": 1.0, "features": ["speech"], **common},
+            {"name": "instruct", "kind": "instruct", "max_steps": 4, "trainable": ["adapter", "language_model"], "losses.ctc.weight": 0.3, "pseudo.share": 0.3, "text.share": 0.2, "features": ["speech"], **common},
         ],
     }  # fmt: skip
     return value | changes
 
 
 def write(path: Path, value: dict) -> str:
-    path.write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
+    path.write_text(yaml.safe_dump(spelled(value), allow_unicode=True), encoding="utf-8")
     return str(path)
 
 
@@ -146,7 +148,7 @@ def test_kill_and_resume_gives_the_same_weights(data, tmp_path):
     value["stages"] = [s | {"max_steps": 9, "save_steps": 3} for s in value["stages"]]
     value["stages"][2] |= {
         "lora": {"rank": 2, "alpha": 4, "dropout": 0.1},
-        "pseudo_source": "clips",
+        "pseudo.source": "clips",
     }
     config = write(tmp_path / "tiny.yaml", value)
     assert train(config, data, tmp_path / "whole") == 0
@@ -181,7 +183,7 @@ def losses(folder: Path, step: int) -> list[float]:
 
 
 def test_a_checkpoint_cut_off_while_saving_is_passed_over(tmp_path):
-    from borealis.training.saving import latest_checkpoint
+    from borealis.training.loop.checkpoints import latest_checkpoint
 
     assert latest_checkpoint(tmp_path) is None
     for step, files in ((3, ["trainer_state.json"]), (9, ["trainer_state.json"]), (12, [])):
@@ -245,7 +247,7 @@ def test_going_on_from_a_checkpoint(data, tmp_path, make_tiny):
     processor.save_pretrained(tmp_path / "base")
     (tmp_path / "base" / SCOPE).write_bytes((bundled()["nano"] / SCOPE).read_bytes())
     value = recipe(data)
-    stage = dict(value["stages"][2], ctc_weight=0.0, pseudo_share=0.0, text_share=0.0)
+    stage = dict(value["stages"][2], losses__ctc__weight=0.0, pseudo__share=0.0, text__share=0.0)
     value |= {"model": {"checkpoint": str(tmp_path / "base")}, "stages": [stage]}
     assert train(write(tmp_path / "c.yaml", value), data, tmp_path / "run") == 0
     end = load_file(tmp_path / "run" / "final" / "model.safetensors")
@@ -278,7 +280,7 @@ BROKEN = {
     "both origins": ({"model": {"checkpoint": "nano", "audio_tower": "x"}}, "checkpoint"),
     "bad steps": ({"stages": [{"name": "a", "kind": "text", "max_steps": 0, "learning_rate": 1}]}, "max_steps"),
     "bad kind": ({"stages": [{"name": "a", "kind": "sing", "max_steps": 1, "learning_rate": 1}]}, "kind"),
-    "no clips to cut": ({"stages": [{"name": "a", "kind": "text", "max_steps": 1, "learning_rate": 1, "pseudo_source": "clips"}]}, "pseudo_source clips needs features"),
+    "no clips to cut": ({"stages": [{"name": "a", "kind": "text", "max_steps": 1, "learning_rate": 1, "pseudo": {"source": "clips"}}]}, "pseudo.source clips needs features"),
     "bad augment": ({"data": {"features": {"a": [{"manifest": "m", "augment": "loud"}]}}}, "augment"),
 }  # fmt: skip
 
@@ -288,6 +290,14 @@ def test_mistakes_in_a_recipe_name_the_key(data, tmp_path, case):
     change, word = BROKEN[case]
     with pytest.raises(RecipeError, match=word):
         load_recipe(write(tmp_path / "r.yaml", recipe(data) | change))
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_keys_of_before_are_refused_with_their_new_spelling(data, tmp_path, old):
+    value = recipe(data)
+    value["stages"][0][old] = 1
+    with pytest.raises(RecipeError, match=rf"stages\.text: .*{old} is {RENAMED[old]} now"):
+        load_recipe(write(tmp_path / "r.yaml", value))
 
 
 def test_further_words_need_a_set_to_go_to(data, tmp_path):
@@ -301,7 +311,9 @@ def test_an_ngram_without_ctc_is_refused(data, tmp_path):
     value = recipe(data)
     value["model"]["config"] = {"adapter_type": "mlp"}
     value["model"]["ngram"] = {}
-    value["stages"] = [dict(value["stages"][0], pseudo_share=0.0, text_share=1.0, guide_weight=0.0)]
+    value["stages"] = [
+        dict(value["stages"][0], pseudo__share=0.0, text__share=1.0, losses__guide__weight=0.0)
+    ]
     with pytest.raises(RecipeError, match="needs adapter_type ctc"):
         run_recipe(
             load_recipe(write(tmp_path / "r.yaml", value)), data=data, output=tmp_path / "run"

@@ -124,7 +124,7 @@ def _audio_share(stage: StageSection) -> float:
     """Share of the batches that are recorded audio."""
     if not (stage.features or stage.sources) or stage.kind == "text":
         return 0.0
-    return max(0.0, 1 - stage.text_share - stage.pseudo_share)
+    return max(0.0, 1 - stage.text.share - stage.pseudo.share)
 
 
 def _train(stage: StageSection) -> str:
@@ -132,7 +132,7 @@ def _train(stage: StageSection) -> str:
         raise PlanError(
             f"Stage '{stage.name}' trains the encoder; the planner knows it frozen or with LoRA."
         )
-    if stage.kind == "align" and stage.ctc_weight:
+    if stage.kind == "align" and stage.losses.ctc.weight:
         return "ctc"
     if stage.lora is not None:
         return "lora"

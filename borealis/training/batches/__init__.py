@@ -1,0 +1,1 @@
+"""Batches by step, of cached features or of recordings."""

@@ -1,0 +1,1 @@
+"""What a stage learns from, before it is a batch: sources, feature caches, conversations."""

@@ -1,0 +1,59 @@
+"""What files and folders hold, as digests: a run tells by them whether its data have changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from borealis.data.build import AUDIO_SUFFIXES
+from borealis.data.manifest import read_manifest
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest_digest(path: Path) -> str:
+    """Of a manifest's content and of the sizes of its recordings; reading those would take long.
+
+    Raises:
+        ManifestError: it can't be read.
+    """
+    digest = hashlib.sha256(path.read_bytes())
+    digest.update(audio_sizes(item.audio for item in read_manifest(path)).encode())
+    return digest.hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """Of names and sizes of a folder's recordings, and of the texts beside them."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and (path.suffix == ".txt" or path.suffix.lower() in AUDIO_SUFFIXES):
+            told = file_digest(path) if path.suffix == ".txt" else str(path.stat().st_size)
+            digest.update(f"{path.relative_to(folder).as_posix()} {told}\n".encode())
+    return digest.hexdigest()
+
+
+def audio_sizes(paths: Iterable[str]) -> str:
+    """Digest of the sizes of recordings: one that was made anew nearly always has another."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            size = os.stat(path).st_size if path else 0
+        except OSError:
+            size = -1
+        digest.update(f"{size} ".encode())
+    return digest.hexdigest()
+
+
+def weights_digest(folder: Path) -> str:
+    """Of the weights of a checkpoint folder, whatever their files are called."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        if not path.name.startswith("bad-step"):
+            digest.update(file_digest(path).encode())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The training loop of a stage: steps, checkpoints, validation, progress."""

@@ -1,0 +1,160 @@
+"""What a stage needs before its first step: features, batches, the recordings it is measured on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from borealis.data.manifest import read_manifest, write_manifest
+from borealis.errors import RecipeError
+from borealis.files import write_text
+from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
+from borealis.training import processes
+from borealis.training.batches.cached import CachedBatches, cached_frames
+from borealis.training.batches.recorded import RecordingBatches, Source
+from borealis.training.data.features import FeatureSource, build_features, cache_key, plan_clips
+from borealis.training.data.sources import read_source
+from borealis.training.digests import audio_sizes
+from borealis.training.loop.validation import Validation
+from borealis.training.recipe import FeatureSourceSection, Recipe, StageSection
+from borealis.training.tasks.pieces import collect_pieces
+from borealis.training.tasks.task import BatchContext
+
+logger = logging.getLogger(__name__)
+
+
+def make_batches(
+    recipe: Recipe,
+    stage: StageSection,
+    context: BatchContext,
+    data: Path,
+    output: Path,
+    model: BorealisForConditionalGeneration,
+    processor: BorealisProcessor,
+) -> CachedBatches | RecordingBatches:
+    """What a stage learns from, of recordings or of cached features."""
+    if stage.sources:
+        longest = model.config.max_audio_seconds
+        if stage.losses.ctc.weight:  # CTC reads one encoder window
+            longest = model.config.window_length / model.config.sampling_rate
+        heard = _sources(recipe, stage.sources, data, output, longest, audio=True)
+        talks = _sources(recipe, stage.text.sources, data, output, longest, audio=False)
+        return RecordingBatches(stage, context, heard, talks, processor)
+    pieces = None
+    if stage.pseudo.share and stage.pseudo.source == "clips":
+        frames = cached_frames(stage, context)
+        pieces = collect_pieces(model, frames, stage.pseudo.clips, context.seed)
+    return CachedBatches(stage, context, pieces)
+
+
+def encode_features(
+    recipe: Recipe,
+    stages: Sequence[StageSection],
+    data: Path,
+    folder: Path,
+    model: BorealisForConditionalGeneration,
+    processor: BorealisProcessor,
+) -> dict[str, Path]:
+    """Encode what the stages listen to, once; the encoder is frozen."""
+    wanted = dict.fromkeys(name for stage in stages for name in stage.features)
+    for name in wanted:
+        sources = [
+            _feature_source(recipe, part, data, folder, model.config)
+            for part in recipe.data.features[name]
+        ]
+        key = cache_key(
+            sources,
+            data,
+            model.model.audio_tower,
+            model.config,
+            processor.feature_extractor,
+            seed=recipe.seed,
+        )
+        note = folder / name / "key.json"
+        heard = [audio_sizes(u.audio for u in read_manifest(data / s.manifest)) for s in sources]
+        # Caches of before keys existed are taken as they are, and so are recordings where a key
+        # says nothing of them.
+        known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else key
+        same = known in (key, {"key": key, "recordings": heard})
+        if same and (folder / name / "frames.npy").is_file():
+            continue
+        clips = plan_clips(sources, data, seed=recipe.seed)  # a mistake in a pass costs no cache
+        if not same:
+            logger.warning("features %s: made from something else, making them anew", name)
+            shutil.rmtree(folder / name)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_text(note, json.dumps({"key": key, "recordings": heard}))
+        counts = build_features(
+            clips,
+            folder / name,
+            audio_tower=model.model.audio_tower.eval(),
+            feature_extractor=processor.feature_extractor,
+            config=model.config,
+        )
+        logger.info("features %s: %s", name, counts)
+    return {name: folder / name for name in wanted}
+
+
+def _feature_source(
+    recipe: Recipe, part: FeatureSourceSection, data: Path, folder: Path, config: BorealisConfig
+) -> FeatureSource:
+    """One pass; what a source gives is written down as a manifest beside the caches."""
+    values = part.model_dump(exclude={"source"})
+    if part.source is not None:
+        longest = config.window_length / config.sampling_rate
+        [source] = _sources(recipe, [part.source], data, folder.parent, longest, audio=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = write_manifest(folder / f"{part.source}.jsonl", source.utterances)
+        values["manifest"] = str(path.resolve())
+    return FeatureSource(**values)
+
+
+def _sources(
+    recipe: Recipe, names: Sequence[str], data: Path, output: Path, longest: float, *, audio: bool
+) -> list[Source]:
+    """Examples of the sources a stage names; what is left out is counted in the log and listed."""
+    found = []
+    for name in names:
+        section = recipe.data.sources[name]
+        with processes.main_first():
+            examples = read_source(name, section, data, audio=audio, longest=longest)
+        source = Source(name, examples.utterances, section.weight)
+        logger.info(
+            "source %s: %d examples, %.2f h", name, len(source.utterances), source.seconds / 3600
+        )
+        for reason, count in sorted(examples.dropped.items()):
+            logger.warning("source %s: %d left out: %s", name, count, reason)
+        if examples.listed and processes.is_main():
+            folder = output / "left-out"
+            folder.mkdir(exist_ok=True)
+            write_text(folder / f"{name}.txt", "\n".join(examples.listed) + "\n")
+        found.append(source)
+    return found
+
+
+def make_validation(
+    recipe: Recipe,
+    stage: StageSection,
+    data: Path,
+    output: Path,
+    model: BorealisForConditionalGeneration,
+    processor: BorealisProcessor,
+) -> Callable[[], Validation]:
+    """Makes the measurement of a stage: recordings with texts, spread over its sources."""
+    longest = model.config.max_audio_seconds
+    sources = _sources(recipe, stage.validation, data, output, longest, audio=True)
+    items = [item for source in sources for item in source.utterances if item.text]
+    if not items:
+        raise RecipeError(f"Stage '{stage.name}': no recording of validation has a text.")
+    step = len(items) / min(len(items), stage.validation_clips)
+    chosen = [items[int(i * step)] for i in range(min(len(items), stage.validation_clips))]
+
+    def make() -> Validation:
+        return Validation(
+            model, processor, chosen, every=stage.validation_steps, max_steps=stage.max_steps
+        )
+
+    return make

@@ -1,0 +1,102 @@
+"""A recipe as a run will use it: stages chosen and bounded, missing optional files left out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from borealis.errors import RecipeError
+from borealis.training.recipe.schema import Recipe, StageSection
+
+logger = logging.getLogger(__name__)
+
+
+def resolve(
+    recipe: Recipe, data: Path, stages: Sequence[str] | None, max_steps: int | None
+) -> tuple[Recipe, list[StageSection]]:
+    """The recipe as it will be used, and its chosen stages.
+
+    Args:
+        recipe: as it was read.
+        data: data folder; optional files that it lacks are left out.
+        stages: names of the chosen ones; all by default.
+        max_steps: upper bound on the steps of each of them.
+
+    Raises:
+        RecipeError: a stage or file that is named doesn't exist.
+    """
+    names = {recipe.stage(name).name for name in stages} if stages else None
+    recipe = _available(recipe, data)
+    bounded = [
+        stage.model_copy(update={"max_steps": max_steps})
+        if max_steps is not None
+        and stage.max_steps > max_steps
+        and (names is None or stage.name in names)
+        else stage
+        for stage in recipe.stages
+    ]
+    recipe = recipe.model_copy(update={"stages": bounded})
+    return recipe, [stage for stage in bounded if names is None or stage.name in names]
+
+
+def _available(recipe: Recipe, data: Path) -> Recipe:
+    """The recipe without optional files that aren't there; any other missing file is an error."""
+    features = recipe.data.features
+    for stage in recipe.stages:
+        for name in stage.features:
+            if name not in features:
+                raise RecipeError(
+                    f"Stage '{stage.name}' wants the features '{name}', which data.features "
+                    "doesn't define."
+                )
+    manifests = [part.manifest for parts in features.values() for part in parts if part.manifest]
+    wanted = [
+        (f"Features '{n}'", p.source) for n, parts in features.items() for p in parts if p.source
+    ]
+    for stage in recipe.stages:
+        names = (*stage.sources, *stage.text.sources, *stage.validation)
+        wanted += [(f"Stage '{stage.name}'", name) for name in names]
+    for who, name in wanted:
+        if name not in recipe.data.sources:
+            raise RecipeError(
+                f"{who} wants the source '{name}', which data.sources doesn't define."
+            )
+    used = {name for _, name in wanted}
+    manifests += [m for n in sorted(used) if (m := recipe.data.sources[n].manifest) is not None]
+    ngram = recipe.model.ngram
+    counted, words = (ngram.corpora, ngram.word_corpora) if ngram else ([], [])
+    files = [*recipe.data.corpora, *counted, *words, *manifests]
+    missing = {name for name in files if not (data / name).is_file()}
+    if needed := missing - set(recipe.data.optional):
+        raise RecipeError(
+            f"The data folder '{data}' has no {', '.join(sorted(needed))}. "
+            "'borealis data nano' makes what the recipe nano needs."
+        )
+    if not missing:
+        return recipe
+    logger.warning("going on without %s: the model will be weaker", ", ".join(sorted(missing)))
+    kept = {
+        name: [part for part in parts if part.manifest not in missing]
+        for name, parts in features.items()
+    }
+    kept = {name: parts for name, parts in kept.items() if parts}
+    corpora = [name for name in recipe.data.corpora if name not in missing]
+    model = recipe.model
+    if model.ngram:
+        left = {
+            "corpora": [name for name in counted if name not in missing],
+            "word_corpora": [name for name in words if name not in missing],
+        }
+        model = model.model_copy(update={"ngram": model.ngram.model_copy(update=left)})
+    stages = [
+        stage.model_copy(update={"features": [name for name in stage.features if name in kept]})
+        for stage in recipe.stages
+    ]
+    return recipe.model_copy(
+        update={
+            "model": model,
+            "stages": stages,
+            "data": recipe.data.model_copy(update={"features": kept, "corpora": corpora}),
+        }
+    )

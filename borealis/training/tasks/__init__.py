@@ -1,0 +1,1 @@
+"""What is learned: which questions and answers an example is turned into."""

@@ -1,0 +1,221 @@
+"""Questions and answers about a clip, drawn from its manifest entry."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from borealis.data.manifest import Utterance
+from borealis.data.phrasings import Phrasings
+from borealis.data.text import ctc_text
+from borealis.training.data.talks import Turn
+
+# Chance of each task among the questions about a clip of speech.
+_SPEECH_TASKS = {
+    "language": 0.13,
+    "voice": 0.17,
+    "sound": 0.12,
+    "word_present": 0.26,
+    "first_word": 0.11,
+    "last_word": 0.11,
+    "word_count": 0.1,
+    "about": 0.03,
+}
+# The same in a batch of nothing but questions, where the clip is chosen for the question.
+QUESTION_TASKS = {
+    "language": 0.09,
+    "voice": 0.27,
+    "sound": 0.12,
+    "word_present": 0.14,
+    "first_word": 0.1,
+    "last_word": 0.1,
+    "word_count": 0.18,
+}
+_TEXT_TASKS = {"word_present": 0.5, "first_word": 0.16, "last_word": 0.16, "word_count": 0.18}
+
+
+def clip_turn(
+    utterance: Utterance,
+    phrasings: Phrasings,
+    rng: np.random.Generator,
+    question_share: float,
+    other: str = "",
+) -> Turn:
+    """A turn about a recorded clip: mostly transcription, else a question it has the answer to.
+
+    Args:
+        utterance: the clip.
+        phrasings: wordings.
+        rng: source of all randomness.
+        question_share: chance of a question.
+        other: text of another clip, whose words serve as words that aren't said.
+    """
+    prompt_language = _prompt_language(rng)
+    if utterance.question and utterance.answer:
+        return Turn("own", utterance.question, utterance.answer)
+    if utterance.kind != "speech":
+        if rng.random() < 0.5:
+            return _answer("sound", utterance.kind, prompt_language, phrasings, rng)
+        if rng.random() < 0.25:
+            return _answer("about", "", prompt_language, phrasings, rng)
+        return Turn("transcribe", _question("transcribe", prompt_language, phrasings, rng), "")
+    if rng.random() < question_share:
+        task = _draw(_SPEECH_TASKS, rng)
+        if task == "voice" and not utterance.gender:
+            task = "sound"
+        if task == "about":
+            return _answer(task, "", prompt_language, phrasings, rng)
+        return question_turn(task, utterance, phrasings, rng, other)
+    question = _question("transcribe", prompt_language, phrasings, rng)
+    return Turn("transcribe", question, utterance.text)
+
+
+def question_turn(
+    task: str,
+    utterance: Utterance,
+    phrasings: Phrasings,
+    rng: np.random.Generator,
+    other: str = "",
+) -> Turn:
+    """A question of the given kind about a recorded clip.
+
+    Args:
+        task: a kind of `QUESTION_TASKS`.
+        utterance: the clip; what `task` asks about must be known of it.
+        phrasings: wordings.
+        rng: source of all randomness.
+        other: text of another clip, whose words serve as words that aren't said.
+    """
+    language = _prompt_language(rng)
+    if task in ("language", "voice", "sound"):
+        label = clip_label(task, utterance)
+        return _answer(task, label, language, phrasings, rng)
+    return _word_turn(task, utterance.text, other, language, phrasings, rng)
+
+
+def ask_for_transcript(phrasings: Phrasings, rng: np.random.Generator) -> str:
+    """A wording of the wish for a transcript."""
+    return _question("transcribe", _prompt_language(rng), phrasings, rng)
+
+
+def clip_label(task: str, utterance: Utterance) -> str:
+    """The right answer to a question about the sound of a clip; empty where it isn't known."""
+    if task == "sound":
+        return utterance.kind
+    if utterance.kind != "speech":
+        return ""
+    return {"language": utterance.language, "voice": utterance.gender}.get(task) or ""
+
+
+def draw_task(text_only: bool, rng: np.random.Generator) -> str:
+    """The kind of one question of a batch of questions; `text_only` for pseudo-audio."""
+    return _draw(_TEXT_TASKS if text_only else QUESTION_TASKS, rng)
+
+
+def text_turn(
+    text: str,
+    phrasings: Phrasings,
+    rng: np.random.Generator,
+    question_share: float,
+    other: str = "",
+) -> Turn:
+    """A turn about a sentence that exists as text only (pseudo-audio); see `clip_turn`."""
+    prompt_language = _prompt_language(rng)
+    if rng.random() < question_share:
+        return _word_turn(draw_task(True, rng), text, other, prompt_language, phrasings, rng)
+    return Turn("transcribe", _question("transcribe", prompt_language, phrasings, rng), text)
+
+
+def chat_turn(phrasings: Phrasings, rng: np.random.Generator) -> Turn:
+    """A turn without audio: what the model is, or a question that needs the missing recording."""
+    language = _prompt_language(rng)
+    if rng.random() < 0.7:
+        return _answer("about", "", language, phrasings, rng)
+    tasks = ["transcribe", *_SPEECH_TASKS]
+    tasks.remove("about")
+    task = tasks[int(rng.integers(len(tasks)))]
+    question = _question(task, language, phrasings, rng).format(word=_COMMON[int(rng.integers(10))])
+    return Turn("no_audio", question, phrasings.no_audio(language))
+
+
+def _prompt_language(rng: np.random.Generator) -> str:
+    return "ru" if rng.random() < 0.65 else "en"
+
+
+def _draw(shares: dict[str, float], rng: np.random.Generator) -> str:
+    names = list(shares)
+    weights = np.array([shares[n] for n in names])
+    return names[int(rng.choice(len(names), p=weights / weights.sum()))]
+
+
+def _question(task: str, language: str, phrasings: Phrasings, rng: np.random.Generator) -> str:
+    return vary(phrasings.draw(task, language, rng), language, rng)
+
+
+_OPENINGS = {
+    "ru": ("Пожалуйста. ", "Послушай запись. ", "Ответь: ", "Вопрос: ", "Вот запись. ", "Скажи: "),
+    "en": ("Please. ", "Listen. ", "Answer: ", "Question: ", "Here is a recording. ", "Tell me: "),
+}
+
+
+def vary(question: str, language: str, rng: np.random.Generator) -> str:
+    """The small differences between people's typing: an opening, no capital, no final mark."""
+    draw = rng.random(3)
+    if draw[0] < 0.15:
+        question = question[0].lower() + question[1:]
+    if draw[1] < 0.15:
+        question = question.rstrip(".?!")
+    if draw[2] < 0.15:
+        openings = _OPENINGS[language]
+        question = openings[int(rng.integers(len(openings)))] + question
+    return question
+
+
+def _answer(
+    task: str, label: str, language: str, phrasings: Phrasings, rng: np.random.Generator
+) -> Turn:
+    if task == "about":
+        pairs = phrasings.about(language)
+        question, answer = pairs[int(rng.integers(len(pairs)))]
+        return Turn(task, vary(question, language, rng), answer)
+    choices = phrasings.answers(task, language, label)
+    return Turn(
+        task, _question(task, language, phrasings, rng), choices[int(rng.integers(len(choices)))]
+    )
+
+
+def _word_turn(
+    task: str,
+    text: str,
+    other: str,
+    language: str,
+    phrasings: Phrasings,
+    rng: np.random.Generator,
+) -> Turn:
+    words = ctc_text(text).split()
+    if not words:
+        return Turn("transcribe", _question("transcribe", language, phrasings, rng), text)
+    if task == "word_present":
+        present = rng.random() < 0.5
+        word = _present_word(words, rng) if present else _absent_word(words, other, rng)
+        turn = _answer(task, "yes" if present else "no", language, phrasings, rng)
+    else:
+        word = words[0] if task == "first_word" else words[-1]
+        turn = _answer(task, "", language, phrasings, rng)
+    fill = {"word": word, "count": str(len(words))}
+    return Turn(task, turn.question.format(**fill), turn.answer.format(**fill), word)
+
+
+def _present_word(words: list[str], rng: np.random.Generator) -> str:
+    long = [w for w in words if len(w) > 3] or words
+    return long[int(rng.integers(len(long)))]
+
+
+def _absent_word(words: list[str], other: str, rng: np.random.Generator) -> str:
+    """A word that isn't said: from another sentence, so that it can't be told by its rarity."""
+    said = set(words)
+    candidates = [w for w in ctc_text(other).split() if len(w) > 3 and w not in said]
+    candidates = candidates or [w for w in _COMMON if w not in said]
+    return candidates[int(rng.integers(len(candidates)))]
+
+
+_COMMON = ("дом", "время", "человек", "вода", "книга", "город", "house", "water", "people", "time")

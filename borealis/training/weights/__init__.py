@@ -1,0 +1,1 @@
+"""What of a model learns, and in which number format."""

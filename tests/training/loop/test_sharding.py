@@ -1,0 +1,81 @@
+"""FSDP: processes that share a model have the losses of one, and leave whole files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from borealis.errors import TrainingError
+from borealis.training.loop.sharding import load_optimizer
+from borealis.training.recipe import StageSection
+
+ENCODER_LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}
+KEYS = {"trainable": ["adapter", "language_model"], "encoder_lora": ENCODER_LORA, "packing": True, "gradient_checkpointing": True, "batches_per_step": 2, "max_steps": 6, "save_steps": 3, "time_mask": 0.0, "validation": ["speech"], "validation_steps": 3, "validation_clips": 2, "text.share": 0.4}  # fmt: skip
+
+
+def losses(run: Path) -> list[float]:
+    state = json.loads((run / "instruct/checkpoint-6/trainer_state.json").read_text("utf-8"))
+    return [row["loss"] for row in state["log_history"] if "loss" in row]
+
+
+@pytest.fixture
+def two(world):
+    """`two(recipe, output)`: the command in two processes."""
+
+    def run(recipe: str, output: Path, *more: str) -> str:
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+            "-m", "borealis", "train", recipe, "--data", str(world), "--output", str(output),
+            "--threads", "1", *more,
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-4000:]
+        return done.stderr
+
+    return run
+
+
+@pytest.mark.slow
+def test_two_that_share_equal_one_and_go_on(large, run_train, two, tmp_path):
+    recipe = large(**KEYS)
+    assert run_train(recipe, tmp_path / "one") == 0
+    shared = tmp_path / "two"
+    log = two(recipe, shared, "stages.*.sharding=fsdp")
+    assert log.count("validation: 2 recordings, WER") == 4, "both processes measure, twice"
+    one, both = losses(tmp_path / "one"), losses(shared)
+    assert len(one) == 6 and one == pytest.approx(both, abs=1e-5)
+    a, b = (load_file(run / "final/model.safetensors") for run in (tmp_path / "one", shared))
+    assert a.keys() == b.keys()
+    for name, weight in a.items():
+        torch.testing.assert_close(b[name].float(), weight.float(), atol=1e-4, rtol=1e-4)
+    # Checkpoints: what learns and the optimizer whole, nothing of torch's own formats.
+    folder = shared / "instruct/checkpoint-3"
+    state, learned = load_file(folder / "optimizer.safetensors"), load_file(folder / "learned.safetensors")  # fmt: skip
+    assert {name.rpartition("/")[0] for name in state} == learned.keys()
+    assert all(state[f"{name}/exp_avg"].shape == weight.shape for name, weight in learned.items())
+    assert not [p for p in shared.rglob("*") if p.suffix in (".bin", ".distcp", ".pt")]
+    # Cut off after step 3, it ends with the same weights.
+    shutil.rmtree(shared / "final")
+    shutil.rmtree(shared / "instruct/checkpoint-6")
+    (shared / "instruct/model.safetensors").unlink()
+    two(recipe, shared, "stages.*.sharding=fsdp")
+    assert losses(shared) == both
+    again = load_file(shared / "final/model.safetensors")
+    assert all(torch.equal(again[name], weight) for name, weight in b.items())
+
+
+def test_a_checkpoint_that_was_not_shared_is_named(tmp_path):
+    with pytest.raises(TrainingError, match="made without sharding"):
+        load_optimizer(torch.nn.Linear(1, 1), None, None, tmp_path)
+
+
+def test_sharding_needs_sources():
+    with pytest.raises(ValueError, match="sharding need sources"):
+        StageSection(name="s", kind="align", max_steps=1, learning_rate=1, sharding="fsdp")

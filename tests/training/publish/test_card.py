@@ -1,0 +1,64 @@
+"""The card of a published model says how it was made, and nothing of its maker's disk."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from borealis.training.publish.card import model_card
+from borealis.training.recipe import Recipe
+
+STAGE = {"name": "tune", "kind": "instruct", "max_steps": 2, "learning_rate": 0.1, "sources": ["own", "hub", "set"]}  # fmt: skip
+
+
+def card_of(config, checkpoint: str, dataset: str, **record) -> tuple[dict, str, str]:
+    """Head, text and recipe of the card of a run that began with a checkpoint."""
+    recipe = Recipe(
+        name="mine",
+        model={"checkpoint": checkpoint},
+        data={
+            "sources": {
+                "own": {"manifest": "/srv/anna/data/own.jsonl"},
+                "hub": {"dataset": "golos"},
+                "set": {"dataset": dataset, "columns": {"text": "said"}},
+            }
+        },
+        stages=[STAGE],
+        notes="Made by hand and/or luck: /dev/null, 3/4 of it.",
+    )
+    stages = [{"stage": "tune", "steps": 2, "seconds": 4.0}]
+    run = {"recipe": recipe.model_dump(mode="json"), "stages": stages, "threads": 1} | record
+    card = model_card(config, run, [], licence="mit")
+    _, head, text = card.split("---\n", 2)
+    return yaml.safe_load(head), text, text.split("```yaml\n")[1].split("```")[0]
+
+
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        "/srv/anna/runs/base",
+        "./runs/base",
+        "../base",
+        "~/base",
+        "C:\\\\models\\\\base",
+        "a/b/base",
+    ],
+)
+def test_paths_are_shortened_to_their_last_part(checkpoint, tiny_config):
+    checkpoint = checkpoint.replace("\\\\", "\\")
+    head, text, shown = card_of(tiny_config, checkpoint, "/mnt/disk/voices")
+    assert checkpoint not in text and "/mnt" not in text and "anna" not in text
+    assert "base_model" not in head and head["datasets"] == ["bond005/sberdevices_golos_10h_crowd"]
+    recipe = Recipe(**yaml.safe_load(shown))
+    assert recipe.model.checkpoint == "base" and recipe.data.sources["set"].dataset == "voices"
+    assert recipe.data.sources["own"].manifest == "own.jsonl"
+    assert "only the last part is shown" in text and "and/or luck: /dev/null, 3/4 of it" in text
+
+
+def test_a_folder_that_looks_like_a_hub_id_is_no_base_model(tiny_config):
+    local = ["runs/base", "my/voices"]
+    head, text, _ = card_of(tiny_config, *local, local=local)
+    assert "base_model" not in head and "runs/base" not in text and "my/voices" not in text
+    head, text, shown = card_of(tiny_config, "org/model", "org/voices", local=[])
+    assert head["base_model"] == ["org/model"] and "org/voices" in head["datasets"]
+    assert "checkpoint: org/model" in shown
