@@ -12,18 +12,11 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
+from borealis.data.kinds import KINDS
+
 Split = Literal["train", "test"]
 LANGUAGES = ("ru", "en")
-TASKS = (
-    "transcribe",
-    "language",
-    "voice",
-    "sound",
-    "word_present",
-    "first_word",
-    "last_word",
-    "word_count",
-)
+TASKS = ("transcribe", *(kind.name for kind in KINDS))
 # Patterns are many wordings each, so they are drawn more often than the plain sentences, and those
 # of many wordings more often than those of few.
 _PATTERN_SHARE = 0.7

@@ -7,30 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from borealis.data.kinds import KINDS, Kind, kind_of
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
 from borealis.data.text import ctc_text
 from borealis.evaluation.normalization import normalize
 
-CLOSED = ("language", "voice", "sound", "word_present")
-OPEN = ("first_word", "last_word", "word_count")
+CLOSED = tuple(kind.name for kind in KINDS if kind.closed)
+OPEN = tuple(kind.name for kind in KINDS if not kind.closed)
 _MIN_WORDS = 3
 
-# What an answer must contain to count as a class, whatever else it says: stems of words.
-_SIGNS: dict[str, dict[str, tuple[str, ...]]] = {
-    "language": {"ru": ("русск", "russian"), "en": ("английск", "english")},
-    "voice": {
-        "male": ("мужчин", "мужск", "male", "man"),
-        "female": ("женщин", "женск", "female", "woman"),
-    },
-    "sound": {
-        "speech": ("реч", "speech"),
-        "silence": ("тишин", "ничего", "silence", "nothing"),
-        "noise": ("шум", "noise"),
-        "music": ("музык", "music"),
-    },
-    "word_present": {"yes": ("да", "yes"), "no": ("нет", "no")},
-}
 # Too short to be stems: "да" is in "дальше", "man" in "many".
 _WHOLE = {"да", "нет", "yes", "no", "man", "male", "woman", "female"}
 
@@ -40,7 +26,7 @@ class Question:
     """A question about one utterance.
 
     Args:
-        task: one of `CLOSED` or `OPEN`.
+        task: name of a kind (`borealis.data.kinds`).
         utterance: the clip.
         text: the question.
         expected: the class of a closed task, the word or number of an open one.
@@ -68,15 +54,16 @@ def build_questions(
     rng = np.random.default_rng(seed)
     words = [ctc_text(u.text).split() if u.kind == "speech" else [] for u in utterances]
     questions = []
-    for task in (*CLOSED, *OPEN):
-        fitting = [i for i, u in enumerate(utterances) if _fits(task, u, words[i])]
+    for kind in (*(k for k in KINDS if k.closed), *(k for k in KINDS if not k.closed)):
+        task = kind.name
+        fitting = [i for i, u in enumerate(utterances) if _fits(kind, u, words[i])]
         said = _balanced(len(fitting), rng)
         in_russian = _balanced(len(fitting), rng)
         for place, index in enumerate(fitting):
             item, spoken = utterances[index], words[index]
             choices = phrasings.questions(task, "ru" if in_russian[place] else "en", "test")
             text = choices[int(rng.integers(len(choices)))]
-            expected = _expected(task, item, spoken)
+            expected = kind.answer(item, spoken)
             if task == "word_present":
                 expected = "yes" if said[place] else "no"
                 pool = spoken if said[place] else _others(index, utterances, words, rng)
@@ -88,24 +75,8 @@ def build_questions(
     return questions
 
 
-def _fits(task: str, item: Utterance, words: Sequence[str]) -> bool:
-    if task == "sound":
-        return True
-    if task == "language":
-        return item.kind == "speech" and bool(item.language)
-    if task == "voice":
-        return item.kind == "speech" and bool(item.gender)
-    return len(words) >= _MIN_WORDS
-
-
-def _expected(task: str, item: Utterance, words: Sequence[str]) -> str:
-    if task == "first_word":
-        return words[0]
-    if task == "last_word":
-        return words[-1]
-    if task == "word_count":
-        return str(len(words))
-    return {"language": item.language, "voice": item.gender, "sound": item.kind}.get(task, "")
+def _fits(kind: Kind, item: Utterance, words: Sequence[str]) -> bool:
+    return len(words) >= _MIN_WORDS if kind.words else bool(kind.answer(item, words))
 
 
 def _balanced(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -134,7 +105,7 @@ def classify(task: str, answer: str) -> str:
     words = normalize(answer).split()
     found = {
         label
-        for label, signs in _SIGNS[task].items()
+        for label, signs in kind_of(task).classes.items()
         if any(_matches(word, sign) for word in words for sign in signs)
     }
     return found.pop() if len(found) == 1 else ""
@@ -146,7 +117,7 @@ def _matches(word: str, sign: str) -> bool:
 
 def is_right(question: Question, answer: str) -> bool:
     """Whether an answer names the expected class, or is the expected word or number exactly."""
-    if question.task in CLOSED:
+    if kind_of(question.task).closed:
         return classify(question.task, answer) == question.expected
     return normalize(answer) == normalize(question.expected)
 
@@ -155,7 +126,7 @@ def recalls(questions: Sequence[Question], right: Sequence[bool]) -> dict[str, f
     """Share answered right of each class of a closed task; `all` for an open one."""
     by_class: dict[str, list[bool]] = {}
     for question, good in zip(questions, right, strict=True):
-        label = question.expected if question.task in CLOSED else "all"
+        label = question.expected if kind_of(question.task).closed else "all"
         by_class.setdefault(label, []).append(good)
     return {label: float(np.mean(rows)) for label, rows in sorted(by_class.items())}
 

@@ -12,7 +12,7 @@ from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
 from pyarrow import parquet
 
 from borealis.cli import main
-from borealis.data.hub import READY, DatasetError, read_dataset
+from borealis.data.hub import READY, DatasetError, Entry, read_dataset
 from borealis.data.manifest import read_manifest
 from borealis.errors import ManifestError
 from borealis.training.data.sources import read_source
@@ -62,6 +62,20 @@ def test_rows_become_a_manifest_and_bad_ones_are_counted(speech_set, clips, tmp_
         assert item.duration == pytest.approx(clip.duration, abs=0.02)
         assert Path(item.audio).read_bytes() == Path(clip.audio).read_bytes()
     assert "row 3" in (tmp_path / "cv.dropped.txt").read_text("utf-8")
+
+
+def test_a_new_entry_is_a_dataset_and_its_columns(speech_set, clips, tmp_path, monkeypatch, capsys):
+    """As "Contributing" adds one: the command lists and reads it, and so does a recipe's source."""
+    monkeypatch.setitem(READY, "my-set", Entry(str(speech_set), COLUMNS, note="three voices"))
+    assert main(["data", "hub"]) == 0
+    assert "three voices" in capsys.readouterr().out
+    assert main(["data", "hub", "my-set", "--output", str(tmp_path), "--name", "mine"]) == 0
+    assert [item.text for item in read_manifest(tmp_path / "mine.jsonl")] == [
+        c.text for c in clips[:3]
+    ]
+    section = SourceSection(dataset="my-set")
+    found = read_source("speech", section, tmp_path, audio=True, longest=30)
+    assert [item.voice for item in found.utterances] == ["a", "a", "b"]
 
 
 def test_the_command_maps_columns(speech_set, tmp_path, capsys):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from borealis.data.kinds import chances, kind_of
 from borealis.training.data.batch import Batch, Example
 from borealis.training.data.features import CachedClip
 from borealis.training.data.frames import CachedFrames
@@ -18,8 +19,6 @@ from borealis.training.recipe import StageSection
 from borealis.training.tasks.reading import reading_talk
 from borealis.training.tasks.task import BatchContext, num_turns, talk_length, targets_of
 from borealis.training.tasks.turns import (
-    QUESTION_TASKS,
-    clip_label,
     draw_task,
     question_turn,
 )
@@ -102,7 +101,7 @@ class QuestionClips:
     def __init__(self, clips: Sequence[CachedClip]) -> None:
         self.clips = clips
         self._groups: dict[str, dict[str, dict[str, list[list[int]]]]] = {}
-        for task in QUESTION_TASKS:
+        for task in chances("questions"):
             answers: dict[str, dict[str, dict[str, list[int]]]] = {}
             for index, clip in enumerate(clips):
                 if label := _answer_of(task, clip):
@@ -155,9 +154,11 @@ def _answer_of(task: str, clip: CachedClip) -> str:
     item = clip.utterance
     if item.question and item.answer:
         return ""
-    if task in ("language", "voice", "sound"):
-        return clip_label(task, item)
-    return "any" if item.kind == "speech" and item.text else ""
+    kind = kind_of(task)
+    if kind.words:
+        return "any" if item.kind == "speech" and item.text else ""
+    right = kind.answer(item, [])
+    return right if kind.closed or not right else "any"
 
 
 def _pick(choices: Sequence[Any], rng: np.random.Generator) -> Any:

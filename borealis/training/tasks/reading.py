@@ -13,20 +13,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from borealis.data.kinds import chances
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
 from borealis.inference.messages import TRANSCRIBE_PROMPTS
 from borealis.training.data.talks import Turn
 from borealis.training.tasks.turns import ask_for_transcript, question_turn
 
-# What is asked about a sentence that exists as text only.
-_TASKS = {
-    "word_present": 0.24,
-    "first_word": 0.19,
-    "last_word": 0.19,
-    "word_count": 0.33,
-    "transcribe": 0.05,
-}
+# Beside the kinds of questions: the transcript once more, please.
+_AGAIN = 0.05
 # Half of the transcripts are asked for as `Borealis.ask` does it.
 _ASKED_PLAINLY = 0.5
 # Mistakes a letter: many transcripts have none, a few have many.
@@ -69,7 +64,8 @@ def reading_talk(
 
 def draw_tasks(count: int, rng: np.random.Generator) -> list[str]:
     """Different kinds of questions about a sentence."""
-    names, shares = list(_TASKS), np.array(list(_TASKS.values()))
+    tasks = chances("reading") | {"transcribe": _AGAIN}
+    names, shares = list(tasks), np.array(list(tasks.values()))
     picks = rng.choice(len(names), size=min(count, len(names)), replace=False, p=shares)
     return [names[int(i)] for i in picks]
 

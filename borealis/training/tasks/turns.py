@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from borealis.data.kinds import chances, kind_of
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
 from borealis.data.text import ctc_text
 from borealis.training.data.talks import Turn
 
-# Chance of each task among the questions about a clip of speech.
-_SPEECH_TASKS = {
-    "language": 0.13,
-    "voice": 0.17,
-    "sound": 0.12,
-    "word_present": 0.26,
-    "first_word": 0.11,
-    "last_word": 0.11,
-    "word_count": 0.1,
-    "about": 0.03,
-}
-# The same in a batch of nothing but questions, where the clip is chosen for the question.
-QUESTION_TASKS = {
-    "language": 0.09,
-    "voice": 0.27,
-    "sound": 0.12,
-    "word_present": 0.14,
-    "first_word": 0.1,
-    "last_word": 0.1,
-    "word_count": 0.18,
-}
-_TEXT_TASKS = {"word_present": 0.5, "first_word": 0.16, "last_word": 0.16, "word_count": 0.18}
+# Beside the kinds of questions: what the model is.
+_ABOUT = 0.03
 
 
 def clip_turn(
@@ -59,8 +42,8 @@ def clip_turn(
             return _answer("about", "", prompt_language, phrasings, rng)
         return Turn("transcribe", _question("transcribe", prompt_language, phrasings, rng), "")
     if rng.random() < question_share:
-        task = _draw(_SPEECH_TASKS, rng)
-        if task == "voice" and not utterance.gender:
+        task = _draw(chances("clips") | {"about": _ABOUT}, rng)
+        if task != "about" and not kind_of(task).words and not is_known(task, utterance):
             task = "sound"
         if task == "about":
             return _answer(task, "", prompt_language, phrasings, rng)
@@ -79,17 +62,16 @@ def question_turn(
     """A question of the given kind about a recorded clip.
 
     Args:
-        task: a kind of `QUESTION_TASKS`.
+        task: name of a kind (`borealis.data.kinds`).
         utterance: the clip; what `task` asks about must be known of it.
         phrasings: wordings.
         rng: source of all randomness.
         other: text of another clip, whose words serve as words that aren't said.
     """
     language = _prompt_language(rng)
-    if task in ("language", "voice", "sound"):
-        label = clip_label(task, utterance)
-        return _answer(task, label, language, phrasings, rng)
-    return _word_turn(task, utterance.text, other, language, phrasings, rng)
+    if kind_of(task).words:
+        return _word_turn(task, utterance.text, other, language, phrasings, rng)
+    return _sound_turn(task, utterance, language, phrasings, rng)
 
 
 def ask_for_transcript(phrasings: Phrasings, rng: np.random.Generator) -> str:
@@ -97,18 +79,20 @@ def ask_for_transcript(phrasings: Phrasings, rng: np.random.Generator) -> str:
     return _question("transcribe", _prompt_language(rng), phrasings, rng)
 
 
-def clip_label(task: str, utterance: Utterance) -> str:
-    """The right answer to a question about the sound of a clip; empty where it isn't known."""
-    if task == "sound":
-        return utterance.kind
-    if utterance.kind != "speech":
-        return ""
-    return {"language": utterance.language, "voice": utterance.gender}.get(task) or ""
+def is_known(task: str, utterance: Utterance) -> bool:
+    """Whether a question of this kind about a clip has an answer."""
+    return bool(_right(task, utterance))
+
+
+def _right(task: str, utterance: Utterance) -> str:
+    """What is right; empty where it isn't known."""
+    spoken = ctc_text(utterance.text).split() if utterance.kind == "speech" else []
+    return kind_of(task).answer(utterance, spoken)
 
 
 def draw_task(text_only: bool, rng: np.random.Generator) -> str:
     """The kind of one question of a batch of questions; `text_only` for pseudo-audio."""
-    return _draw(_TEXT_TASKS if text_only else QUESTION_TASKS, rng)
+    return _draw(chances("sentences" if text_only else "questions"), rng)
 
 
 def text_turn(
@@ -130,8 +114,7 @@ def chat_turn(phrasings: Phrasings, rng: np.random.Generator) -> Turn:
     language = _prompt_language(rng)
     if rng.random() < 0.7:
         return _answer("about", "", language, phrasings, rng)
-    tasks = ["transcribe", *_SPEECH_TASKS]
-    tasks.remove("about")
+    tasks = ["transcribe", *chances("clips")]
     task = tasks[int(rng.integers(len(tasks)))]
     question = _question(task, language, phrasings, rng).format(word=_COMMON[int(rng.integers(10))])
     return Turn("no_audio", question, phrasings.no_audio(language))
@@ -183,6 +166,15 @@ def _answer(
     )
 
 
+def _sound_turn(
+    task: str, utterance: Utterance, language: str, phrasings: Phrasings, rng: np.random.Generator
+) -> Turn:
+    """A question about how a clip sounds."""
+    kind, right = kind_of(task), _right(task, utterance)
+    turn = _answer(task, right if kind.closed else "", language, phrasings, rng)
+    return turn if kind.closed else replace(turn, answer=turn.answer.format(**{kind.fills: right}))
+
+
 def _word_turn(
     task: str,
     text: str,
@@ -191,18 +183,20 @@ def _word_turn(
     phrasings: Phrasings,
     rng: np.random.Generator,
 ) -> Turn:
+    """A question about what is said."""
     words = ctc_text(text).split()
     if not words:
         return Turn("transcribe", _question("transcribe", language, phrasings, rng), text)
-    if task == "word_present":
+    kind = kind_of(task)
+    if kind.name == "word_present":
         present = rng.random() < 0.5
         word = _present_word(words, rng) if present else _absent_word(words, other, rng)
         turn = _answer(task, "yes" if present else "no", language, phrasings, rng)
-    else:
-        word = words[0] if task == "first_word" else words[-1]
-        turn = _answer(task, "", language, phrasings, rng)
-    fill = {"word": word, "count": str(len(words))}
-    return Turn(task, turn.question.format(**fill), turn.answer.format(**fill), word)
+        return replace(turn, question=turn.question.format(word=word), word=word)
+    right = kind.answer(Utterance(text=text), words)
+    turn = _answer(task, "", language, phrasings, rng)
+    word = right if kind.fills == "word" else ""
+    return replace(turn, answer=turn.answer.format(**{kind.fills: right}), word=word)
 
 
 def _present_word(words: list[str], rng: np.random.Generator) -> str:

@@ -7,11 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from borealis.data.kinds import chances
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import LANGUAGES, Phrasings, expand, load_phrasings, plain_wording
 from borealis.training.data.features import CachedClip
 from borealis.training.tasks.questions import QuestionClips
-from borealis.training.tasks.turns import QUESTION_TASKS, question_turn
+from borealis.training.tasks.turns import question_turn
 
 
 def clip(voice, gender="female", language="ru", kind="speech", frames=200, **values) -> CachedClip:
@@ -45,7 +46,7 @@ def test_every_answer_and_every_voice_comes_equally_often(lopsided):
     for counts in (genders, kinds, women):
         shares = np.array(list(counts.values())) / counts.total()
         assert len(counts) >= 2 and np.ptp(shares) < 0.12, counts
-    assert {task for (task, *_), _ in asked} == set(QUESTION_TASKS)
+    assert {task for (task, *_), _ in asked} == set(chances("questions"))
 
 
 def test_corpora_that_have_both_answers_come_first():
