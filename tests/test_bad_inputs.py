@@ -206,7 +206,7 @@ def test_too_large_and_too_long(
         load_audio(path, limits=AudioLimits(max_seconds=2))
     short = AudioLimits(max_seconds=2)
     defaults = {"sampling_rate": None, "limits": short}
-    monkeypatch.setattr(audio_module.load_audio, "__kwdefaults__", defaults)
+    monkeypatch.setattr(audio_module.open_audio, "__kwdefaults__", defaults)
     code, _, err = run(capsys, "transcribe", str(path))
     assert code == 2
     assert_one_sentence(err, "long.wav", "2 s")

@@ -337,7 +337,7 @@ def test_example(command, server, transcripts) -> None:
     assert "error" not in done.stdout
 
 
-def test_load_test_writes_a_result_file(server, tmp_path, capsys, monkeypatch) -> None:
+def test_load_test_writes_a_result_file(server, nano, tmp_path, capsys, monkeypatch) -> None:
     from borealis.cli import main
 
     monkeypatch.setenv("VLLM_API_KEY", KEY)
@@ -354,7 +354,8 @@ def test_load_test_writes_a_result_file(server, tmp_path, capsys, monkeypatch) -
     # The same words by every road.
     assert len({row["word_error_rate"] for row in rows.values()}) == 1
     assert rows["server"]["same_as_transformers"] == 8
-    assert record["decoding"]["num_beams"] == 64 and record["model"]["checkpoint"]
+    beams = nano.model.config.search["num_beams"]
+    assert record["decoding"]["num_beams"] == beams and record["model"]["checkpoint"]
     assert record["data"]["manifest"]["utterances"] == 6
     assert str(server.port) not in target.read_text(encoding="utf-8")
     assert "first token" in capsys.readouterr().out
