@@ -89,7 +89,8 @@ async def read_form(scope: Message, body: bytes) -> tuple[bytes, Options]:
         await form.close()
 
 
-def _options(form: FormData) -> Options:
+def _fields(form: FormData) -> tuple[dict[str, str], list[str], list[str]]:
+    """Fields that are known, by name; granularities of times; hot words."""
     text: dict[str, str] = {}
     granularities: list[str] = []
     hot: list[str] = []
@@ -123,6 +124,11 @@ def _options(form: FormData) -> Options:
             raise RequestError(f"The field '{name}' came twice.", param=name)
         else:
             text[name] = value
+    return text, granularities, hot
+
+
+def _options(form: FormData) -> Options:
+    text, granularities, hot = _fields(form)
     try:
         language = arguments.language(text.get("language"))
     except PromptError as error:

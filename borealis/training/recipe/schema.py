@@ -467,8 +467,14 @@ class StageSection(_Section):
                 raise ValueError(f"{old} is {new} now")
         return values
 
+    @property
+    def language_model_learns(self) -> bool:
+        """Whether any of its weights change, or LoRA is put on it."""
+        named = any(name.split(".")[0] == "language_model" for name in self.trainable)
+        return named or self.lora is not None
+
     @model_validator(mode="after")
-    def _fits(self) -> StageSection:
+    def _examples_fit(self) -> StageSection:
         if self.features and self.sources:
             raise ValueError("give features or sources, not both")
         if self.text.sources and not self.sources:
@@ -483,16 +489,25 @@ class StageSection(_Section):
             raise ValueError("encoder_lora needs sources: cached features don't change")
         if self.sources and self.text.share and not self.text.sources:
             raise ValueError("text.share needs text.sources")
-        learns = self.lora or any(n.split(".")[0] == "language_model" for n in self.trainable)
-        if self.text.share and self.sources and not learns:
+        if self.text.share and self.sources and not self.language_model_learns:
             raise ValueError("text.share needs a language model that learns: lora, or trainable")
+        if not self.sources and (self.packing or self.sharding != "none"):
+            raise ValueError("packing and sharding need sources")
+        return self
+
+    @model_validator(mode="after")
+    def _formats_fit(self) -> StageSection:
         if self.frozen_precision != "float32" and self.precision != "bfloat16":
             raise ValueError(f"frozen_precision {self.frozen_precision} needs precision bfloat16")
         if self.frozen_precision == "nf4":
-            if learns and not self.lora:
+            if self.language_model_learns and not self.lora:
                 raise ValueError("frozen_precision nf4 needs lora: 4-bit weights don't learn")
             if self.sharding != "none":
                 raise ValueError("frozen_precision nf4 can't be sharded; give one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _losses_fit(self) -> StageSection:
         losses, asked = self.losses, self.questions
         if self.use_liger_kernel and losses.guide.weight:
             raise ValueError("losses.guide looks at attention, use_liger_kernel keeps no outputs")
@@ -502,8 +517,6 @@ class StageSection(_Section):
             )
         if self.use_liger_kernel and losses.counting.weight:
             raise ValueError("losses.counting looks at a layer, use_liger_kernel keeps no outputs")
-        if not self.sources and (self.packing or self.sharding != "none"):
-            raise ValueError("packing and sharding need sources")
         return self
 
 
