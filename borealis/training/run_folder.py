@@ -36,6 +36,7 @@ from borealis.training.recipe import (
     Recipe,
     SourceSection,
     StageSection,
+    recorded_recipe,
 )
 
 RECORD = "made-from.json"
@@ -476,7 +477,7 @@ def read_record(folder: Path) -> Made | None:
         return None
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
-        return Made(**(row["made"] | {"recipe": Recipe(**row["made"]["recipe"])}))
+        return Made(**(row["made"] | {"recipe": recorded_recipe(row["made"]["recipe"])}))
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         first = str(error).splitlines()[0]
         raise TrainingError(

@@ -137,11 +137,11 @@ def _stages(record: dict[str, Any]) -> list[str]:
 def _plan(record: dict[str, Any]) -> list[str]:
     """The planner's hours beside the real ones."""
     from borealis.training.planner import GPUS, Options, plan_recipe
-    from borealis.training.recipe import Recipe
+    from borealis.training.recipe import recorded_recipe
 
     options = Options()
     try:
-        plan = plan_recipe(Recipe(**record["recipe"]), options)
+        plan = plan_recipe(recorded_recipe(record["recipe"]), options)
     except (BorealisError, ValueError):
         return []
     spent = sum(stage["seconds"] for stage in record["stages"]) / 3600
@@ -167,6 +167,6 @@ def _results(results: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _without_defaults(recipe: dict[str, Any]) -> dict[str, Any]:
-    from borealis.training.recipe import Recipe
+    from borealis.training.recipe import recorded_recipe
 
-    return Recipe(**recipe).model_dump(mode="json", exclude_defaults=True)
+    return recorded_recipe(recipe).model_dump(mode="json", exclude_defaults=True)

@@ -16,6 +16,7 @@ from borealis.training.recipe.schema import (
     bundled_recipes,
     load_recipe,
     recipe_help,
+    recorded_recipe,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "bundled_recipes",
     "load_recipe",
     "recipe_help",
+    "recorded_recipe",
 ]

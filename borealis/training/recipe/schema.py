@@ -597,6 +597,30 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         raise RecipeError(f"'{path.name}' has mistakes: " + "; ".join(lines) + ".") from None
 
 
+def recorded_recipe(values: dict[str, Any]) -> Recipe:
+    """The recipe that a run keeps, also one of before a stage's keys had groups.
+
+    Args:
+        values: what was written; not changed.
+
+    Raises:
+        ValidationError: it isn't a recipe.
+    """
+    stages = []
+    for stage in values["stages"]:
+        stage = dict(stage)
+        for old, new in RENAMED.items():
+            if old in stage:
+                *groups, name = new.split(".")
+                place = stage
+                for group in groups:
+                    place[group] = dict(place.get(group, {}))
+                    place = place[group]
+                place[name] = stage.pop(old)
+        stages.append(stage)
+    return Recipe(**(values | {"stages": stages}))
+
+
 def recipe_help() -> str:
     """Every recipe key with its type, default and meaning, as plain text."""
     lines: list[str] = []

@@ -10,13 +10,30 @@ from borealis.errors import RecipeError
 from borealis.model import BorealisForConditionalGeneration
 from borealis.training.planner import Options, plan_recipe
 from borealis.training.planner.recipes import recipe_config
-from borealis.training.recipe import bundled_recipes, load_recipe
+from borealis.training.recipe import bundled_recipes, load_recipe, recorded_recipe
+from borealis.training.recipe.schema import RENAMED
 
 SIZES = ("0.6b", "1.7b", "5b", "5b-adapter-only", "5b-turbo")
 
 
 def test_every_size_has_a_recipe() -> None:
     assert set(bundled_recipes()) >= {"nano", *SIZES}
+
+
+def test_a_recipe_that_an_earlier_version_kept_is_the_same() -> None:
+    """Of run folders: there the keys of a stage had no groups."""
+    recipe = load_recipe("nano")
+    values = recipe.model_dump(mode="json")
+    for stage in values["stages"]:
+        groups = {name: stage.pop(name) for name in ("text", "pseudo", "questions", "losses")}
+        for old, new in RENAMED.items():
+            value = groups
+            for part in new.split("."):
+                value = value[part]
+            stage[old] = value
+    assert "losses" not in values["stages"][0] and values["stages"][0]["pseudo_share"] == 0.6
+    assert recorded_recipe(values) == recipe
+    assert recorded_recipe(recipe.model_dump(mode="json")) == recipe
 
 
 @pytest.mark.parametrize("name", ["nano", *SIZES])
