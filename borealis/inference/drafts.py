@@ -8,9 +8,10 @@ capitals (`borealis.inference.punctuation`). A recording is encoded once for bot
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -57,6 +58,7 @@ class DraftWriter:
         model: with a `ctc` adapter.
         processor: of the same checkpoint.
         hear: listens for it; what others have heard with it is known.
+        ngram: of the checkpoint, if it is being read already.
     """
 
     def __init__(
@@ -64,16 +66,24 @@ class DraftWriter:
         model: BorealisForConditionalGeneration,
         processor: BorealisProcessor,
         hear: Hearing | None = None,
+        ngram: Future[Ngram | None] | None = None,
     ) -> None:
         self.model, self.processor = model, processor
         self.hear = hear or Hearing(model.model)
+        self._ahead = ngram
         self.alphabet = Alphabet(model.config.ctc_labels or "")
         self._searches: dict[tuple[SearchSettings, tuple[str, ...]], PrefixBeamSearch] = {}
 
     @cached_property
     def ngram(self) -> Ngram | None:
         """The letters and words of the checkpoint's texts, if it has them."""
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            return ahead.result()
         return Ngram.of_checkpoint(self.model.name_or_path or "")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_ahead": None}  # a copy reads its own
 
     @cached_property
     def forms(self) -> WrittenForms | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
+from pathlib import Path
 from typing import Any, BinaryIO, TypedDict, Unpack, overload
 
 import numpy as np
@@ -16,12 +18,14 @@ from transformers import TextIteratorStreamer
 from borealis import arguments
 from borealis.arguments import flag, number, whole
 from borealis.audio import SAMPLING_RATE, level_db, load_audio, open_audio, split_at_silence
+from borealis.checkpoints import resolve_checkpoint
+from borealis.ctc.ngram import Ngram
 from borealis.errors import PromptError
 from borealis.inference.allowed import only_these
 from borealis.inference.decoding import CTCDecoding, Decoding, choose
 from borealis.inference.drafts import DraftWriter
 from borealis.inference.hearing import Hearing
-from borealis.inference.loading import load_checkpoint
+from borealis.inference.loading import beside, load_checkpoint
 from borealis.inference.messages import (
     TRANSCRIBE_PROMPTS,
     after_transcript,
@@ -117,6 +121,10 @@ class Borealis:
         self.model = model.eval()
         self.processor = processor
         self.hear = Hearing(self.model.model)
+        self._ngram: Future[Ngram | None] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_ngram": None}  # a copy reads its own
 
     @classmethod
     def load(
@@ -127,7 +135,12 @@ class Borealis:
         dtype: str | torch.dtype | None = None,
     ) -> Borealis:
         """See `borealis.load`."""
-        return cls(*load_checkpoint(name_or_path, device, dtype))
+        path = resolve_checkpoint(name_or_path)
+        # Unpacking the n-gram takes longer than the weights do, on another core.
+        ngram = beside(Ngram.of_checkpoint, path) if isinstance(path, Path) else None
+        engine = cls(*load_checkpoint(name_or_path, device, dtype))
+        engine._ngram = ngram
+        return engine
 
     @property
     def device(self) -> torch.device:
@@ -297,7 +310,7 @@ class Borealis:
         """What writes with a `ctc` adapter; None with others."""
         if self.model.config.adapter_type != "ctc":
             return None
-        return DraftWriter(self.model, self.processor, self.hear)
+        return DraftWriter(self.model, self.processor, self.hear, self._ngram)
 
     def write_parts(
         self,

@@ -13,7 +13,8 @@ import soundfile
 import torch
 
 from borealis.audio import SAMPLING_RATE, AudioLimits, load_audio, open_audio
-from borealis.errors import AudioNotFoundError
+from borealis.checkpoints import NGRAM
+from borealis.errors import AudioNotFoundError, CheckpointError
 from borealis.inference import (
     Borealis,
     CTCDecoding,
@@ -427,6 +428,18 @@ def test_bundled_model_answers_lists_as_singles(nano: Borealis, speech: Path) ->
     questions = ["Кто говорит?", "What language is it?"]
     singles = [nano.ask(speech, question, max_new_tokens=16) for question in questions]
     assert nano.ask([speech, speech], questions, max_new_tokens=16) == singles
+
+
+def test_a_damaged_ngram_is_told_where_it_is_needed(make_tiny, tmp_path: Path, noise) -> None:
+    """It is read in a thread beside the weights, and its error mustn't get lost there."""
+    for part in make_tiny("ctc"):
+        part.save_pretrained(tmp_path)
+    (tmp_path / NGRAM).write_bytes(b"not safetensors")
+    loaded = Borealis.load(tmp_path)
+    with pytest.raises(CheckpointError, match="holds no letter n-gram"):
+        loaded.transcribe(noise(1.0))
+    with pytest.raises(CheckpointError, match="holds no letter n-gram"):
+        loaded.transcribe(noise(1.0))  # and it isn't taken for a model without one
 
 
 def test_a_recording_in_a_file_is_written_down_as_one_in_memory(
