@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
@@ -25,7 +25,7 @@ from borealis.inference.allowed import only_these
 from borealis.inference.decoding import CTCDecoding, Decoding, choose
 from borealis.inference.drafts import DraftWriter
 from borealis.inference.hearing import Hearing
-from borealis.inference.loading import beside, load_checkpoint
+from borealis.inference.loading import load_checkpoint
 from borealis.inference.messages import (
     TRANSCRIBE_PROMPTS,
     after_transcript,
@@ -137,7 +137,9 @@ class Borealis:
         """See `borealis.load`."""
         path = resolve_checkpoint(name_or_path)
         # Unpacking the n-gram takes longer than the weights do, on another core.
-        ngram = beside(Ngram.of_checkpoint, path) if isinstance(path, Path) else None
+        pool = ThreadPoolExecutor(1)
+        ngram = pool.submit(Ngram.of_checkpoint, path) if isinstance(path, Path) else None
+        pool.shutdown(wait=False)
         engine = cls(*load_checkpoint(name_or_path, device, dtype))
         engine._ngram = ngram
         return engine

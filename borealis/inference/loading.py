@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from threading import Lock, Thread
-from typing import Any, TypeVar
+from threading import Lock
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,8 +16,6 @@ from borealis.checkpoints import resolve_checkpoint
 from borealis.errors import CheckpointError
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.threads import wait_politely_now
-
-Result = TypeVar("Result")
 
 
 def load_checkpoint(
@@ -53,20 +50,6 @@ def load_checkpoint(
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise CheckpointError(f"'{name_or_path}' can't be loaded: {first.rstrip('.')}.") from None
     return model.to(device), processor
-
-
-def beside(function: Callable[..., Result], *args: Any) -> Future[Result]:
-    """Call something in a thread of its own; an error is raised where the result is wanted."""
-    future: Future[Result] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(function(*args))
-        except BaseException as error:  # handed over
-            future.set_exception(error)
-
-    Thread(target=work, daemon=True).start()
-    return future
 
 
 _bars_lock = Lock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,10 @@ import numpy as np
 from borealis.data.kinds import chances, kind_of
 from borealis.training.data.batch import Batch, Example
 from borealis.training.data.features import CachedClip
-from borealis.training.data.frames import CachedFrames
 from borealis.training.data.loading import at_row
 from borealis.training.data.talks import Turn
-from borealis.training.losses.auxiliary import AuxiliaryLoss
-from borealis.training.recipe import StageSection
 from borealis.training.tasks.reading import reading_talk
-from borealis.training.tasks.task import BatchContext, num_turns, talk_length, targets_of
+from borealis.training.tasks.task import CachedTask, num_turns, talk_length, targets_of
 from borealis.training.tasks.turns import (
     draw_task,
     question_turn,
@@ -30,25 +28,13 @@ _MIXED_SHARE = 0.75  # of the clips, from corpora that have several answers to t
 _SHORTEST, _LONGEST = 75, 700  # encoder frames: 1.5 to 14 s
 
 
-class QuestionsTask:
-    """Questions about many clips of similar length.
+class QuestionsTask(CachedTask):
+    """Questions about many clips of similar length."""
 
-    Args:
-        stage: `batch_tokens`, `questions`.
-        context: what batches are made of.
-        losses: of the stage.
-        frames: reads the clips.
-    """
-
-    def __init__(
-        self,
-        stage: StageSection,
-        context: BatchContext,
-        losses: Sequence[AuxiliaryLoss],
-        frames: CachedFrames,
-    ) -> None:
-        self.stage, self.context, self.losses, self.frames = stage, context, losses, frames
-        self.clips = QuestionClips(frames.cache.clips)
+    @cached_property
+    def clips(self) -> QuestionClips:
+        """Clips by question and answer."""
+        return QuestionClips(self.frames.cache.clips)
 
     def __bool__(self) -> bool:
         return bool(self.clips)  # false: there is nothing to ask about

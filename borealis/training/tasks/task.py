@@ -16,10 +16,12 @@ from borealis.data.phrasings import Phrasings
 from borealis.data.text import read_lines
 from borealis.training.data.batch import Batch, Example, Vocabulary
 from borealis.training.data.features import FeatureCache
+from borealis.training.data.frames import CachedFrames
 from borealis.training.data.loading import at_row
 from borealis.training.data.packing import padded
 from borealis.training.data.talks import encode_talk
 from borealis.training.losses.auxiliary import AuxiliaryLoss, Lesson
+from borealis.training.recipe import StageSection
 
 
 class Task(Protocol):
@@ -33,6 +35,26 @@ class Task(Protocol):
             progress: of the stage, 0 to 1.
             rng: source of all randomness; belongs to the step.
         """
+
+
+class CachedTask:
+    """What tasks on the clips of a cache have; a `Task` once it has a `batch`.
+
+    Args:
+        stage: settings.
+        context: what batches are made of.
+        losses: of the stage.
+        frames: reads the clips.
+    """
+
+    def __init__(
+        self,
+        stage: StageSection,
+        context: BatchContext,
+        losses: Sequence[AuxiliaryLoss],
+        frames: CachedFrames,
+    ) -> None:
+        self.stage, self.context, self.losses, self.frames = stage, context, losses, frames
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -10,37 +11,23 @@ from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
 from borealis.training.data.batch import Batch, Example
 from borealis.training.data.epochs import Epochs, length_buckets
-from borealis.training.data.frames import CachedFrames
 from borealis.training.data.loading import at_row
 from borealis.training.data.talks import Turn
-from borealis.training.losses.auxiliary import AuxiliaryLoss
 from borealis.training.recipe import StageSection
-from borealis.training.tasks.task import BatchContext, targets_of
+from borealis.training.tasks.task import CachedTask, targets_of
 from borealis.training.tasks.turns import clip_turn
 
 # Chance that a second question is one, and not the wish for a transcript.
 _QUESTION_AGAIN = 0.75
 
 
-class TranscriptionTask:
-    """Clips of a cache in whole epochs, of similar length in a batch.
+class TranscriptionTask(CachedTask):
+    """Clips of a cache in whole epochs, of similar length in a batch."""
 
-    Args:
-        stage: `batch_seconds`, `questions`, `losses.ctc`.
-        context: what batches are made of.
-        losses: of the stage.
-        frames: reads the clips.
-    """
-
-    def __init__(
-        self,
-        stage: StageSection,
-        context: BatchContext,
-        losses: Sequence[AuxiliaryLoss],
-        frames: CachedFrames,
-    ) -> None:
-        self.stage, self.context, self.losses, self.frames = stage, context, losses, frames
-        self.epochs = Epochs(self._plan)
+    @cached_property
+    def epochs(self) -> Epochs:
+        """Which clips each batch holds."""
+        return Epochs(self._plan)
 
     def _plan(self, epoch: int) -> list[list[int]]:
         rate = self.context.config.sampling_rate / self.context.config.frame_length
