@@ -32,7 +32,7 @@ from borealis.training.planner import GPUS, Options, parts
 from borealis.training.planner.measured import gpu_of
 from borealis.training.planner.operations import batch_operations
 from borealis.training.planner.recipes import recipe_config
-from borealis.training.recipe import LoraSection, Recipe, StageSection, TextSection, load_recipe
+from borealis.training.recipe import LoraSection, Recipe, StageSection, load_recipe
 
 TRIAL = "trial"
 # Recordings that batches are made of, for each step that is measured.
@@ -75,19 +75,19 @@ def stages_of(shape: str, steps: int, **changes: Any) -> dict[str, StageSection]
     recipe: Recipe = load_recipe("0.6b" if shape == TRIAL else shape)
     common = {
         "max_steps": steps,
-        "warmup_steps": 1,
-        "logging_steps": 1,
-        "batches_per_step": 1,
+        "optimizer.warmup_steps": 1,
+        "log.every": 1,
+        "batch.per_step": 1,
         "sources": ["random"],
-        "text": TextSection(),
-        "validation": [],
-        "workers": 0,
+        "tasks": {"transcription": {}},
+        "validation": {},
+        "batch.workers": 0,
     } | changes
     align, instruct = recipe.stage("align"), recipe.stage("instruct")
     lora = instruct.lora or LoraSection()
     return {
-        "adapter": align.model_copy(update=common),
-        "lora": instruct.model_copy(update=common | {"lora": lora}),
+        "adapter": align.changed(common),
+        "lora": instruct.changed(common | {"lora": lora.model_dump()}),
     }
 
 
@@ -118,8 +118,8 @@ class RandomBatches(Dataset):
         audio = [config.num_audio_tokens(n) for n in samples]
         frames = [config.encoder_samples(n) // config.frame_length for n in samples]
         tokens = [a + t for a, t in zip(audio, texts, strict=True)]
-        limit = (frames, round(stage.batch_seconds * 50))
-        plan = length_buckets(tokens, stage.batch_tokens, rng, limit)[: stage.max_steps]
+        limit = (frames, round(stage.batch.seconds * 50))
+        plan = length_buckets(tokens, stage.batch.tokens, rng, limit)[: stage.max_steps]
         torch.manual_seed(seed)
         self.shapes = [[(samples[i], audio[i], texts[i]) for i in picks] for picks in plan]
         self.batches = [self._batch(shapes) for shapes in self.shapes]
@@ -186,7 +186,7 @@ def measure(shape: str, train: str, stage: StageSection, args: argparse.Namespac
             batches.operations(i, train=train, lora=lora, gradient_checkpointing=again)
             for i in measured
         )
-        for again in (False, stage.gradient_checkpointing)
+        for again in (False, stage.compute.gradient_checkpointing)
     }
     places = sum(batches[i]["input_ids"].numel() for i in measured)
     tokens = sum(a + t for i in measured for _, a, t in batches.shapes[i])
@@ -200,20 +200,20 @@ def measure(shape: str, train: str, stage: StageSection, args: argparse.Namespac
         "stage": stage.name,
         "train": train,
         "steps": len(measured),
-        "gradient_checkpointing": stage.gradient_checkpointing,
-        "batch_seconds": stage.batch_seconds,
-        "batch_tokens": stage.batch_tokens,
+        "gradient_checkpointing": stage.compute.gradient_checkpointing,
+        "batch_seconds": stage.batch.seconds,
+        "batch_tokens": stage.batch.tokens,
         "mean_seconds": args.mean_seconds,
         "seconds": round(seconds, 3),
         "tokens_per_second": round(tokens / seconds, 1),
         "places_per_second": round(places / seconds, 1),
         "audio_seconds_per_second": round(heard / seconds, 1),
-        "teraflop": counts[stage.gradient_checkpointing] / 1e12,
+        "teraflop": counts[stage.compute.gradient_checkpointing] / 1e12,
         # Without what is computed twice: model FLOPs utilisation. With it: what the planner counts.
         "mfu": None if share is None else round(counts[False] * share, 4),
         "utilization": None
         if share is None
-        else round(counts[stage.gradient_checkpointing] * share, 4),
+        else round(counts[stage.compute.gradient_checkpointing] * share, 4),
         "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if cuda else None,
     }
 
@@ -246,7 +246,7 @@ def main() -> None:
     if args.shape != TRIAL and not torch.cuda.is_available():
         parser.error("this needs a GPU; '--shape trial' runs without one")
     transformers.logging.set_verbosity_error()
-    given = {"batch_seconds": args.batch_seconds, "batch_tokens": args.batch_tokens}
+    given = {"batch.seconds": args.batch_seconds, "batch.tokens": args.batch_tokens}
     changes = {name: value for name, value in given.items() if value is not None}
     points = []
     for train, stage in stages_of(args.shape, args.steps, **changes).items():

@@ -50,20 +50,20 @@ def stage(precision: str, *, cached: bool = False, **values: Any) -> StageSectio
     """Align: the adapter learns through the frozen language model; nothing is distorted."""
     settings = {
         "name": "align",
-        "kind": "align",
         "max_steps": 10_000,
-        "learning_rate": 3e-4,
-        "warmup_steps": 1,
-        "scheduler": "constant_with_warmup",
-        "batch_seconds": CACHED_SECONDS if cached else RECORDED_SECONDS,
-        "batch_tokens": 8192,
+        "optimizer": {
+            "learning_rate": 3e-4,
+            "warmup_steps": 1,
+            "scheduler": "constant_with_warmup",
+        },
+        "batch": {"seconds": CACHED_SECONDS if cached else RECORDED_SECONDS, "tokens": 8192},
         "trainable": ["adapter"],
-        "time_mask": 0.0,
-        "precision": precision,
-        "logging_steps": 1,
+        "augment": {"time_mask": 0.0},
+        "compute": {"precision": precision},
+        "log": {"every": 1},
         "features" if cached else "sources": ["clips"],
     }
-    return StageSection.model_validate(settings | values)
+    return StageSection.model_validate(settings).changed(values)
 
 
 # ---- speed ----

@@ -49,35 +49,35 @@ OPTIONS: list[dict[str, Any]] = [
     },
     {
         "name": "adapter-checkpointing",
-        "keys": {"gradient_checkpointing": True},
+        "keys": {"compute.gradient_checkpointing": True},
         "compare": "adapter",
     },
     {
         "name": "lora-checkpointing",
-        "keys": {"lora": LORA, "gradient_checkpointing": True},
+        "keys": {"lora": LORA, "compute.gradient_checkpointing": True},
         "compare": "lora",
     },
     {
         "name": "full-checkpointing",
-        "keys": {"trainable": FULL, "gradient_checkpointing": True},
+        "keys": {"trainable": FULL, "compute.gradient_checkpointing": True},
         "compare": "full",
     },
-    {"name": "adapter-bfloat16", "keys": {"precision": "bfloat16"}, "compare": "adapter"},
+    {"name": "adapter-bfloat16", "keys": {"compute.precision": "bfloat16"}, "compare": "adapter"},
     {
         "name": "full-bfloat16",
-        "keys": {"trainable": FULL, "precision": "bfloat16"},
+        "keys": {"trainable": FULL, "compute.precision": "bfloat16"},
         "compare": "full",
     },
     {
         "name": "adapter-frozen-bfloat16",
-        "keys": {"precision": "bfloat16", "frozen_precision": "bfloat16"},
+        "keys": {"compute.precision": "bfloat16", "compute.frozen_precision": "bfloat16"},
         "compare": "adapter-bfloat16",
     },
     {"name": "adapter-cache", "keys": {}, "cache": True, "compare": "adapter"},
     {"name": "adapter-no-buckets", "keys": {}, "buckets": False, "compare": "adapter"},
     {
         "name": "adapter-split",
-        "keys": {"batch_seconds": 24.0, "batches_per_step": 4},
+        "keys": {"batch.seconds": 24.0, "batch.per_step": 4},
         "compare": "adapter",
     },
 ]
@@ -88,19 +88,16 @@ def stage(option: dict[str, Any]) -> StageSection:
     """The stage that an option runs: align through the language model, or more where it says so."""
     settings = {
         "name": "options",
-        "kind": "align",
         "max_steps": 10_000,
-        "learning_rate": 1e-4,
-        "warmup_steps": 1,
-        "batch_seconds": 96.0,
-        "batch_tokens": 8192,
+        "optimizer": {"learning_rate": 1e-4, "warmup_steps": 1},
+        "batch": {"seconds": 96.0, "tokens": 8192},
         "trainable": ["adapter"],
-        "time_mask": 0.0,
-        "precision": "float32",
-        "logging_steps": 1,
+        "augment": {"time_mask": 0.0},
+        "compute": {"precision": "float32"},
+        "log": {"every": 1},
         "features" if option.get("cache") else "sources": ["clips"],
     }
-    return StageSection.model_validate(settings | option["keys"])
+    return StageSection.model_validate(settings).changed(option["keys"])
 
 
 def measure(option: dict[str, Any], folder: Path, threads: int, use_cpu: bool) -> dict[str, Any]:
@@ -126,7 +123,7 @@ def measure(option: dict[str, Any], folder: Path, threads: int, use_cpu: bool) -
         plan = random_plan(len(world.utterances), math.ceil(len(world.utterances) / count))
         batches = world.batches(settings, model, processor, plan=plan)
         count = len(plan)
-    steps = math.ceil(count / settings.batches_per_step)
+    steps = math.ceil(count / settings.batch.per_step)
     before = _peak_mib()
     run = watch(model, settings, batches, folder / "trainer", steps=steps, use_cpu=use_cpu)
     record = {
@@ -184,7 +181,7 @@ def main() -> None:
             print(option["name"], result, flush=True)
     record["metrics"] = {
         "clips": len(world.utterances),
-        "batch_seconds": stage(OPTIONS[0]).batch_seconds,
+        "batch_seconds": stage(OPTIONS[0]).batch.seconds,
         "load_before": round(load, 2),
         "options": measured,
     }

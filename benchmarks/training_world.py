@@ -372,7 +372,7 @@ def watch(
 
     Args:
         model: changed in place.
-        stage: settings; `logging_steps` must be 1.
+        stage: settings; `log.every` must be 1.
         batches: its batches.
         folder: for the trainer.
         train: what learns, in the planner's words.
@@ -382,7 +382,7 @@ def watch(
     run = Run()
     steps = steps or stage.max_steps
     stage = stage.model_copy(update={"max_steps": steps})
-    watched = _Watched(batches, train, steps * stage.batches_per_step, run)
+    watched = _Watched(batches, train, steps * stage.batch.per_step, run)
     trainer = stage_trainer(model, stage, watched, folder, seed=0, use_cpu=use_cpu)
     trainer.args.save_strategy = SaveStrategy.NO
     trainer.args.disable_tqdm = True

@@ -1,8 +1,8 @@
-"""Kinds of questions about a recording: what is right, how often each is asked, what an answer is.
+"""Kinds of questions about a recording: what is right, and what an answer is.
 
-A new kind is an entry of `KINDS`, and its wordings in `phrasings.yaml` under the same name:
-training draws it, evaluation asks it in wordings that were kept apart, and a checkpoint that
-refuses what it wasn't taught knows it.
+A new kind is an entry of `KINDS`, and its wordings in `phrasings.yaml` under the same name: a task
+of a recipe that names it draws it, evaluation asks it in wordings that were kept apart, and a
+checkpoint that refuses what it wasn't taught knows it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,6 @@ class Kind:
         classes: of a closed kind: what an answer must contain to name a class, whatever else it
             says, as stems of words.
         words: it is about what is said, so a sentence that nobody recorded can be asked about.
-        clips: chance among the questions about clips as they come.
-        questions: chance in steps of nothing but questions, where the clip is chosen for it.
-        sentences: chance among the questions about sentences that exist as text only.
-        reading: the same where the transcript stands before the question.
     """
 
     name: str
@@ -38,10 +34,6 @@ class Kind:
     fills: str = ""
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     words: bool = False
-    clips: float = 0.0
-    questions: float = 0.0
-    sentences: float = 0.0
-    reading: float = 0.0
 
     @property
     def closed(self) -> bool:
@@ -64,8 +56,6 @@ KINDS: list[Kind] = [
         "language",
         _if_spoken("language"),
         classes={"ru": ("русск", "russian"), "en": ("английск", "english")},
-        clips=0.13,
-        questions=0.09,
     ),
     Kind(
         "voice",
@@ -74,8 +64,6 @@ KINDS: list[Kind] = [
             "male": ("мужчин", "мужск", "male", "man"),
             "female": ("женщин", "женск", "female", "woman"),
         },
-        clips=0.17,
-        questions=0.27,
     ),
     Kind(
         "sound",
@@ -86,8 +74,6 @@ KINDS: list[Kind] = [
             "noise": ("шум", "noise"),
             "music": ("музык", "music"),
         },
-        clips=0.12,
-        questions=0.12,
     ),
     # Asked about a word that is drawn for the question, so there is no answer before it.
     Kind(
@@ -95,24 +81,11 @@ KINDS: list[Kind] = [
         lambda item, words: "any" if words else "",
         classes={"yes": ("да", "yes"), "no": ("нет", "no")},
         words=True,
-        clips=0.26,
-        questions=0.14,
-        sentences=0.5,
-        reading=0.24,
     ),
-    Kind(
-        "first_word", _word(0), fills="word", words=True,
-        clips=0.11, questions=0.1, sentences=0.16, reading=0.19,
-    ),
-    Kind(
-        "last_word", _word(-1), fills="word", words=True,
-        clips=0.11, questions=0.1, sentences=0.16, reading=0.19,
-    ),
-    Kind(
-        "word_count", lambda item, words: str(len(words) or ""), fills="count", words=True,
-        clips=0.1, questions=0.18, sentences=0.18, reading=0.33,
-    ),
-]  # fmt: skip
+    Kind("first_word", _word(0), fills="word", words=True),
+    Kind("last_word", _word(-1), fills="word", words=True),
+    Kind("word_count", lambda item, words: str(len(words) or ""), fills="count", words=True),
+]
 
 
 def kind_of(name: str) -> Kind:
@@ -125,12 +98,3 @@ def kind_of(name: str) -> Kind:
         if kind.name == name:
             return kind
     raise KeyError(name)
-
-
-def chances(of: str) -> dict[str, float]:
-    """Chance of each kind by name, of those that have one.
-
-    Args:
-        of: `clips`, `questions`, `sentences` or `reading`.
-    """
-    return {kind.name: getattr(kind, of) for kind in KINDS if getattr(kind, of)}

@@ -32,12 +32,18 @@ class Phrasings:
         parts: language -> name -> alternatives, which patterns of that language may name.
         chat: language -> question and answer pairs about the model itself.
         missing: language -> the answer to a question about a recording that isn't there.
+        russian: share of training prompts that are Russian; the others are English.
     """
 
     tasks: dict[str, dict[str, Any]]
     parts: dict[str, dict[str, str]]
     chat: dict[str, list[dict[str, str]]]
     missing: dict[str, str]
+    russian: float = 0.65
+
+    def draw_language(self, rng: np.random.Generator) -> str:
+        """Language of a training prompt."""
+        return "ru" if rng.random() < self.russian else "en"
 
     def questions(self, task: str, language: str, split: Split = "train") -> list[str]:
         """Questions of a task; those of `test` are never trained on."""

@@ -108,15 +108,15 @@ def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) 
     lines = [describe(plan, options, f"recipe {recipe.name}"), ""]
     tokens = plan.tokens["audio_per_30_seconds"] / 30
     for stage, cost in zip(chosen, plan.stages, strict=True):
-        batches = stage.max_steps * stage.batches_per_step
+        batches = stage.max_steps * stage.batch.per_step
         heard = cost.audio_hours * 3600 * tokens
         lines.append(
-            f"{stage.name}: {stage.max_steps:,} steps of {stage.batches_per_step} batches, "
+            f"{stage.name}: {stage.max_steps:,} steps of {stage.batch.per_step} batches, "
             f"{batches:,} in all; {heard / 1e6:,.1f}M audio tokens, "
             f"{cost.text_tokens / 1e6:,.1f}M tokens without audio; checkpoint every "
-            f"{stage.save_steps:,} steps"
+            f"{stage.checkpoints.every:,} steps"
         )
-        names = [*stage.sources, *stage.text.sources, *stage.features]
+        names = [*stage.sources, *stage.talk_sources, *stage.features]
         missing = [name for name in names if not _there(recipe, name, Path(args.data))]
         if names:
             lines.append(f"  from {', '.join(names)}")

@@ -113,14 +113,14 @@ def run_recipe(
         context = BatchContext(
             processor.tokenizer,
             model.config,
-            load_phrasings(),
+            replace(load_phrasings(), russian=stage.russian_prompts),
             FeatureCache([features[name] for name in stage.features]) if stage.features else None,
             sentences,
             seed,
         )
         batches = make_batches(recipe, stage, context, data, output, model, processor)
         validate = None
-        if stage.validation:
+        if stage.validation.sources:
             validate = make_validation(recipe, stage, data, output, model, processor)
         if processes.is_main():
             drop_model(output / FINAL)

@@ -158,10 +158,12 @@ def compare_recipe(recipe: Recipe, options: Options, **given: Any) -> str:
     from borealis.training.planner import plan_recipe
 
     changes: list[dict[str, Any]] = [
-        {name: value} for name in ("gradient_checkpointing", "packing") for value in (False, True)
+        {f"{group}.{name}": value}
+        for group, name in (("compute", "gradient_checkpointing"), ("batch", "packing"))
+        for value in (False, True)
     ]
-    changes += [{"frozen_precision": "nf4"}]
-    changes += [{"sharding": name} for name in ("none", "fsdp") if options.gpus > 1]
+    changes += [{"compute.frozen_precision": "nf4"}]
+    changes += [{"compute.sharding": name} for name in ("none", "fsdp") if options.gpus > 1]
     plans: list[tuple[dict[str, Any], Callable[[], Plan]]] = [
         ({}, partial(plan_recipe, recipe, options, **given))
     ]
@@ -178,7 +180,7 @@ def _changed(stage: StageSection, change: dict[str, Any]) -> StageSection:
     from pydantic import ValidationError
 
     try:
-        return type(stage)(**(stage.model_dump() | change))
+        return stage.changed(change)
     except ValidationError:
         return stage
 
@@ -193,7 +195,9 @@ def _compared(plans: Sequence[tuple[dict[str, Any], Callable[[], Plan]]]) -> str
             result = make()
         except PlanError:  # the two don't go together
             continue
-        words = ", ".join(f"{k} {_word(v)}" for k, v in change.items()) or "as planned"
+        words = (
+            ", ".join(f"{k.split('.')[-1]} {_word(v)}" for k, v in change.items()) or "as planned"
+        )
         memory = max(stage.memory["total"] for stage in result.stages)
         rows.append((words, _short(result.gpu_hours), _short(result.dollars), _bytes(memory)))
     return "\n".join(_columns(rows, left=1))

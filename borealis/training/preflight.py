@@ -38,16 +38,16 @@ def check_stage(stage: StageSection, *, use_cpu: bool | None = None) -> None:
                 f"Training needs {name}, which isn't installed: "
                 "pip install 'borealis-audio[train]'."
             )
-    if stage.batches_per_step % processes.count():
+    if stage.batch.per_step % processes.count():
         raise RecipeError(
             f"Stage '{stage.name}': {processes.count()} processes can't share "
-            f"batches_per_step={stage.batches_per_step} evenly; make it a multiple."
+            f"batch.per_step={stage.batch.per_step} evenly; make it a multiple."
         )
-    for name in stage.log_to:
+    for name in stage.log.to:
         _check_logger(stage.name, name)
-    if stage.frozen_precision == "nf4":
+    if stage.compute.frozen_precision == "nf4":
         check_bitsandbytes()
-    if stage.use_liger_kernel:
+    if stage.compute.use_liger_kernel:
         check_liger(
             stage.name, use_cpu=not torch.cuda.is_available() if use_cpu is None else use_cpu
         )
@@ -57,7 +57,7 @@ def _check_logger(stage: str, name: str) -> None:
     if find_spec(name) is None:
         raise RecipeError(
             f"Stage '{stage}' logs to {name}, which isn't installed: "
-            f"'pip install {name}', or leave it out of log_to."
+            f"'pip install {name}', or leave it out of log.to."
         )
     module = "torch.utils.tensorboard" if name == "tensorboard" else name
     try:
@@ -66,7 +66,7 @@ def _check_logger(stage: str, name: str) -> None:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise RecipeError(
             f"Stage '{stage}' logs to {name}, which can't be imported ({first}): install it anew, "
-            "or leave it out of log_to."
+            "or leave it out of log.to."
         ) from None
 
 

@@ -41,12 +41,12 @@ def make_batches(
         if stage.losses.ctc.weight:  # CTC reads one encoder window
             longest = model.config.window_length / model.config.sampling_rate
         heard = _sources(recipe, stage.sources, data, output, longest, audio=True)
-        talks = _sources(recipe, stage.text.sources, data, output, longest, audio=False)
+        talks = _sources(recipe, stage.talk_sources, data, output, longest, audio=False)
         return RecordingBatches(stage, context, heard, talks, processor)
     pieces = None
-    if stage.pseudo.share and stage.pseudo.source == "clips":
+    if stage.makes_pseudo_audio and stage.pseudo_audio.source == "clips":
         frames = cached_frames(stage, context)
-        pieces = collect_pieces(model, frames, stage.pseudo.clips, context.seed)
+        pieces = collect_pieces(model, frames, stage.pseudo_audio.clips, context.seed)
     return CachedBatches(stage, context, pieces)
 
 
@@ -145,16 +145,16 @@ def make_validation(
 ) -> Callable[[], Validation]:
     """Makes the measurement of a stage: recordings with texts, spread over its sources."""
     longest = model.config.max_audio_seconds
-    sources = _sources(recipe, stage.validation, data, output, longest, audio=True)
+    sources = _sources(recipe, stage.validation.sources, data, output, longest, audio=True)
     items = [item for source in sources for item in source.utterances if item.text]
     if not items:
         raise RecipeError(f"Stage '{stage.name}': no recording of validation has a text.")
-    step = len(items) / min(len(items), stage.validation_clips)
-    chosen = [items[int(i * step)] for i in range(min(len(items), stage.validation_clips))]
+    step = len(items) / min(len(items), stage.validation.clips)
+    chosen = [items[int(i * step)] for i in range(min(len(items), stage.validation.clips))]
 
     def make() -> Validation:
         return Validation(
-            model, processor, chosen, every=stage.validation_steps, max_steps=stage.max_steps
+            model, processor, chosen, every=stage.validation.every, max_steps=stage.max_steps
         )
 
     return make

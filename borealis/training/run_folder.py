@@ -36,7 +36,6 @@ from borealis.training.recipe import (
     Recipe,
     SourceSection,
     StageSection,
-    recorded_recipe,
 )
 
 RECORD = "made-from.json"
@@ -47,22 +46,16 @@ FOLDERS = (START, FINAL, "features", "left-out")
 # Keys that change no weight; all others may not differ when a part of a run is used again. Nor does
 # it matter where data and run lie, how many threads, processes or GPUs there are, what an hour
 # costs, and where the compact form is put: none of that is a key.
-HARMLESS: dict[type[BaseModel], frozenset[str]] = {
-    ModelSection: frozenset({"decoding"}),  # every command puts it into the finished model
-    SourceSection: frozenset({"streaming"}),
-    StageSection: frozenset(
-        {
-            "gradient_checkpointing",
-            "keep_checkpoints",
-            "log_to",
-            "logging_steps",
-            "save_steps",
-            "validation",
-            "validation_clips",
-            "validation_steps",
-            "workers",
-        }
-    ),
+HARMLESS: dict[type[BaseModel], dict[str, Any]] = {
+    ModelSection: {"decoding": True},  # every command puts it into the finished model
+    SourceSection: {"streaming": True},
+    StageSection: {
+        "checkpoints": True,
+        "log": True,
+        "validation": True,
+        "batch": {"workers"},
+        "compute": {"gradient_checkpointing"},
+    },
 }
 
 _SHOWN = 12
@@ -137,7 +130,7 @@ class RunFolder:
 
     def made_stage(self, stage: StageSection, before: str, before_weights: str) -> Made:
         """What a stage would be made from now."""
-        files = self._texts(self.recipe.data.corpora) if _reads_corpora(stage) else {}
+        files = self._texts(self.recipe.data.corpora) if stage.reads_corpora else {}
         for name in _manifests(self.recipe, stage):
             path = self.data / name
             if path.is_dir():
@@ -374,13 +367,13 @@ def stage_settings(recipe: Recipe, name: str) -> dict[str, Any]:
     for key in _sources(recipe, stage):
         if key in data.sources:
             found |= _flat(f"data.sources.{key}", _values(data.sources[key]))
-    if _reads_corpora(stage):
+    if stage.reads_corpora:
         found["data.corpora"] = data.corpora
     return found
 
 
 def _values(section: BaseModel) -> dict[str, Any]:
-    return section.model_dump(mode="json", exclude=set(HARMLESS.get(type(section), ())))
+    return section.model_dump(mode="json", exclude=HARMLESS.get(type(section)))
 
 
 def _flat(key: str, value: Any) -> dict[str, Any]:
@@ -399,7 +392,7 @@ def _stage_of(recipe: Recipe, name: str) -> StageSection | None:
 def _sources(recipe: Recipe, stage: StageSection) -> list[str]:
     parts = [part for name in stage.features for part in recipe.data.features.get(name, [])]
     passed = [part.source for part in parts if part.source]
-    return list(dict.fromkeys([*stage.sources, *stage.text.sources, *passed]))
+    return list(dict.fromkeys([*stage.sources, *stage.talk_sources, *passed]))
 
 
 def _manifests(recipe: Recipe, stage: StageSection) -> list[str]:
@@ -414,10 +407,6 @@ def _manifests(recipe: Recipe, stage: StageSection) -> list[str]:
 
 def _start_reads_corpora(model: ModelSection) -> bool:
     return bool(model.text_config) or (model.ngram is not None and not model.ngram.corpora)
-
-
-def _reads_corpora(stage: StageSection) -> bool:
-    return not stage.sources and bool(stage.text.share or stage.pseudo.share or not stage.features)
 
 
 # ---- more steps ----
@@ -441,17 +430,16 @@ def why_not_on(old: StageSection | None, new: StageSection, taken: int | None) -
     before = rates(old, taken + 1)
     if before is None or before != rates(new, taken + 1):
         return (
-            f"the {new.scheduler} schedule is past its warm-up, and its {taken} steps would have "
-            "had other rates; constant_with_warmup could go on. To train the finished model "
-            f"further, begin a new folder with its '{FINAL}' as model.checkpoint"
+            f"the {new.optimizer.scheduler} schedule is past its warm-up, and its {taken} steps "
+            "would have had other rates; constant_with_warmup could go on. To train the finished "
+            f"model further, begin a new folder with its '{FINAL}' as model.checkpoint"
         )
-    pseudo = new.pseudo.share or not (new.features or new.sources or new.text.share == 1)
-    if pseudo:
+    if new.makes_pseudo_audio:
         return "its pseudo-audio gets harder by the share of the steps that is done"
-    batches = taken * new.batches_per_step
+    batches = taken * new.batch.per_step
     if any(
-        preset_place(step, old.max_steps * old.batches_per_step, len(old.augment))
-        != preset_place(step, new.max_steps * new.batches_per_step, len(new.augment))
+        preset_place(step, old.max_steps * old.batch.per_step, len(old.augment.presets))
+        != preset_place(step, new.max_steps * new.batch.per_step, len(new.augment.presets))
         for step in (range(batches) if new.sources else ())
     ):
         return "its distortions go by the share of the steps that is done"
@@ -477,7 +465,7 @@ def read_record(folder: Path) -> Made | None:
         return None
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
-        return Made(**(row["made"] | {"recipe": recorded_recipe(row["made"]["recipe"])}))
+        return Made(**(row["made"] | {"recipe": Recipe(**row["made"]["recipe"])}))
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         first = str(error).splitlines()[0]
         raise TrainingError(

@@ -37,7 +37,12 @@ from tools.site.nano_tables import FITTED, SCALING
 POINTS = 60  # of a curve; a picture shows no more
 LEAST = 3  # points that a law is drawn through: two fit any
 # What a stage's entry keeps of its recipe; the rest may hold paths of the machine.
-SETTINGS = ("trainable", "learning_rate", "batch_seconds", "batch_tokens")
+SETTINGS = {
+    "trainable": ("trainable",),
+    "learning_rate": ("optimizer", "learning_rate"),
+    "batch_seconds": ("batch", "seconds"),
+    "batch_tokens": ("batch", "tokens"),
+}
 # What `Trainer` and `Meter` log beside losses.
 _NOT_LOSSES = {"epoch", "grad_norm", "learning_rate", "step", "seconds", "audio_hours", "dollars"}
 
@@ -153,8 +158,8 @@ def _stage(
     hours = entry["seconds"] / 3600
     stage = {
         "stage": entry["stage"],
-        "kind": settings["kind"],
-        "settings": {key: settings[key] for key in SETTINGS if key in settings},
+        "tasks": [name for name, task in settings["tasks"].items() if task],
+        "settings": {key: _at(settings, path) for key, path in SETTINGS.items()},
         "steps": entry["steps"],
         "hours": round(hours, 3),
         "audio_hours": entry.get("audio_hours"),
@@ -164,6 +169,12 @@ def _stage(
     if price is not None:
         stage["dollars"] = round(hours * price, 3)
     return stage
+
+
+def _at(values: Any, path: Sequence[str]) -> Any:
+    for key in path:
+        values = values[key]
+    return values
 
 
 def curve(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:

@@ -234,8 +234,9 @@ def test_lora_of_our_trainer(clips, recordings, reference, tmp_path) -> None:
     rows = [{"audio": c.audio, "text": c.text, "duration": c.duration} for c in clips[:3]]
     (tmp_path / "speech.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     stage = {
-        "name": "instruct", "kind": "instruct", "max_steps": 3, "learning_rate": 0.05,
-        "warmup_steps": 0, "batch_seconds": 12, "precision": "float32", "sources": ["speech"],
+        "name": "instruct", "max_steps": 3,
+        "optimizer": {"learning_rate": 0.05, "warmup_steps": 0}, "batch": {"seconds": 12},
+        "compute": {"precision": "float32"}, "sources": ["speech"],
         "trainable": ["adapter.sound", "language_model"],
         "lora": {"rank": 8, "target_modules": ["q_proj", "o_proj", "down_proj"]},
     }  # fmt: skip

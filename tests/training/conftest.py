@@ -16,7 +16,7 @@ from borealis.training.batches.recorded import RecordingBatches, Source
 from borealis.training.recipe import StageSection
 from borealis.training.tasks.task import BatchContext
 from tests.conftest import save_tiny_whisper
-from tests.training.keys import nested
+from tests.training.keys import ASKED, nested
 
 TALK = [
     {"role": "system", "content": "Отвечай кратко."},
@@ -56,11 +56,12 @@ def large(world, tmp_path):
 
     def make(name: str = "large", **keys) -> str:
         stage = {
-            "name": "instruct", "kind": "instruct", "max_steps": 4, "learning_rate": 1e-3,
+            "name": "instruct", "max_steps": 4, "learning_rate": 1e-3,
             "warmup_steps": 1, "batch_seconds": 24, "batch_tokens": 1200, "precision": "float32",
             "logging_steps": 1, "save_steps": 2, "sources": ["speech", "asked"],
-            "text.sources": ["chat"], "text.share": 0.25, "augment": ["none", "hard"],
-            "frequency_mask": 0.1, "trainable": ["adapter", "language_model"],
+            "tasks.conversations": {"share": 0.25, "sources": ["chat"]},
+            "tasks.transcription": ASKED | {"share": 0.75}, "presets": ["none", "hard"],
+            "augment.frequency_mask": 0.1, "trainable": ["adapter", "language_model"],
         }  # fmt: skip
         value = {
             "name": name,
@@ -100,12 +101,12 @@ def batches_of(world, tokenizer):
     """`batches_of(model, processor, **stage)`: recordings of the world as batches."""
 
     def make(model, processor, seed=0, **values):
-        settings = {"name": "s", "kind": "instruct", "max_steps": 12, "learning_rate": 1e-3, "batch_seconds": 20, "batch_tokens": 1500, "trainable": ["adapter", "language_model"], "sources": ["a"], "text.sources": ["t"], "text.share": 0.25}  # fmt: skip
+        settings = {"name": "s", "max_steps": 12, "learning_rate": 1e-3, "batch_seconds": 20, "batch_tokens": 1500, "trainable": ["adapter", "language_model"], "sources": ["a"], "tasks.conversations": {"share": 0.25, "sources": ["t"]}, "tasks.transcription": ASKED | {"share": 0.75}}  # fmt: skip
         stage = StageSection(**nested(settings, values))
         context = BatchContext(processor.tokenizer, model.config, load_phrasings(), None, [], seed)
         read = [read_manifest(world / f"{name}.jsonl") for name in ("speech", "asked", "chat")]
         sources = [Source("speech", read[0]), Source("asked", read[1], 2.0)]
-        talks = [Source("chat", read[2])] if stage.text.share else []
+        talks = [Source("chat", read[2])] if stage.talk_sources else []
         return RecordingBatches(stage, context, sources, talks, processor)
 
     return make

@@ -24,8 +24,8 @@ from borealis.model.processing import AUDIO_TOKEN
 from borealis.training.batches.recorded import RecordingBatches, Source
 from borealis.training.loop.trainer import run_stage
 from borealis.training.planner.shapes import encoder_config
-from borealis.training.recipe import StageSection
 from borealis.training.tasks.task import BatchContext
+from tests.training.keys import a_stage
 
 # The widths, heads and log-mel channels are the published ones; two layers of them fit a test.
 PAIRS = [
@@ -64,10 +64,10 @@ def test_a_whisper_and_a_family_train_save_load_and_write(
     processor = BorealisProcessor.from_config(config, extractor, tokenizer)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
 
-    stage = StageSection(
-        name="s", kind="instruct", max_steps=2, learning_rate=1e-3, warmup_steps=0,
+    stage = a_stage(
+        max_steps=2, learning_rate=1e-3, warmup_steps=0,
         batch_seconds=12, trainable=["adapter", "language_model"], sources=["speech"],
-        precision="float32", logging_steps=1, questions={"follow_up": 0.0},
+        precision="float32", logging_steps=1, tasks={"transcription": {"questions": 0.35}},
     )  # fmt: skip
     context = BatchContext(tokenizer, config, load_phrasings(), None, [], 0)
     source = Source("speech", read_manifest(world / "speech.jsonl")[:3])

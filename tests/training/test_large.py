@@ -19,7 +19,7 @@ from borealis.data.manifest import read_manifest
 from borealis.errors import RecipeError
 from borealis.training.loop.checkpoints import best_checkpoint
 from borealis.training.loop.trainer import run_stage
-from borealis.training.recipe import StageSection
+from tests.training.keys import a_stage
 
 LORA = {"rank": 2, "alpha": 4}
 ENCODER_LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}
@@ -123,13 +123,13 @@ def test_two_processes_equal_one(world, large, run_train, tmp_path):
 
 def test_processes_must_share_a_step_evenly(large, run_train, tmp_path, monkeypatch, make_tiny):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    stage = StageSection(name="s", kind="align", max_steps=1, learning_rate=1, batches_per_step=3)
-    with pytest.raises(RecipeError, match="batches_per_step=3"):
+    stage = a_stage(batches_per_step=3)
+    with pytest.raises(RecipeError, match=r"batch\.per_step=3"):
         run_stage(make_tiny()[0], stage, [], tmp_path, seed=0, use_cpu=True)
 
 
 def test_a_missing_logger_is_named(make_tiny, tmp_path):
-    stage = StageSection(name="s", kind="align", max_steps=1, learning_rate=1, log_to=["trackio"])
+    stage = a_stage(log_to=["trackio"])
     with pytest.raises(RecipeError, match="pip install trackio"):
         run_stage(make_tiny()[0], stage, [], tmp_path, seed=0, use_cpu=True)
 
@@ -181,7 +181,7 @@ def same(a, b) -> bool:
 
 
 def test_a_batch_is_the_same_in_any_order(tiny, batches_of):
-    values = {"augment": ["none", "hard"], "frequency_mask": 0.2, "max_steps": 8}
+    values = {"presets": ["none", "hard"], "augment.frequency_mask": 0.2, "max_steps": 8}
     first, second = (batches_of(*tiny, **values) for _ in range(2))
     forward = [first[i] for i in range(8)]
     backward = [second[i] for i in reversed(range(8))][::-1]
@@ -191,7 +191,7 @@ def test_a_batch_is_the_same_in_any_order(tiny, batches_of):
 
 def test_placeholders_answers_and_budgets(tiny, batches_of, tokenizer):
     model, _ = tiny
-    batches = batches_of(*tiny, augment=["rough"])
+    batches = batches_of(*tiny, presets=["rough"])
     modes = []
     for step in range(len(batches)):
         batch = batches[step]
@@ -215,7 +215,7 @@ def test_placeholders_answers_and_budgets(tiny, batches_of, tokenizer):
 
 
 def test_an_epoch_holds_every_recording_once(tiny, batches_of, world):
-    batches = batches_of(*tiny, text__share=0.0, text__sources=[], max_steps=40)
+    batches = batches_of(*tiny, tasks__conversations__share=0.0, max_steps=40)
     seen: dict[str, list[str]] = {}
     for step in range(40):
         number = int(batches._choices[step])
@@ -237,7 +237,7 @@ def test_what_cannot_be_learned_is_counted(world, large, run_train, tmp_path, ca
     rows.append(rows[0] | {"duration": 44.0})
     path = world / "bad.jsonl"
     path.write_text("\n".join(json.dumps(r) for r in rows), encoding="utf-8")
-    recipe = large(sources=["bad"], text__sources=[], text__share=0.0, max_steps=1)
+    recipe = large(sources=["bad"], tasks__conversations__share=0.0, max_steps=1)
     assert run_train(recipe, tmp_path / "no") == 2
     assert "the source 'bad'" in capsys.readouterr().err
     more = "data.sources={bad: {manifest: bad.jsonl}}"

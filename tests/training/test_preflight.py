@@ -12,11 +12,12 @@ from transformers import get_scheduler
 from borealis.cli import main
 from borealis.errors import RecipeError
 from borealis.training import preflight
-from borealis.training.recipe import LoraSection, StageSection
+from borealis.training.recipe import LoraSection
+from borealis.training.recipe.stage import OptimizerSection
 from borealis.training.weights import kernels, quantization
 from borealis.training.weights.lora import add_lora, merge_lora
 from tests.conftest import tiny_text_config
-from tests.training.keys import spelled
+from tests.training.keys import a_stage, spelled
 
 
 @pytest.fixture
@@ -50,10 +51,10 @@ def test_a_missing_library_is_found_before_any_work(name, bare, large, run_train
     keys, says = LATE[name]
     bare(name)
     # The first stage has all it needs: its time would be lost.
+    [first] = yaml.safe_load(Path(large()).read_text("utf-8"))["stages"]
     recipe = large(**keys)
     value = yaml.safe_load(Path(recipe).read_text("utf-8"))
-    [stage] = value["stages"]
-    value["stages"] = [{k: v for k, v in stage.items() if k not in keys} | {"name": "first"}, stage]
+    value["stages"] = [first | {"name": "first"}, *value["stages"]]
     Path(recipe).write_text(yaml.safe_dump(spelled(value)), encoding="utf-8")
     run = tmp_path / "run"
     assert run_train(recipe, run) == 2
@@ -70,9 +71,7 @@ def test_a_library_that_is_broken_is_told(monkeypatch):
 
     monkeypatch.setattr(preflight, "find_spec", lambda name: True)
     monkeypatch.setattr(preflight, "import_module", broken)
-    stage = StageSection(
-        name="s", kind="align", max_steps=1, learning_rate=1, log_to=["tensorboard"]
-    )
+    stage = a_stage(log_to=["tensorboard"])
     with pytest.raises(RecipeError, match=r"can't be imported \(no protobuf\)"):
         preflight.check_stage(stage)
 
@@ -82,13 +81,13 @@ def test_an_unknown_scheduler_is_a_mistake_in_the_recipe(large, run_train, tmp_p
     for more in ([], ["--dry-run"]):
         assert run_train(recipe, tmp_path / "run", *more) == 2
         error = capsys.readouterr().err
-        assert "stages.instruct.scheduler" in error and "'cosine'" in error
+        assert "stages.instruct.optimizer.scheduler" in error and "'cosine'" in error
     assert main(["plan", recipe]) == 2
     assert "scheduler" in capsys.readouterr().err
 
 
 def test_every_scheduler_of_the_schema_runs():
-    names = StageSection.model_fields["scheduler"].annotation.__args__
+    names = OptimizerSection.model_fields["scheduler"].annotation.__args__
     for name in names:
         optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
         schedule = get_scheduler(name, optimizer, num_warmup_steps=2, num_training_steps=6)
@@ -114,7 +113,7 @@ def test_parts_that_the_model_lacks_are_told_before_the_first_stage(
     recipe = large(**keys)
     value = yaml.safe_load(Path(recipe).read_text("utf-8"))
     [stage] = value["stages"]
-    value["stages"] = [stage | {"name": "first", "lora": None, "trainable": ["adapter"], "text.share": 0}, stage]  # fmt: skip
+    value["stages"] = [stage | {"name": "first", "lora": None, "trainable": ["adapter"], "tasks": {"transcription": {}}}, stage]  # fmt: skip
     Path(recipe).write_text(yaml.safe_dump(spelled(value)), encoding="utf-8")
     assert run_train(recipe, tmp_path / "run") == 2
     error = capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -53,9 +54,10 @@ def recipe(world, tmp_path) -> str:
         "data": {"sources": {"speech": {"manifest": "speech.jsonl"}}},
         "stages": [
             {
-                "name": "tune", "kind": "instruct", "max_steps": 4, "learning_rate": 1e-3,
+                "name": "tune", "max_steps": 4, "learning_rate": 1e-3,
                 "warmup_steps": 6, "batch_seconds": 12, "precision": "float32",
                 "trainable": ["adapter", "language_model"], "lora": LORA, "sources": ["speech"],
+                "tasks.transcription": {"questions": 0.35, "follow_up": 0.1},
             }
         ],
     }  # fmt: skip
@@ -119,7 +121,7 @@ def test_what_differs_is_named_before_any_work(train, data, world, tmp_path, cap
         return error
 
     two = "stages.tune.max_steps=2"
-    rate = refused(two, "stages.tune.learning_rate=0.01", "stages.tune.lora.rank=4")
+    rate = refused(two, "stages.tune.optimizer.learning_rate=0.01", "stages.tune.lora.rank=4")
     assert "stages.tune.learning_rate: 0.001 -> 0.01" in rate
     assert "stages.tune.lora.rank: 2 -> 4" in rate and "max_steps" not in rate
     assert "seed: 0 -> 1" in refused(two, "seed=1")
@@ -127,12 +129,12 @@ def test_what_differs_is_named_before_any_work(train, data, world, tmp_path, cap
     assert "model.config.downsample_factor: nothing -> 8" in refused(two, "model.config.downsample_factor=8")  # fmt: skip
     assert "data.sources.speech.limit: null -> 1" in refused(two, "data.sources.speech.limit=1")
     assert "stages.tune.max_steps: 2 -> 1 (2 steps are taken already)" in refused("--max-steps", "1")  # fmt: skip
-    late = refused("stages.tune.warmup_steps=1")
+    late = refused("stages.tune.optimizer.warmup_steps=1")
     assert "warmup_steps: 6 -> 1" in late and "max_steps: 2 -> 4" in late
 
     # Keys that change no weight go on, and so does another place of the same data.
     moved = shutil.copytree(data, tmp_path / "moved")
-    harmless = ["logging_steps=1", "save_steps=9", "workers=1", "keep_checkpoints=1"]
+    harmless = ["log.every=1", "checkpoints.every=9", "batch.workers=1", "checkpoints.keep=1"]
     more = [f"stages.tune.{key}" for key in harmless]
     assert train(run, "--data", str(moved), "--max-steps", "2", *more, "name=other") == 0
     assert "stage tune is done already: 2 steps" in caplog.text
@@ -194,13 +196,13 @@ def test_a_stage_belongs_to_the_one_before(train, recipe, tmp_path, capsys, capl
     caplog.set_level("INFO")
     value = yaml.safe_load(Path(recipe).read_text("utf-8"))
     [tune] = value["stages"]
-    value["stages"] = [tune | {"name": "align", "kind": "align", "lora": None, "trainable": ["adapter"]}, tune]  # fmt: skip
+    value["stages"] = [tune | {"name": "align", "tasks": {"transcription": {}}, "lora": None, "trainable": ["adapter"]}, tune]  # fmt: skip
     Path(recipe).write_text(yaml.safe_dump(spelled(value)), encoding="utf-8")
     run = tmp_path / "run"
     one = ["stages.*.max_steps=1"]
     assert train(run, "--stages", "align", *one) == 0
     # A stage that hasn't begun may change; it begins with what is finished before it.
-    assert train(run, *one, "--stages", "tune", "stages.tune.learning_rate=0.002") == 0
+    assert train(run, *one, "--stages", "tune", "stages.tune.optimizer.learning_rate=0.002") == 0
     assert steps(run) == [("align", 1), ("tune", 1)]
     made = read_record(run / "tune")
     align = read_record(run / "align")
@@ -269,7 +271,7 @@ def test_the_commands_of_the_tutorial_run_in_order(make_tiny, tmp_path, monkeypa
 
 # ---- without training ----
 
-STAGE = {"name": "s", "kind": "instruct", "max_steps": 10, "learning_rate": 1e-3, "warmup_steps": 4}
+STAGE = {"name": "s", "max_steps": 10, "learning_rate": 1e-3, "warmup_steps": 4}
 
 
 @pytest.mark.parametrize(
@@ -287,12 +289,12 @@ STAGE = {"name": "s", "kind": "instruct", "max_steps": 10, "learning_rate": 1e-3
         ({"features": ["f"], "scheduler": "linear", "warmup_steps": 10}, 10, "linear schedule"),
         ({"features": ["f"], "scheduler": "polynomial", "warmup_steps": 10}, 10, "polynomial"),
         ({"features": ["f"], "scheduler": "polynomial", "warmup_steps": 10}, 9, None),
-        ({"features": ["f"], "pseudo.share": 0.1}, 2, "pseudo-audio"),
-        ({"text.share": 1.0}, 2, None),
-        ({"text.share": 0.5}, 2, "pseudo-audio"),
-        ({"sources": ["s"], "augment": ["none", "rough"]}, 4, None),
+        ({"features": ["f"], "tasks.pseudo.share": 0.1}, 2, "pseudo-audio"),
+        ({"tasks.text": {}}, 2, None),
+        ({"tasks.text": {}, "tasks.pseudo": {}}, 2, "pseudo-audio"),
+        ({"sources": ["s"], "presets": ["none", "rough"]}, 4, None),
         (
-            {"sources": ["s"], "augment": ["none", "rough"], "scheduler": "constant"},
+            {"sources": ["s"], "presets": ["none", "rough"], "scheduler": "constant"},
             6,
             "distortions",
         ),
@@ -305,7 +307,7 @@ def test_more_steps_are_taken_where_those_before_would_be_the_same(keys, taken, 
 
 
 def test_the_batches_of_a_longer_stage_begin_as_those_of_a_shorter(tiny, batches_of):
-    short, long = (batches_of(*tiny, max_steps=count, augment=["rough"]) for count in (6, 40))
+    short, long = (batches_of(*tiny, max_steps=count, presets=["rough"]) for count in (6, 40))
     modes = []
     for step in range(6):
         one, two = short[step], long[step]
@@ -320,12 +322,11 @@ def test_the_batches_of_a_longer_stage_begin_as_those_of_a_shorter(tiny, batches
 @pytest.mark.parametrize("language", ["ru", "en"])
 def test_the_reference_names_every_key_that_may_differ(language):
     page = Path(__file__).parents[2] / "docs" / language / "reference" / "recipe.md"
-    [told] = [p for p in page.read_text("utf-8").split("\n\n") if "`gradient_checkpointing`" in p]
-    for key in {key for keys in HARMLESS.values() for key in keys} - {"decoding"} | {
-        "model.decoding"
-    }:
-        assert f"`{key}`" in told
-    assert told.count("`") == 2 * (sum(map(len, HARMLESS.values())) + 2)
+    [told] = [p for p in page.read_text("utf-8").split("\n\n") if "`model.decoding`" in p][:1]
+    keys = {"model.decoding", "streaming", "name", "notes"}
+    for name, inner in HARMLESS[StageSection].items():
+        keys |= {name} if inner is True else {f"{name}.{key}" for key in inner}
+    assert set(re.findall(r"`([^`]+)`", told)) == keys
 
 
 def test_folders_that_are_read_are_not_written(recipe, data, world, tmp_path, capsys):

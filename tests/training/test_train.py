@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from borealis.data.text import ctc_label_ids
 from borealis.errors import RecipeError
 from borealis.training.pipeline import run_recipe
 from borealis.training.recipe import bundled_recipes, load_recipe, recipe_help
-from borealis.training.recipe.schema import RENAMED
+from borealis.training.recipe.renamed import RENAMED
 from tests.conftest import save_tiny_whisper
 from tests.training.keys import spelled
 
@@ -69,9 +70,9 @@ def recipe(data: Path, **changes) -> dict:
             "features": {"speech": [{"manifest": "speech.jsonl", "augment": "rough"}]},
         },
         "stages": [
-            {"name": "text", "kind": "text", "max_steps": 4, "trainable": ["language_model", "adapter.label_embeddings"], "pseudo.share": 0.7, "text.share": 0.3, "losses.guide.weight": 1.0, "losses.guide.layers": [1], **common},
-            {"name": "align", "kind": "align", "max_steps": 4, "trainable": ["adapter"], "losses.ctc.weight": 1.0, "features": ["speech"], **common},
-            {"name": "instruct", "kind": "instruct", "max_steps": 4, "trainable": ["adapter", "language_model"], "losses.ctc.weight": 0.3, "pseudo.share": 0.3, "text.share": 0.2, "features": ["speech"], **common},
+            {"name": "text", "max_steps": 4, "trainable": ["language_model", "adapter.label_embeddings"], "tasks": {"text": {"share": 0.3}, "pseudo": {"share": 0.7, "questions": 0.35}}, "losses.guide.weight": 1.0, "losses.guide.layers": [1], **common},
+            {"name": "align", "max_steps": 4, "trainable": ["adapter"], "tasks": {"letters": {}}, "losses.ctc.weight": 1.0, "features": ["speech"], **common},
+            {"name": "instruct", "max_steps": 4, "trainable": ["adapter", "language_model"], "losses.ctc.weight": 0.3, "tasks": {"text": {"share": 0.15}, "chat": {"share": 0.05}, "pseudo": {"share": 0.3}, "transcription": {"share": 0.5, "questions": 0.35}}, "features": ["speech"], **common},
         ],
     }  # fmt: skip
     return value | changes
@@ -148,7 +149,7 @@ def test_kill_and_resume_gives_the_same_weights(data, tmp_path):
     value["stages"] = [s | {"max_steps": 9, "save_steps": 3} for s in value["stages"]]
     value["stages"][2] |= {
         "lora": {"rank": 2, "alpha": 4, "dropout": 0.1},
-        "pseudo.source": "clips",
+        "pseudo_audio.source": "clips",
     }
     config = write(tmp_path / "tiny.yaml", value)
     assert train(config, data, tmp_path / "whole") == 0
@@ -247,7 +248,7 @@ def test_going_on_from_a_checkpoint(data, tmp_path, make_tiny):
     processor.save_pretrained(tmp_path / "base")
     (tmp_path / "base" / SCOPE).write_bytes((bundled()["nano"] / SCOPE).read_bytes())
     value = recipe(data)
-    stage = dict(value["stages"][2], losses__ctc__weight=0.0, pseudo__share=0.0, text__share=0.0)
+    stage = dict(value["stages"][2], losses__ctc__weight=0.0, tasks={"transcription": {}})
     value |= {"model": {"checkpoint": str(tmp_path / "base")}, "stages": [stage]}
     assert train(write(tmp_path / "c.yaml", value), data, tmp_path / "run") == 0
     end = load_file(tmp_path / "run" / "final" / "model.safetensors")
@@ -278,9 +279,9 @@ BROKEN = {
     "unknown key": ({"colour": 1}, "colour"),
     "no origin": ({"model": {}}, "audio_tower"),
     "both origins": ({"model": {"checkpoint": "nano", "audio_tower": "x"}}, "checkpoint"),
-    "bad steps": ({"stages": [{"name": "a", "kind": "text", "max_steps": 0, "learning_rate": 1}]}, "max_steps"),
-    "bad kind": ({"stages": [{"name": "a", "kind": "sing", "max_steps": 1, "learning_rate": 1}]}, "kind"),
-    "no clips to cut": ({"stages": [{"name": "a", "kind": "text", "max_steps": 1, "learning_rate": 1, "pseudo": {"source": "clips"}}]}, "pseudo.source clips needs features"),
+    "bad steps": ({"stages": [{"name": "a", "max_steps": 0, "optimizer": {"learning_rate": 1}}]}, "max_steps"),
+    "bad task": ({"stages": [{"name": "a", "tasks": {"sing": {}}, "max_steps": 1, "optimizer": {"learning_rate": 1}}]}, "tasks.sing"),
+    "no clips to cut": ({"stages": [{"name": "a", "max_steps": 1, "tasks": {"pseudo": {}}, "optimizer": {"learning_rate": 1}, "pseudo_audio": {"source": "clips"}}]}, "pseudo_audio.source clips needs features"),
     "bad augment": ({"data": {"features": {"a": [{"manifest": "m", "augment": "loud"}]}}}, "augment"),
 }  # fmt: skip
 
@@ -294,10 +295,25 @@ def test_mistakes_in_a_recipe_name_the_key(data, tmp_path, case):
 
 @pytest.mark.parametrize("old", RENAMED)
 def test_keys_of_before_are_refused_with_their_new_spelling(data, tmp_path, old):
-    value = recipe(data)
+    value = spelled(recipe(data))
     value["stages"][0][old] = 1
-    with pytest.raises(RecipeError, match=rf"stages\.text: .*{old} is {RENAMED[old]} now"):
-        load_recipe(write(tmp_path / "r.yaml", value))
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
+    new = re.escape(RENAMED[old])
+    with pytest.raises(RecipeError, match=rf"stages\.text: .*{old} is {new} now"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("key", ["kind: text", "augment: [none]", "validation: [speech]"])
+def test_values_of_before_are_refused_with_their_new_place(data, tmp_path, key):
+    value = spelled(recipe(data))
+    value["stages"][0] |= yaml.safe_load(key)
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
+    new = {"kind": "a stage is what its tasks say", "augment": "augment.presets now"}
+    says = new.get(key.partition(":")[0], "validation.sources now")
+    with pytest.raises(RecipeError, match=says):
+        load_recipe(path)
 
 
 def test_further_words_need_a_set_to_go_to(data, tmp_path):
@@ -311,9 +327,7 @@ def test_an_ngram_without_ctc_is_refused(data, tmp_path):
     value = recipe(data)
     value["model"]["config"] = {"adapter_type": "mlp"}
     value["model"]["ngram"] = {}
-    value["stages"] = [
-        dict(value["stages"][0], pseudo__share=0.0, text__share=1.0, losses__guide__weight=0.0)
-    ]
+    value["stages"] = [dict(value["stages"][0], tasks={"text": {}}, losses__guide__weight=0.0)]
     with pytest.raises(RecipeError, match="needs adapter_type ctc"):
         run_recipe(
             load_recipe(write(tmp_path / "r.yaml", value)), data=data, output=tmp_path / "run"

@@ -25,8 +25,9 @@ from borealis.training.data.packing import packed, padded
 from borealis.training.data.talks import encode_talk
 from borealis.training.losses.stage import auxiliary_losses
 from borealis.training.recipe import StageSection
+from borealis.training.recipe.tasks import TranscriptionSection
 from borealis.training.tasks.task import BatchContext, targets_of
-from borealis.training.tasks.transcription import answers_are_learned, follow_up
+from borealis.training.tasks.transcription import follow_up
 from borealis.training.tasks.turns import clip_turn
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class RecordingBatches(Dataset):
         stage: settings.
         context: as for `CachedBatches`; its cache and sentences aren't used.
         sources: recordings.
-        talks: conversations without audio, for the share `text.share`.
+        talks: conversations without audio, for the task conversations.
         processor: the model's processor.
     """
 
@@ -77,13 +78,15 @@ class RecordingBatches(Dataset):
     ) -> None:
         self.stage, self.context, self.processor = stage, context, processor
         self.losses = auxiliary_losses(stage)
+        self.asked = stage.tasks.transcription if "transcription" in stage.tasks.given else None
         self.sources = [*sources, *talks]
         self.audio_sources = len(sources)
         self.unreadable: set[str] = set()
-        shares = _shares([s.seconds * s.weight for s in sources]) * (1 - stage.text.share)
+        talked = stage.tasks.share("conversations")
+        shares = _shares([s.seconds * s.weight for s in sources]) * (1 - talked)
         if talks:
             sizes = _shares([len(s.utterances) * s.weight for s in talks])
-            shares = np.concatenate([shares, sizes * stage.text.share])
+            shares = np.concatenate([shares, sizes * talked])
         rng = np.random.default_rng([context.seed, 3])
         self._choices = rng.choice(len(self.sources), size=len(self), p=shares / shares.sum())
         # How many batches of the same source came before.
@@ -109,14 +112,14 @@ class RecordingBatches(Dataset):
         def make(epoch: int) -> list[list[int]]:
             rng = np.random.default_rng([self.context.seed, 2, number, epoch])
             most_frames = round(
-                self.stage.batch_seconds * config.sampling_rate / config.frame_length
+                self.stage.batch.seconds * config.sampling_rate / config.frame_length
             )
             return length_buckets(
                 tokens,
-                self.stage.batch_tokens,
+                self.stage.batch.tokens,
                 rng,
                 (frames, most_frames),
-                padded=not self.stage.packing,
+                padded=not self.stage.batch.packing,
             )
 
         return Epochs(make)
@@ -128,7 +131,7 @@ class RecordingBatches(Dataset):
         return tokens / letters if letters else 0.0
 
     def __len__(self) -> int:
-        return self.stage.max_steps * self.stage.batches_per_step
+        return self.stage.max_steps * self.stage.batch.per_step
 
     def __getitem__(self, step: int) -> Batch:
         if not 0 <= step < len(self):
@@ -172,12 +175,14 @@ class RecordingBatches(Dataset):
         )
         self._mask(batch, rng)
         counts = [self.context.config.num_audio_tokens(len(audio)) for audio in audios]
-        if answers_are_learned(self.stage):
+        if self.asked is not None:
             others = [
                 source.utterances[int(i)].text
                 for i in rng.integers(len(source.utterances), size=len(kept))
             ]
-            talks = [self._talk(item, o, rng) for item, o in zip(kept, others, strict=True)]
+            talks = [
+                self._talk(item, o, self.asked, rng) for item, o in zip(kept, others, strict=True)
+            ]
             batch |= self._rows(kept, list(zip(talks, ([n] for n in counts), strict=True)))
         examples = [Example([], item.text) for item in kept]
         vocabulary = self.context.vocabulary
@@ -192,7 +197,7 @@ class RecordingBatches(Dataset):
                 self.unreadable.add(item.audio)
                 logger.warning("left out, %d by now: %s", len(self.unreadable), error)
             return None
-        presets = self.stage.augment
+        presets = self.stage.augment.presets
         preset = presets[preset_place(step, len(self), len(presets))]
         rng = np.random.default_rng([self.context.seed, 5, step, row])
         changed = distorted(audio, preset, item.kind, rng)
@@ -202,24 +207,25 @@ class RecordingBatches(Dataset):
             longest = self.context.config.window_length
         return changed if len(changed) <= longest else audio
 
-    def _talk(self, item: Utterance, other: str, rng: np.random.Generator) -> Any:
+    def _talk(
+        self, item: Utterance, other: str, asked: TranscriptionSection, rng: np.random.Generator
+    ) -> Any:
         """Messages of the example's own, or questions drawn for it."""
         if item.messages:
             return item.messages
-        stage, phrasings = self.stage, self.context.phrasings
-        share = stage.questions.share if stage.kind == "instruct" else 0.0
+        phrasings = self.context.phrasings
         with at_row(item):
-            first = clip_turn(item, phrasings, rng, share, other)
-            return [first, *follow_up(item, other, stage, phrasings, rng)]
+            first = clip_turn(item, phrasings, rng, asked.questions, asked.kinds, other)
+            return [first, *follow_up(item, other, asked, phrasings, rng)]
 
     def _mask(self, batch: Batch, rng: np.random.Generator) -> None:
         """SpecAugment (Park et al., 2019) on log-mel features, in place."""
         features = batch["input_features"]
         for row, samples in enumerate(batch["num_samples"].tolist()):
             frames = min(features.shape[-1], samples // self.context.config.hop_length)
-            for span in time_masks(frames, self.stage.time_mask, (4, 32), rng):
+            for span in time_masks(frames, self.stage.augment.time_mask, (4, 32), rng):
                 features[row, :, span] = 0.0
-            width = int(features.shape[1] * self.stage.frequency_mask * rng.uniform(0, 2))
+            width = int(features.shape[1] * self.stage.augment.frequency_mask * rng.uniform(0, 2))
             if width:
                 low = int(rng.integers(0, features.shape[1] - width + 1))
                 features[row, low : low + width] = 0.0
@@ -233,7 +239,7 @@ class RecordingBatches(Dataset):
         for item, (talk, counts) in zip(items, talks, strict=True):
             with at_row(item):
                 rows.append(encode_talk(tokenizer, talk, counts, placeholder))
-        return packed(rows) if self.stage.packing else padded(rows, tokenizer.pad_token_id)
+        return packed(rows) if self.stage.batch.packing else padded(rows, tokenizer.pad_token_id)
 
 
 def _words(item: Utterance) -> str:

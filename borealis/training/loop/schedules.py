@@ -9,9 +9,9 @@ from borealis.training.recipe import StageSection
 
 def schedule_of(stage: StageSection) -> tuple[str, dict[str, Any]]:
     """Name of a stage's schedule in transformers, and what it takes beside warm-up and length."""
-    if stage.scheduler == "cosine":
-        return "cosine_with_min_lr", {"min_lr_rate": stage.min_learning_rate_ratio}
-    return stage.scheduler, {}
+    if stage.optimizer.scheduler == "cosine":
+        return "cosine_with_min_lr", {"min_lr_rate": stage.optimizer.min_learning_rate_ratio}
+    return stage.optimizer.scheduler, {}
 
 
 def rates(stage: StageSection, steps: int) -> list[float] | None:
@@ -24,7 +24,7 @@ def rates(stage: StageSection, steps: int) -> list[float] | None:
     schedule: Any = get_scheduler(
         name,
         optimizer,
-        num_warmup_steps=stage.warmup_steps,
+        num_warmup_steps=stage.optimizer.warmup_steps,
         num_training_steps=stage.max_steps,
         scheduler_specific_kwargs=settings,
     )

@@ -52,7 +52,7 @@ class ShardedLosses(StepLosses):
 
 def is_sharded(stage: StageSection) -> bool:
     """Whether this run of a stage shards the model: one process has nobody to share with."""
-    return stage.sharding == "fsdp" and processes.count() > 1
+    return stage.compute.sharding == "fsdp" and processes.count() > 1
 
 
 def shard(

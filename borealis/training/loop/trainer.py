@@ -79,10 +79,10 @@ class StageTrainer(Trainer):
         self.parts: dict[str, list[float]] = {}
         self._step_batches: list[Batch] = []
         self._partial: Path | None = None
-        self._accumulates = stage.batches_per_step > 1
+        self._accumulates = stage.batch.per_step > 1
         size = sum(p.numel() for p in cast(torch.nn.Module, self.model).parameters())
         lora = stage.lora is not None or stage.encoder_lora is not None
-        rounded = stage.frozen_precision == "nf4"
+        rounded = stage.compute.frozen_precision == "nf4"
         self.learned_only = lora or rounded or size >= _WHOLE_BELOW or sharded is not None
 
     # ---- data and losses ----
@@ -95,7 +95,7 @@ class StageTrainer(Trainer):
             batch_size=1,
             sampler=SequentialSampler(batches),
             collate_fn=_whole,
-            num_workers=self.stage.workers,
+            num_workers=self.stage.batch.workers,
         )
         return self.accelerator.prepare(loader)
 
@@ -255,7 +255,7 @@ class StageTrainer(Trainer):
             partial, self._partial = self._partial, None
         if processes.is_main():
             shutil.rmtree(partial, ignore_errors=True)
-            rotate(output, self.stage.keep_checkpoints)
+            rotate(output, self.stage.checkpoints.keep)
         processes.wait()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -297,12 +297,12 @@ def stage_trainer(
     logger.info("stage %s: %.2fM parameters learn", stage.name, learning / 1e6)
     if any(loss.looks_inside for loss in auxiliary_losses(stage)):
         model.set_attn_implementation("eager")  # the only one that gives its attention
-    if stage.use_liger_kernel:
+    if stage.compute.use_liger_kernel:
         use_liger(model, stage.name, use_cpu=use_cpu)
     sharded = None
     if sharding.is_sharded(stage):
         sharded = sharding.shard(model, stage, device)
-    elif stage.sharding != "none":
+    elif stage.compute.sharding != "none":
         logger.warning("stage %s: one process, so nothing is shared out", stage.name)
     meter = Meter(stage.max_steps, price=price, processes=processes.count())
     trainer = StageTrainer(
@@ -315,7 +315,7 @@ def stage_trainer(
         train_dataset=batches,
     )
     trainer.add_callback(meter)
-    if stage.packing:
+    if stage.batch.packing:
         check = partial(check_packing, model, stage.name)
         sharded.run(check) if sharded else check()
     if trainer.validation is not None:
@@ -340,7 +340,7 @@ def run_stage(
     """Train one stage; the result is `output/model.safetensors` and the checkpoints beside it.
 
     Args:
-        model: changed in place. What `stage.sharding` has cut up is of no further use: read the
+        model: changed in place. What `compute.sharding` has cut up is of no further use: read the
             result from `output`.
         stage: settings.
         batches: a dataset that gives a batch for each number.
@@ -379,9 +379,9 @@ def run_stage(
             "why; it isn't finished. Run the same command again: it goes on from there."
         )
     model.set_attn_implementation("sdpa")
-    if stage.use_liger_kernel:
+    if stage.compute.use_liger_kernel:
         leave_liger(model)
-    if stage.gradient_checkpointing:
+    if stage.compute.gradient_checkpointing:
         model.gradient_checkpointing_disable()
     result = model
     if sharded is not None:
@@ -401,28 +401,28 @@ def _arguments(stage: StageSection, output: Path, *, seed: int, use_cpu: bool) -
         kwargs["lr_scheduler_kwargs"] = settings
     if processes.count() > 1 and use_cpu:
         kwargs["ddp_backend"] = "gloo"
-    if stage.gradient_checkpointing:
+    if stage.compute.gradient_checkpointing:
         kwargs["gradient_checkpointing"] = True
         kwargs["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
     return TrainingArguments(
         output_dir=str(output),
         max_steps=stage.max_steps,
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=stage.batches_per_step // processes.count(),
-        learning_rate=stage.learning_rate,
-        warmup_steps=stage.warmup_steps,
+        gradient_accumulation_steps=stage.batch.per_step // processes.count(),
+        learning_rate=stage.optimizer.learning_rate,
+        warmup_steps=stage.optimizer.warmup_steps,
         lr_scheduler_type=scheduler,
-        weight_decay=stage.weight_decay,
-        adam_beta2=stage.adam_beta2,
-        max_grad_norm=stage.max_grad_norm,
-        logging_steps=stage.logging_steps,
+        weight_decay=stage.optimizer.weight_decay,
+        adam_beta2=stage.optimizer.adam_beta2,
+        max_grad_norm=stage.optimizer.max_grad_norm,
+        logging_steps=stage.log.every,
         logging_nan_inf_filter=False,
-        save_steps=stage.save_steps,
+        save_steps=stage.checkpoints.every,
         save_strategy="steps",
         seed=seed,
-        report_to=list(stage.log_to),
+        report_to=list(stage.log.to),
         use_cpu=use_cpu,
-        bf16=use_bfloat16(stage.precision, use_cpu=use_cpu),
+        bf16=use_bfloat16(stage.compute.precision, use_cpu=use_cpu),
         remove_unused_columns=False,
         dataloader_pin_memory=not use_cpu,
         accelerator_config={"dispatch_batches": False},

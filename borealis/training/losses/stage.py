@@ -95,7 +95,7 @@ def _answers(
     # examples are told apart by positions that begin anew.
     given = {"inputs_embeds": embeds, "position_ids": batch.get("position_ids")}
     given |= {"use_cache": False, **kwargs}
-    if not stage.use_liger_kernel:
+    if not stage.compute.use_liger_kernel:
         return model(**given, labels=batch["labels"])
     hidden = model.model(**given)[0].last_hidden_state
     return BorealisOutputWithPast(loss=fused_loss(model.lm_head.weight, hidden, batch["labels"]))

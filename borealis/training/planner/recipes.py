@@ -30,7 +30,7 @@ def plan_recipe(
         hours_of_audio: size of the data. Without it: what the longest stage hears, as if nothing
             were heard twice.
         epochs: how often each stage hears the data; without it a stage hears `max_steps` times
-            `batches_per_step` batches of `batch_seconds`. Sources are encoded whenever they are
+            `batch.per_step` batches of `batch.seconds`. Sources are encoded whenever they are
             heard, feature caches once.
 
     Raises:
@@ -45,7 +45,7 @@ def plan_recipe(
     heard = [
         options.hours_of_audio * options.epochs
         if epochs is not None and _audio_share(section)
-        else _batches(section) * _audio_share(section) * section.batch_seconds / 3600
+        else _batches(section) * _audio_share(section) * section.batch.seconds / 3600
         for section in recipe.stages
     ]
     data = options.hours_of_audio if hours_of_audio is not None else max(heard, default=0.0)
@@ -59,12 +59,12 @@ def plan_recipe(
             _train(section),
             audio_hours=hours,
             encoded_hours=(data if i == first else 0.0) if cached[i] else hours,
-            text_tokens=_batches(section) * (1 - _audio_share(section)) * section.batch_tokens,
-            batch_tokens=section.batch_tokens if section.sources else None,
-            gradient_checkpointing=section.gradient_checkpointing or None,
-            packing=section.packing or None,
-            frozen_precision="nf4" if section.frozen_precision == "nf4" else None,
-            sharding="fsdp" if section.sharding == "fsdp" else None,
+            text_tokens=_batches(section) * (1 - _audio_share(section)) * section.batch.tokens,
+            batch_tokens=section.batch.tokens if section.sources else None,
+            gradient_checkpointing=section.compute.gradient_checkpointing or None,
+            packing=section.batch.packing or None,
+            frozen_precision="nf4" if section.compute.frozen_precision == "nf4" else None,
+            sharding="fsdp" if section.compute.sharding == "fsdp" else None,
             **_lora(section),
         )
         for i, (section, hours) in enumerate(_pairs(recipe, heard))
@@ -117,14 +117,12 @@ def _pairs(recipe: Recipe, heard: list[float]) -> list[tuple[StageSection, float
 
 
 def _batches(stage: StageSection) -> int:
-    return stage.max_steps * stage.batches_per_step
+    return stage.max_steps * stage.batch.per_step
 
 
 def _audio_share(stage: StageSection) -> float:
     """Share of the batches that are recorded audio."""
-    if not (stage.features or stage.sources) or stage.kind == "text":
-        return 0.0
-    return max(0.0, 1 - stage.text.share - stage.pseudo.share)
+    return stage.tasks.share("letters", "transcription", "questions")
 
 
 def _train(stage: StageSection) -> str:
@@ -132,7 +130,7 @@ def _train(stage: StageSection) -> str:
         raise PlanError(
             f"Stage '{stage.name}' trains the encoder; the planner knows it frozen or with LoRA."
         )
-    if stage.kind == "align" and stage.losses.ctc.weight:
+    if set(stage.tasks.given) == {"letters"}:
         return "ctc"
     if stage.lora is not None:
         return "lora"

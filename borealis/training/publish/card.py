@@ -113,7 +113,8 @@ def _datasets(recipe: dict[str, Any]) -> list[str]:
     """Hub ids and manifest names that the stages learned from."""
     data, found = recipe.get("data", {}), []
     for stage in recipe.get("stages", []):
-        for name in (*stage.get("sources", []), *stage.get("text", {}).get("sources", [])):
+        talks = stage.get("tasks", {}).get("conversations") or {}
+        for name in (*stage.get("sources", []), *talks.get("sources", [])):
             section = data.get("sources", {}).get(name, {})
             dataset = section.get("dataset")
             found.append(READY[dataset].dataset if dataset in READY else dataset or name)
@@ -137,11 +138,11 @@ def _stages(record: dict[str, Any]) -> list[str]:
 def _plan(record: dict[str, Any]) -> list[str]:
     """The planner's hours beside the real ones."""
     from borealis.training.planner import GPUS, Options, plan_recipe
-    from borealis.training.recipe import recorded_recipe
+    from borealis.training.recipe import Recipe
 
     options = Options()
     try:
-        plan = plan_recipe(recorded_recipe(record["recipe"]), options)
+        plan = plan_recipe(Recipe(**record["recipe"]), options)
     except (BorealisError, ValueError):
         return []
     spent = sum(stage["seconds"] for stage in record["stages"]) / 3600
@@ -167,6 +168,6 @@ def _results(results: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _without_defaults(recipe: dict[str, Any]) -> dict[str, Any]:
-    from borealis.training.recipe import recorded_recipe
+    from borealis.training.recipe import Recipe
 
-    return recorded_recipe(recipe).model_dump(mode="json", exclude_defaults=True)
+    return Recipe(**recipe).model_dump(mode="json", exclude_defaults=True)

@@ -22,7 +22,7 @@ from borealis.training.loop.checkpoints import (
     save_whole,
 )
 from borealis.training.publish.card import model_card
-from borealis.training.recipe import Recipe, recorded_recipe
+from borealis.training.recipe import Recipe
 from borealis.training.run_folder import RECORD, START, read_record
 from borealis.training.weights.learning import finish_weights, prepare_weights
 from borealis.training.weights.lora import split_lora
@@ -145,7 +145,7 @@ def _made(folder: Path, stage: str) -> tuple[Recipe, str]:
     path = folder / "recipe.json"  # what earlier versions kept
     if not path.is_file():
         raise RecipeError(f"'{folder / RECORD}' is missing: it says which parameters learn.")
-    recipe = recorded_recipe(json.loads(path.read_text(encoding="utf-8")))
+    recipe = Recipe(**json.loads(path.read_text(encoding="utf-8")))
     names = [item.name for item in recipe.stages]
     before = [n for n in names[: names.index(stage)] if is_whole(folder.parent / n)]
     return recipe, before[-1] if before else START

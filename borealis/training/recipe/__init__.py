@@ -1,39 +1,27 @@
 """Recipes: YAML files that fix a model, its data and its stages."""
 
+from borealis.training.recipe.data import DataSection, FeatureSourceSection, SourceSection
+from borealis.training.recipe.model import ModelSection, NgramSection
 from borealis.training.recipe.schema import (
-    DataSection,
-    FeatureSourceSection,
-    LoraSection,
-    LossesSection,
-    ModelSection,
-    NgramSection,
-    PseudoSection,
-    QuestionsSection,
     Recipe,
-    SourceSection,
-    StageSection,
-    TextSection,
     bundled_recipes,
     load_recipe,
     recipe_help,
-    recorded_recipe,
+    sections,
 )
+from borealis.training.recipe.stage import LoraSection, StageSection
 
 __all__ = [
     "DataSection",
     "FeatureSourceSection",
     "LoraSection",
-    "LossesSection",
     "ModelSection",
     "NgramSection",
-    "PseudoSection",
-    "QuestionsSection",
     "Recipe",
     "SourceSection",
     "StageSection",
-    "TextSection",
     "bundled_recipes",
     "load_recipe",
     "recipe_help",
-    "recorded_recipe",
+    "sections",
 ]

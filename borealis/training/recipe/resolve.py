@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from borealis.errors import RecipeError
-from borealis.training.recipe.schema import Recipe, StageSection
+from borealis.training.recipe.schema import Recipe
+from borealis.training.recipe.stage import StageSection
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
         (f"Features '{n}'", p.source) for n, parts in features.items() for p in parts if p.source
     ]
     for stage in recipe.stages:
-        names = (*stage.sources, *stage.text.sources, *stage.validation)
+        names = (*stage.sources, *stage.talk_sources, *stage.validation.sources)
         wanted += [(f"Stage '{stage.name}'", name) for name in names]
     for who, name in wanted:
         if name not in recipe.data.sources:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from borealis.data.kinds import chances, kind_of
+from borealis.data.kinds import kind_of
+from borealis.errors import RecipeError
 from borealis.training.data.batch import Batch, Example
 from borealis.training.data.features import CachedClip
 from borealis.training.data.loading import at_row
 from borealis.training.data.talks import Turn
+from borealis.training.recipe.tasks import QuestionsSection
 from borealis.training.tasks.reading import reading_talk
-from borealis.training.tasks.task import CachedTask, num_turns, talk_length, targets_of
-from borealis.training.tasks.turns import (
-    draw_task,
-    question_turn,
-)
+from borealis.training.tasks.task import CachedTask, num_turns, talk_length
+from borealis.training.tasks.turns import draw_kind, question_turn
 
 # Of so many random clips the one of the most fitting length is taken: batches pad little, and no
 # length is left out.
@@ -31,13 +30,22 @@ _SHORTEST, _LONGEST = 75, 700  # encoder frames: 1.5 to 14 s
 class QuestionsTask(CachedTask):
     """Questions about many clips of similar length."""
 
+    settings: QuestionsSection
+
     @cached_property
     def clips(self) -> QuestionClips:
-        """Clips by question and answer."""
-        return QuestionClips(self.frames.cache.clips)
+        """Clips by question and answer.
 
-    def __bool__(self) -> bool:
-        return bool(self.clips)  # false: there is nothing to ask about
+        Raises:
+            RecipeError: there is nothing to ask about.
+        """
+        clips = QuestionClips(self.frames.cache.clips, self.settings.kinds)
+        if not clips:
+            raise RecipeError(
+                f"Stage '{self.stage.name}': no clip of its features can be asked what "
+                f"tasks.questions asks ({', '.join(self.settings.kinds)})."
+            )
+        return clips
 
     def batch(self, step: int, progress: float, rng: np.random.Generator) -> Batch:
         """See `Task`."""
@@ -45,7 +53,7 @@ class QuestionsTask(CachedTask):
         clips: list[CachedClip] = []
         talks: list[list[Turn]] = []
         longest = 0
-        while longest * len(clips) < self.stage.batch_tokens:
+        while longest * len(clips) < self.stage.batch.tokens:
             tasks, clip = self.clips.draw(length, num_turns(rng), rng)
             other = cache.clips[int(rng.integers(len(cache)))].utterance.text
             talk = self._talk(clip, tasks, other, rng)
@@ -59,15 +67,14 @@ class QuestionsTask(CachedTask):
         mixable = [all(turn.task != "voice" for turn in talk) for talk in talks]
         batch["frames"], batch["frame_mask"] = self.frames.batch(clips, rng, mixable)
         examples = [Example(t, item.text) for t, item in zip(talks, items, strict=True)]
-        vocabulary = self.context.vocabulary
-        return batch | targets_of(self.losses, "questions", batch, examples, vocabulary)
+        return batch | self.shared.targets("questions", batch, examples)
 
     def _talk(
         self, clip: CachedClip, tasks: Sequence[str], other: str, rng: np.random.Generator
     ) -> list[Turn]:
         phrasings, item = self.context.phrasings, clip.utterance
         with at_row(item):
-            if rng.random() < self.stage.questions.read:
+            if rng.random() < self.settings.read:
                 return reading_talk(item, tasks, phrasings, rng, other)
             return [question_turn(task, item, phrasings, rng, other) for task in tasks]
 
@@ -82,12 +89,13 @@ class QuestionClips:
 
     Args:
         clips: the clips of a feature cache.
+        kinds: how often each kind of question is asked.
     """
 
-    def __init__(self, clips: Sequence[CachedClip]) -> None:
-        self.clips = clips
+    def __init__(self, clips: Sequence[CachedClip], kinds: Mapping[str, float]) -> None:
+        self.clips, self.kinds = clips, kinds
         self._groups: dict[str, dict[str, dict[str, list[list[int]]]]] = {}
-        for task in chances("questions"):
+        for task in (name for name, share in kinds.items() if share):
             answers: dict[str, dict[str, dict[str, list[int]]]] = {}
             for index, clip in enumerate(clips):
                 if label := _answer_of(task, clip):
@@ -117,9 +125,9 @@ class QuestionClips:
             count: questions, all of different kinds; fewer where the clip has no more.
             rng: source of all randomness.
         """
-        task = draw_task(False, rng)
+        task = draw_kind(self.kinds, rng)
         while task not in self._groups:  # no sounds, or no voices known
-            task = draw_task(False, rng)
+            task = draw_kind(self.kinds, rng)
         answers = self._groups[task]
         corpora = _pick(list(answers.values()), rng)
         mixed = [c for c in corpora if sum(c in other for other in answers.values()) > 1]
@@ -129,7 +137,7 @@ class QuestionClips:
             found.append(self.clips[_pick(_pick(corpora[_pick(names, rng)], rng), rng)])
         clip = min(found, key=lambda clip: abs(np.log(max(1, clip.frames) / frames)))
         tasks = [task]
-        for other in (draw_task(False, rng) for _ in range(count - 1)):
+        for other in (draw_kind(self.kinds, rng) for _ in range(count - 1)):
             if other not in tasks and _answer_of(other, clip):
                 tasks.append(other)
         return tasks, clip

@@ -8,20 +8,17 @@ chain-of-thought prompting (Wei et al., 2022, arXiv:2201.11903), with a transcri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from borealis.data.kinds import chances
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
 from borealis.inference.messages import TRANSCRIBE_PROMPTS
 from borealis.training.data.talks import Turn
 from borealis.training.tasks.turns import ask_for_transcript, question_turn
 
-# Beside the kinds of questions: the transcript once more, please.
-_AGAIN = 0.05
 # Half of the transcripts are asked for as `Borealis.ask` does it.
 _ASKED_PLAINLY = 0.5
 # Mistakes a letter: many transcripts have none, a few have many.
@@ -62,10 +59,11 @@ def reading_talk(
     return [_transcript(written, phrasings, rng), *turns]
 
 
-def draw_tasks(count: int, rng: np.random.Generator) -> list[str]:
-    """Different kinds of questions about a sentence."""
-    tasks = chances("reading") | {"transcribe": _AGAIN}
-    names, shares = list(tasks), np.array(list(tasks.values()))
+def draw_kinds(kinds: Mapping[str, float], count: int, rng: np.random.Generator) -> list[str]:
+    """Different kinds of questions about a sentence, each as often as its share says."""
+    names = [name for name, share in kinds.items() if share]
+    shares = np.array([kinds[name] for name in names])
+    shares = shares / shares.sum()
     picks = rng.choice(len(names), size=min(count, len(names)), replace=False, p=shares)
     return [names[int(i)] for i in picks]
 

@@ -1,13 +1,14 @@
-"""The protocol of a task, and what all of them are given."""
+"""What a task is, and what all of them are given."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -22,39 +23,7 @@ from borealis.training.data.packing import padded
 from borealis.training.data.talks import encode_talk
 from borealis.training.losses.auxiliary import AuxiliaryLoss, Lesson
 from borealis.training.recipe import StageSection
-
-
-class Task(Protocol):
-    """Something that is learned: draws examples and makes a batch of them."""
-
-    def batch(self, step: int, progress: float, rng: np.random.Generator) -> Batch:
-        """One batch.
-
-        Args:
-            step: number of the batch within the stage.
-            progress: of the stage, 0 to 1.
-            rng: source of all randomness; belongs to the step.
-        """
-
-
-class CachedTask:
-    """What tasks on the clips of a cache have; a `Task` once it has a `batch`.
-
-    Args:
-        stage: settings.
-        context: what batches are made of.
-        losses: of the stage.
-        frames: reads the clips.
-    """
-
-    def __init__(
-        self,
-        stage: StageSection,
-        context: BatchContext,
-        losses: Sequence[AuxiliaryLoss],
-        frames: CachedFrames,
-    ) -> None:
-        self.stage, self.context, self.losses, self.frames = stage, context, losses, frames
+from borealis.training.tasks.pseudo_audio import PseudoAudio
 
 
 @dataclass
@@ -102,6 +71,62 @@ class BatchContext:
             with at_row(items[number]) if items else nullcontext():
                 rows.append(encode_talk(self.tokenizer, talk, counts, self.config.audio_token_id))
         return padded(rows, self.tokenizer.pad_token_id)
+
+
+@dataclass
+class Shared:
+    """What the tasks of a stage share.
+
+    Args:
+        stage: its settings.
+        context: what batches are made of.
+        losses: of the stage.
+        frames: reads its clips; None where it has no features.
+        audio: makes pseudo-audio.
+    """
+
+    stage: StageSection
+    context: BatchContext
+    losses: Sequence[AuxiliaryLoss]
+    frames: CachedFrames | None
+    audio: PseudoAudio
+
+    def targets(self, lesson: Lesson, batch: Batch, examples: Sequence[Example]) -> Batch:
+        """What a batch has to carry for the losses of the stage."""
+        return targets_of(self.losses, lesson, batch, examples, self.context.vocabulary)
+
+
+class Task(ABC):
+    """Something that is learned: draws examples and makes a batch of them.
+
+    Args:
+        settings: of the task; each class names its own.
+        shared: what all tasks of the stage have.
+    """
+
+    def __init__(self, settings: Any, shared: Shared) -> None:
+        self.settings, self.shared = settings, shared
+        self.stage, self.context = shared.stage, shared.context
+
+    @abstractmethod
+    def batch(self, step: int, progress: float, rng: np.random.Generator) -> Batch:
+        """One batch.
+
+        Args:
+            step: number of the batch within the stage.
+            progress: of the stage, 0 to 1.
+            rng: source of all randomness; belongs to the step.
+        """
+
+
+class CachedTask(Task):
+    """A task on the clips of a cache."""
+
+    @property
+    def frames(self) -> CachedFrames:
+        """Reads the clips."""
+        assert self.shared.frames is not None  # the schema asks for features
+        return self.shared.frames
 
 
 def targets_of(

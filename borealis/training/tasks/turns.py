@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from borealis.data.kinds import chances, kind_of
+from borealis.data.kinds import KINDS, kind_of
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
 from borealis.data.text import ctc_text
 from borealis.training.data.talks import Turn
-
-# Beside the kinds of questions: what the model is.
-_ABOUT = 0.03
 
 
 def clip_turn(
@@ -21,6 +19,7 @@ def clip_turn(
     phrasings: Phrasings,
     rng: np.random.Generator,
     question_share: float,
+    kinds: Mapping[str, float],
     other: str = "",
 ) -> Turn:
     """A turn about a recorded clip: mostly transcription, else a question it has the answer to.
@@ -30,9 +29,10 @@ def clip_turn(
         phrasings: wordings.
         rng: source of all randomness.
         question_share: chance of a question.
+        kinds: how often which kind of question, or `about`: what the model is.
         other: text of another clip, whose words serve as words that aren't said.
     """
-    prompt_language = _prompt_language(rng)
+    prompt_language = phrasings.draw_language(rng)
     if utterance.question and utterance.answer:
         return Turn("own", utterance.question, utterance.answer)
     if utterance.kind != "speech":
@@ -42,7 +42,7 @@ def clip_turn(
             return _answer("about", "", prompt_language, phrasings, rng)
         return Turn("transcribe", _question("transcribe", prompt_language, phrasings, rng), "")
     if rng.random() < question_share:
-        task = _draw(chances("clips") | {"about": _ABOUT}, rng)
+        task = draw_kind(kinds, rng)
         if task != "about" and not kind_of(task).words and not is_known(task, utterance):
             task = "sound"
         if task == "about":
@@ -68,7 +68,7 @@ def question_turn(
         rng: source of all randomness.
         other: text of another clip, whose words serve as words that aren't said.
     """
-    language = _prompt_language(rng)
+    language = phrasings.draw_language(rng)
     if kind_of(task).words:
         return _word_turn(task, utterance.text, other, language, phrasings, rng)
     return _sound_turn(task, utterance, language, phrasings, rng)
@@ -76,7 +76,7 @@ def question_turn(
 
 def ask_for_transcript(phrasings: Phrasings, rng: np.random.Generator) -> str:
     """A wording of the wish for a transcript."""
-    return _question("transcribe", _prompt_language(rng), phrasings, rng)
+    return _question("transcribe", phrasings.draw_language(rng), phrasings, rng)
 
 
 def is_known(task: str, utterance: Utterance) -> bool:
@@ -90,41 +90,40 @@ def _right(task: str, utterance: Utterance) -> str:
     return kind_of(task).answer(utterance, spoken)
 
 
-def draw_task(text_only: bool, rng: np.random.Generator) -> str:
-    """The kind of one question of a batch of questions; `text_only` for pseudo-audio."""
-    return _draw(chances("sentences" if text_only else "questions"), rng)
-
-
 def text_turn(
     text: str,
     phrasings: Phrasings,
     rng: np.random.Generator,
     question_share: float,
+    kinds: Mapping[str, float],
     other: str = "",
 ) -> Turn:
     """A turn about a sentence that exists as text only (pseudo-audio); see `clip_turn`."""
-    prompt_language = _prompt_language(rng)
+    prompt_language = phrasings.draw_language(rng)
     if rng.random() < question_share:
-        return _word_turn(draw_task(True, rng), text, other, prompt_language, phrasings, rng)
+        return _word_turn(draw_kind(kinds, rng), text, other, prompt_language, phrasings, rng)
     return Turn("transcribe", _question("transcribe", prompt_language, phrasings, rng), text)
 
 
-def chat_turn(phrasings: Phrasings, rng: np.random.Generator) -> Turn:
-    """A turn without audio: what the model is, or a question that needs the missing recording."""
-    language = _prompt_language(rng)
-    if rng.random() < 0.7:
+def chat_turn(phrasings: Phrasings, rng: np.random.Generator, about: float) -> Turn:
+    """A turn without audio: what the model is, or a question that needs the missing recording.
+
+    Args:
+        phrasings: wordings.
+        rng: source of all randomness.
+        about: chance of the former.
+    """
+    language = phrasings.draw_language(rng)
+    if rng.random() < about:
         return _answer("about", "", language, phrasings, rng)
-    tasks = ["transcribe", *chances("clips")]
+    tasks = ["transcribe", *(kind.name for kind in KINDS)]
     task = tasks[int(rng.integers(len(tasks)))]
     question = _question(task, language, phrasings, rng).format(word=_COMMON[int(rng.integers(10))])
     return Turn("no_audio", question, phrasings.no_audio(language))
 
 
-def _prompt_language(rng: np.random.Generator) -> str:
-    return "ru" if rng.random() < 0.65 else "en"
-
-
-def _draw(shares: dict[str, float], rng: np.random.Generator) -> str:
+def draw_kind(shares: Mapping[str, float], rng: np.random.Generator) -> str:
+    """One of the kinds, each as often as its share says."""
     names = list(shares)
     weights = np.array([shares[n] for n in names])
     return names[int(rng.choice(len(names), p=weights / weights.sum()))]

@@ -46,14 +46,14 @@ def prepare_weights(
     Returns:
         How many numbers learn.
     """
-    if stage.frozen_precision == "nf4":
+    if stage.compute.frozen_precision == "nf4":
         quantize(model, device, keep=stage.lora is None)
     if stage.lora is not None:
         add_lora(model, stage.lora)
     if stage.encoder_lora is not None:
         add_lora(model, stage.encoder_lora, "audio_tower")
     learning = set_trainable(model, stage.trainable, lora=_lora_towers(stage))
-    frozen = torch.float32 if stage.frozen_precision == "float32" else torch.bfloat16
+    frozen = torch.float32 if stage.compute.frozen_precision == "float32" else torch.bfloat16
     for name, parameter in model.named_parameters():
         if not parameter.is_floating_point():  # 4 bits, two in a byte
             continue
@@ -65,7 +65,7 @@ def prepare_weights(
 
 def finish_weights(model: BorealisForConditionalGeneration, stage: StageSection) -> None:
     """Undo `prepare_weights` when a stage ends: no 4 bits, and LoRA merged."""
-    if stage.frozen_precision == "nf4":
+    if stage.compute.frozen_precision == "nf4":
         dequantize(model)
     if _lora_towers(stage):
         merge_lora(model)

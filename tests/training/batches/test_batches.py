@@ -58,11 +58,19 @@ def cache(model, clips, tmp_path_factory):
     return FeatureCache([folder / "c"])
 
 
+MIXED = {
+    "text": {"share": 0.15},
+    "chat": {"share": 0.05},
+    "pseudo": {"share": 0.3, "questions": 0.5},
+    "transcription": {"share": 0.5, "questions": 0.5, "follow_up": 0.1},
+}
+
+
 def stage(**values) -> StageSection:
     settings = {
-        "name": "s", "kind": "instruct", "max_steps": 30, "learning_rate": 1e-3,
-        "batch_seconds": 20, "batch_tokens": 300, "trainable": ["adapter"], "text.share": 0.2,
-        "pseudo.share": 0.3, "questions.share": 0.5, "losses.ctc.weight": 0.3, "losses.guide.weight": 1.0,
+        "name": "s", "max_steps": 30, "learning_rate": 1e-3,
+        "batch_seconds": 20, "batch_tokens": 300, "trainable": ["adapter"], "features": ["c"],
+        "tasks": MIXED, "losses.ctc.weight": 0.3, "losses.guide.weight": 1.0,
     }  # fmt: skip
     return StageSection(**nested(settings, values))
 
@@ -96,11 +104,11 @@ def test_a_step_is_the_same_in_any_order(batches):
 
 
 def test_an_epoch_holds_every_clip_once(batches, cache):
-    plain = batches(text__share=0.0, pseudo__share=0.0, batch_seconds=9.0)
+    plain = batches(tasks={"transcription": {}}, batch_seconds=9.0)
     seen: list[int] = []
     step = 0
     while len(seen) < len(cache):
-        seen += plain.transcription.epochs.batch(step)
+        seen += plain.tasks["transcription"].epochs.batch(step)
         step += 1
     assert sorted(seen) == list(range(len(cache)))
 
@@ -120,7 +128,7 @@ def test_placeholders_match_the_frames(batches, model):
 
 def test_guides_point_into_the_audio(batches, model):
     tiny, _ = model
-    batch = next(b for b in (batches(pseudo__share=0.8, text__share=0.0)[i] for i in range(30)) if b["mode"] == "pseudo" and len(b["guide"]))  # fmt: skip
+    batch = next(b for b in (batches(tasks={"pseudo": {"share": 0.8}, "transcription": {"share": 0.2}})[i] for i in range(30)) if b["mode"] == "pseudo" and len(b["guide"]))  # fmt: skip
     for row, query, low, high in batch["guide"].tolist():
         assert low <= high < query
         assert (batch["input_ids"][row, low : high + 1] == tiny.config.audio_token_id).all()
@@ -129,7 +137,7 @@ def test_guides_point_into_the_audio(batches, model):
 
 
 def test_align_batches_carry_labels_of_ctc(batches):
-    batch = batches(kind="align", text__share=0.0, pseudo__share=0.0)[0]
+    batch = batches(tasks={"letters": {}})[0]
     assert "input_ids" not in batch
     assert int(batch["ctc_lengths"].sum()) == len(batch["ctc_targets"])
     assert (batch["ctc_targets"] > 0).all()
@@ -150,8 +158,8 @@ def test_mixed_style_moves_channel_statistics_only():
 def test_styles_are_mixed_where_the_stage_asks(batches, cache):
     plain, mixed = batches(style_mix=0.0, time_mask=0.0), batches(style_mix=1.0, time_mask=0.0)
     clips = cache.clips[:2]
-    before, mask = plain.frames.batch(clips, np.random.default_rng(0))
-    after, same = mixed.frames.batch(clips, np.random.default_rng(0))
+    before, mask = plain.tasks["transcription"].frames.batch(clips, np.random.default_rng(0))
+    after, same = mixed.tasks["transcription"].frames.batch(clips, np.random.default_rng(0))
     assert torch.equal(mask, same) and before.shape == after.shape
     assert not torch.equal(before, after)
 
@@ -220,7 +228,7 @@ def test_own_questions_are_learned(model, cache):
     from borealis.training.tasks.turns import clip_turn
 
     own = Utterance("a.wav", text="текст", question="Какая марка?", answer="Лада.")
-    turn = clip_turn(own, load_phrasings(), np.random.default_rng(0), 0.0)
+    turn = clip_turn(own, load_phrasings(), np.random.default_rng(0), 0.0, {})
     assert (turn.question, turn.answer) == ("Какая марка?", "Лада.")
 
 
@@ -308,7 +316,7 @@ def test_a_pass_may_leave_a_voice_out(clips, tmp_path):
 
 def test_question_batches_ask_and_learn_only_answers(batches, model):
     tokenizer = model[1].tokenizer
-    made = batches(questions__only=1.0, text__share=0.0, batch_tokens=600)
+    made = batches(tasks={"questions": {}, "pseudo_questions": {}}, batch_tokens=600)
     seen = set()
     for step in range(12):
         batch = made[step]
@@ -328,8 +336,8 @@ def test_words_of_a_transcript_in_view_are_numbered_and_learned(batches, model, 
         "losses.counting.layer": 1,
         "losses.guide.weight": 0.0,
     }
-    shares = {"questions.only": 1.0, "questions.read": 1.0, "text.share": 0.0}
-    made = batches(**counting, **shares, pseudo__share=float(mode == "pseudo"))
+    asked = {"tasks": {"pseudo_questions" if mode == "pseudo" else "questions": {"read": 1.0}}}
+    made = batches(**counting, **asked)
     settings = made.stage
     batch = next(b for b in map(made.__getitem__, range(len(made))) if len(b["count_guide"]))
     assert batch["mode"] == mode
@@ -350,7 +358,7 @@ def test_words_of_a_transcript_in_view_are_numbered_and_learned(batches, model, 
     layer = model[0].model.language_model.layers
     assert layer[0].mlp.down_proj.weight.grad.abs().sum() > 0
     model[0].zero_grad()
-    without = batches(**shares, pseudo__share=float(mode == "pseudo"))[0]
+    without = batches(**asked)[0]
     assert "counted" not in without
 
 
@@ -366,11 +374,10 @@ def test_layers_that_are_looked_at_must_be_there():
     counting = {
         "losses.guide.weight": 0.0,
         "losses.counting.weight": 1.0,
-        "questions.only": 1.0,
-        "questions.read": 1.0,
+        "tasks": {"questions": {"read": 1.0}},
     }
     check_layers(stage(**counting, losses__counting__layer=1), 2)
     with pytest.raises(RecipeError, match=r"counting\.layer is 2; the language model has 2 layers"):
         check_layers(stage(**counting, losses__counting__layer=2), 2)
-    with pytest.raises(ValueError, match=r"losses\.counting needs questions\.only and"):
+    with pytest.raises(ValueError, match=r"losses\.counting needs a task that reads"):
         stage(losses__counting__weight=1.0)

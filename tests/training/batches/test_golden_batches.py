@@ -37,7 +37,7 @@ STAGES = [stage.name for stage in load_recipe("nano").stages]
 SMALL = {
     "batch_tokens": 600,
     "batch_seconds": 12.0,
-    "pseudo.max_chars": (26, 80),
+    "pseudo_audio.max_chars": (26, 80),
     "max_steps": 1000,
 }
 
@@ -91,7 +91,7 @@ def nano_batches(tiny_ctc, shelf):
             processor.tokenizer, model.config, load_phrasings(), cache, SENTENCES, seed
         )
         pieces = None
-        if stage.pseudo.share and stage.pseudo.source == "clips":
+        if stage.makes_pseudo_audio and stage.pseudo_audio.source == "clips":
             pieces = Pieces(CTC_CHARACTERS)
             for sentence in sorted(set(SENTENCES)):
                 assert pieces.add(heard(sentence), sentence)
@@ -146,7 +146,10 @@ def test_stages_on_recordings_learn_from_the_same_batches(
     adapter, kind, packing, batches_of, make_tiny
 ):
     ctc = adapter == "ctc" and kind == "align"
-    stage = {"kind": kind, "packing": packing and not ctc, "augment": ["none", "rough"]}
+    stage = {"packing": packing and not ctc, "presets": ["none", "rough"]}
+    if kind == "align":
+        plain = {"conversations": {"share": 0.25, "sources": ["t"]}}
+        stage["tasks"] = plain | {"letters" if ctc else "transcription": {"share": 0.75}}
     stage |= {"losses.ctc.weight": 1.0} if ctc else {}
     batches = batches_of(*make_tiny(adapter), **stage)
     compare(f"recordings/{adapter}-{kind}-{packing}", look_at(batches, min(COUNT, len(batches))))

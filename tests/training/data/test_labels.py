@@ -114,9 +114,8 @@ def mixtures(make_tiny, world, tmp_path):
     """Batches of both kinds: of recordings, and of a feature cache; all that a stage can mix."""
     model, processor = make_tiny("ctc")
     settings = {
-        "name": "s", "kind": "instruct", "max_steps": 30, "learning_rate": 1e-3,
-        "batch_seconds": 20, "batch_tokens": 500, "questions.share": 0.5, "questions.follow_up": 0.5,
-        "text.share": 0.3,
+        "name": "s", "max_steps": 30, "learning_rate": 1e-3,
+        "batch_seconds": 20, "batch_tokens": 500, 
     }  # fmt: skip
     names = ("speech", "asked", "chat")
     speech, asked, chat = (Source(n, read_manifest(world / f"{n}.jsonl")) for n in names)
@@ -125,7 +124,10 @@ def mixtures(make_tiny, world, tmp_path):
             settings,
             trainable=["language_model"],
             sources=["speech", "asked"],
-            text__sources=["chat"],
+            tasks={
+                "conversations": {"share": 0.3, "sources": ["chat"]},
+                "transcription": {"share": 0.7, "questions": 0.5, "follow_up": 0.5},
+            },
         )
     )
     context = BatchContext(processor.tokenizer, model.config, load_phrasings(), None, [], 0)
@@ -148,7 +150,16 @@ def mixtures(make_tiny, world, tmp_path):
     )
     stage = StageSection(
         **nested(
-            settings, features=["cache"], pseudo__share=0.2, questions__only=0.2, text__chat=0.3
+            settings,
+            features=["cache"],
+            tasks={
+                "text": {"share": 0.2},
+                "chat": {"share": 0.1},
+                "pseudo": {"share": 0.15, "questions": 0.5},
+                "pseudo_questions": {"share": 0.05},
+                "transcription": {"share": 0.4, "questions": 0.5, "follow_up": 0.5},
+                "questions": {"share": 0.1},
+            },
         )
     )
     return {"recordings": recordings, "cache": CachedBatches(stage, context)}

@@ -82,7 +82,7 @@ def test_a_bad_row_is_named_by_its_line(world, large, run_train, tmp_path, capsy
     rows = read_manifest(world / "speech.jsonl")
     bad = rows[2].text
     monkeypatch.setattr(recordings, "clip_turn", draws)
-    recipe = large(sources=["speech"], text__sources=[], text__share=0.0, max_steps=6)
+    recipe = large(sources=["speech"], tasks__conversations__share=0.0, max_steps=6)
     assert run_train(recipe, tmp_path / "run") == 2
     error = capsys.readouterr().err
     assert "'speech.jsonl', line 3: this row can't be learned from (StopIteration)" in error
@@ -182,7 +182,7 @@ def test_a_manifest_with_control_words_trains_to_the_end(world, large, run_train
     path = world / "marked.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in marked), encoding="utf-8")
     more = "data.sources={marked: {manifest: marked.jsonl}}"
-    recipe = large(sources=["marked"], text__sources=[], text__share=0.0, max_steps=3)
+    recipe = large(sources=["marked"], tasks__conversations__share=0.0, max_steps=3)
     assert run_train(recipe, tmp_path / "run", more) == 0
     log = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
     assert log["stages"][0]["steps"] == 3

@@ -20,8 +20,8 @@ from borealis.training.data.epochs import length_buckets
 from borealis.training.data.packing import check_packing, packed, padded
 from borealis.training.loop.trainer import run_stage
 from borealis.training.losses.stage import stage_losses
-from borealis.training.recipe import StageSection
 from borealis.training.weights.learning import prepare_weights
+from tests.training.keys import a_stage
 
 FAMILIES = [Qwen2Config, Qwen3Config, LlamaConfig, GemmaConfig]
 WAYS = {
@@ -60,7 +60,7 @@ def test_same_loss_and_gradients(family, way, make_tiny, batches_of, tokenizer, 
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # zero at first: then nothing before it would learn
             torch.nn.init.normal_(parameter, std=0.02)
-    if batches.stage.gradient_checkpointing:
+    if batches.stage.compute.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
     check_packing(model, "s")
@@ -82,7 +82,7 @@ def test_same_loss_and_gradients(family, way, make_tiny, batches_of, tokenizer, 
 
 def test_a_ctc_adapter_may_be_packed_too(make_tiny, batches_of, tokenizer):
     model, processor = make_tiny("ctc")
-    batches = batches_of(model, processor, packing=True, losses__ctc__weight=0.5, text__share=0.0, text__sources=[])  # fmt: skip
+    batches = batches_of(model, processor, packing=True, losses__ctc__weight=0.5, tasks__conversations__share=0.0)  # fmt: skip
     prepare_weights(model, batches.stage)
     batch = next(b for b in batches if len(b["num_samples"]) > 1)
     rows = unpacked(batch, tokenizer.pad_token_id)
@@ -130,5 +130,5 @@ def test_a_packed_stage_trains(make_tiny, batches_of, tmp_path):
 
 
 def test_packing_needs_sources():
-    with pytest.raises(ValueError, match="packing and sharding need sources"):
-        StageSection(name="s", kind="align", max_steps=1, learning_rate=1, packing=True)
+    with pytest.raises(ValueError, match="sharding need sources"):
+        a_stage(packing=True, tasks={"text": {}})

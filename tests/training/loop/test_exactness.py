@@ -69,7 +69,7 @@ def test_recordings_with_lora_resume_exactly_and_a_full_disk_costs_nothing(
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(large, run_train, tmp_path, capsys):
-    recipe = large(learning_rate=1e30, warmup_steps=0, text__sources=[], text__share=0.0)
+    recipe = large(learning_rate=1e30, warmup_steps=0, tasks__conversations__share=0.0)
     assert run_train(recipe, tmp_path / "run") == 2
     error = capsys.readouterr().err
     assert "At step 2" in error and "the stage before" in error

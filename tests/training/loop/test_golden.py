@@ -19,16 +19,13 @@ STEPS = 20
 FIRST, FIRST_TOLERANCE, TOLERANCE = 3, 1e-4, 1e-3
 STAGES = {
     "align": {
-        "kind": "align",
         "trainable": ["adapter"],
         "sources": ["speech"],
-        "text.sources": [],
-        "text.share": 0.0,
-        "augment": ["none"],
+        "tasks": {"transcription": {}},
+        "presets": ["none"],
         "learning_rate": 0.05,
     },
     "instruct": {
-        "kind": "instruct",
         "trainable": ["adapter"],
         "lora": {
             "rank": 4,
@@ -36,7 +33,7 @@ STAGES = {
             "dropout": 0.05,
             "target_modules": ["q_proj", "v_proj", "up_proj", "down_proj"],
         },
-        "augment": ["none", "light"],
+        "presets": ["none", "light"],
         "batches_per_step": 2,
         "learning_rate": 0.02,
     },

@@ -14,7 +14,7 @@ import yaml
 from safetensors.torch import load_file
 
 from tests.conftest import ROOT
-from tests.training.keys import spelled
+from tests.training.keys import ASKED, spelled
 
 STAGES = ("letters", "align", "instruct", "recordings")
 
@@ -47,10 +47,10 @@ def recipe(world, tmp_path) -> str:
             },
         },
         "stages": [
-            common | {"name": "letters", "kind": "text", "text.share": 1.0, "trainable": ["language_model"]},
-            common | {"name": "align", "kind": "align", "trainable": ["adapter"], "features": ["clean", "rough"], "time_mask": 0.1, "style_mix": 0.5},
-            common | {"name": "instruct", "kind": "instruct", "trainable": ["adapter"], "features": ["clean", "rough"], "lora": lora, "text.share": 0.2},
-            common | {"name": "recordings", "kind": "instruct", "trainable": ["adapter"], "lora": lora, "encoder_lora": {"rank": 2, "target_modules": ["q_proj"]}, "sources": ["speech", "asked"], "text.sources": ["chat"], "text.share": 0.25, "augment": ["none", "rough"], "batches_per_step": 2, "gradient_checkpointing": True},
+            common | {"name": "letters", "tasks": {"text": {}}, "trainable": ["language_model"]},
+            common | {"name": "align", "trainable": ["adapter"], "features": ["clean", "rough"], "augment": {"time_mask": 0.1, "style_mix": 0.5}},
+            common | {"name": "instruct", "trainable": ["adapter"], "features": ["clean", "rough"], "lora": lora, "tasks": {"text": {"share": 0.15}, "chat": {"share": 0.05}, "transcription": ASKED | {"share": 0.8}}},
+            common | {"name": "recordings", "trainable": ["adapter"], "lora": lora, "encoder_lora": {"rank": 2, "target_modules": ["q_proj"]}, "sources": ["speech", "asked"], "tasks": {"conversations": {"share": 0.25, "sources": ["chat"]}, "transcription": ASKED | {"share": 0.75}}, "presets": ["none", "rough"], "batches_per_step": 2, "gradient_checkpointing": True},
         ],
     }  # fmt: skip
     (world / "corpus.txt").write_text("Мороз и солнце.\nДень чудесный!\n", encoding="utf-8")

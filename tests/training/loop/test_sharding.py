@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 
 from borealis.errors import TrainingError
 from borealis.training.loop.sharding import load_optimizer
-from borealis.training.recipe import StageSection
+from tests.training.keys import a_stage
 
 ENCODER_LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}
-KEYS = {"trainable": ["adapter", "language_model"], "encoder_lora": ENCODER_LORA, "packing": True, "gradient_checkpointing": True, "batches_per_step": 2, "max_steps": 6, "save_steps": 3, "time_mask": 0.0, "validation": ["speech"], "validation_steps": 3, "validation_clips": 2, "text.share": 0.4}  # fmt: skip
+KEYS = {"trainable": ["adapter", "language_model"], "encoder_lora": ENCODER_LORA, "packing": True, "gradient_checkpointing": True, "batches_per_step": 2, "max_steps": 6, "save_steps": 3, "augment.time_mask": 0.0, "validation": {"sources": ["speech"], "every": 3, "clips": 2}, "tasks.conversations.share": 0.4, "tasks.transcription.share": 0.6}  # fmt: skip
 
 
 def losses(run: Path) -> list[float]:
@@ -78,4 +78,4 @@ def test_a_checkpoint_that_was_not_shared_is_named(tmp_path):
 
 def test_sharding_needs_sources():
     with pytest.raises(ValueError, match="sharding need sources"):
-        StageSection(name="s", kind="align", max_steps=1, learning_rate=1, sharding="fsdp")
+        a_stage(sharding="fsdp", tasks={"text": {}})

@@ -50,9 +50,9 @@ def a_recipe(**changes) -> Recipe:
         "model": {"audio_tower": "openai/whisper-large-v3", "language_model": "Qwen/Qwen3-4B"},
         "data": {"features": {"all": [{"manifest": "m.jsonl"}]}},
         "stages": [
-            {"name": "align", "kind": "align", "max_steps": 360, "learning_rate": 1e-4, "batch_seconds": 100, "features": ["all"]},
-            {"name": "instruct", "kind": "instruct", "max_steps": 72, "learning_rate": 1e-4, "batch_seconds": 100,
-             "features": ["all"], "text": {"share": 0.5}, "lora": {"rank": 8, "target_modules": ["q_proj", "down_proj"]}},
+            {"name": "align", "max_steps": 360, "optimizer": {"learning_rate": 1e-4}, "batch": {"seconds": 100}, "features": ["all"]},
+            {"name": "instruct", "max_steps": 72, "optimizer": {"learning_rate": 1e-4}, "batch": {"seconds": 100},
+             "features": ["all"], "tasks": {"text": {"share": 0.5}, "transcription": {"share": 0.5}}, "lora": {"rank": 8, "target_modules": ["q_proj", "down_proj"]}},
         ],
     }  # fmt: skip
     return Recipe(**(values | changes))
@@ -138,11 +138,15 @@ def test_command_compares_choices(capsys) -> None:
 
 def test_a_recipe_with_everything_is_planned() -> None:
     stages = a_recipe().model_dump()["stages"]
-    own = {"features": [], "sources": ["a"], "text": {"share": 0.0}, "packing": True}
+    own = {
+        "features": [],
+        "sources": ["a"],
+        "tasks": {"transcription": {}},
+        "batch": {"packing": True},
+    }
     changes = own | {
         "encoder_lora": {"rank": 4},
-        "precision": "bfloat16",
-        "frozen_precision": "nf4",
+        "compute": {"precision": "bfloat16", "frozen_precision": "nf4"},
     }
     plain, changed = (
         plan_recipe(a_recipe(stages=[stages[1] | keys]), Options()).stages[0]

@@ -8,7 +8,7 @@ import yaml
 from borealis.training.publish.card import model_card
 from borealis.training.recipe import Recipe
 
-STAGE = {"name": "tune", "kind": "instruct", "max_steps": 2, "learning_rate": 0.1, "sources": ["own", "hub", "set"]}  # fmt: skip
+STAGE = {"name": "tune", "max_steps": 2, "optimizer": {"learning_rate": 0.1}, "sources": ["own", "hub", "set"]}  # fmt: skip
 
 
 def card_of(config, checkpoint: str, dataset: str, **record) -> tuple[dict, str, str]:

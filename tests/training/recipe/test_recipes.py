@@ -10,30 +10,13 @@ from borealis.errors import RecipeError
 from borealis.model import BorealisForConditionalGeneration
 from borealis.training.planner import Options, plan_recipe
 from borealis.training.planner.recipes import recipe_config
-from borealis.training.recipe import bundled_recipes, load_recipe, recorded_recipe
-from borealis.training.recipe.schema import RENAMED
+from borealis.training.recipe import bundled_recipes, load_recipe
 
 SIZES = ("0.6b", "1.7b", "5b", "5b-adapter-only", "5b-turbo")
 
 
 def test_every_size_has_a_recipe() -> None:
     assert set(bundled_recipes()) >= {"nano", *SIZES}
-
-
-def test_a_recipe_that_an_earlier_version_kept_is_the_same() -> None:
-    """Of run folders: there the keys of a stage had no groups."""
-    recipe = load_recipe("nano")
-    values = recipe.model_dump(mode="json")
-    for stage in values["stages"]:
-        groups = {name: stage.pop(name) for name in ("text", "pseudo", "questions", "losses")}
-        for old, new in RENAMED.items():
-            value = groups
-            for part in new.split("."):
-                value = value[part]
-            stage[old] = value
-    assert "losses" not in values["stages"][0] and values["stages"][0]["pseudo_share"] == 0.6
-    assert recorded_recipe(values) == recipe
-    assert recorded_recipe(recipe.model_dump(mode="json")) == recipe
 
 
 @pytest.mark.parametrize("name", ["nano", *SIZES])
@@ -52,27 +35,30 @@ def test_large_recipes_stay_within_the_budget(name: str) -> None:
     assert plan.dollars < 2000
     assert plan_recipe(recipe, Options(gpu="rtx4090", price=0.35)).fits
     for stage, cost in zip(recipe.stages, plan.stages, strict=True):
-        heard = stage.max_steps * stage.batches_per_step * stage.batch_seconds / 3600
-        assert cost.audio_hours == pytest.approx(heard * (1 - stage.text.share))
+        heard = stage.max_steps * stage.batch.per_step * stage.batch.seconds / 3600
+        assert cost.audio_hours == pytest.approx(heard * (1 - stage.tasks.share("conversations")))
         # Recordings without a feature cache are encoded whenever they are heard.
         assert cost.encoded_hours == cost.audio_hours
-        assert stage.batches_per_step % 4 == 0
+        assert stage.batch.per_step % 4 == 0
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_every_key_of_a_large_recipe_is_in_its_place(name: str) -> None:
     recipe = load_recipe(name)
     for stage in recipe.stages:
-        named = {*stage.sources, *stage.text.sources, *stage.validation}
+        named = {*stage.sources, *stage.talk_sources, *stage.validation.sources}
         assert named <= set(recipe.data.sources)
 
 
 def test_keys_are_changed_by_their_path() -> None:
-    changes = ["seed=3", "stages.align.max_steps=7", "stages.*.save_steps=9", "stages.align.learning_rate=1e-5"]  # fmt: skip
+    changes = ["seed=3", "stages.align.max_steps=7", "stages.*.checkpoints.every=9", "stages.align.optimizer.learning_rate=1e-5"]  # fmt: skip
     recipe = load_recipe("5b", [*changes, "model.config.adapter_type=deep"])
     assert recipe.seed == 3 and recipe.model.config["adapter_type"] == "deep"
-    assert recipe.stage("align").max_steps == 7 and recipe.stage("align").learning_rate == 1e-5
-    assert [s.save_steps for s in recipe.stages] == [9, 9]
+    assert (
+        recipe.stage("align").max_steps == 7
+        and recipe.stage("align").optimizer.learning_rate == 1e-5
+    )
+    assert [s.checkpoints.every for s in recipe.stages] == [9, 9]
     nano = load_recipe("nano", ["stages.align.features.0=english"])
     # The two stages share the list in the file, not in the change.
     assert nano.stage("align").features[0] == "english"
@@ -90,8 +76,8 @@ def test_keys_are_changed_by_their_path() -> None:
         ("seed", "key=value"),
         ("seed=[", "isn't valid YAML"),
         ("stages.align.features=[a]", "give features or sources"),
-        ("stages.align.style_mix=0.1", "go with features"),
-        ("stages.instruct.precision=auto", "needs precision bfloat16"),
+        ("stages.align.augment.style_mix=0.1", "goes with features"),
+        ("stages.instruct.compute.precision=auto", "needs precision bfloat16"),
         ("data.sources.golos.manifest=m", "one of manifest, folder, dataset"),
     ],
 )

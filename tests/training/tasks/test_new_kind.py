@@ -20,9 +20,8 @@ LENGTH = Kind(
     "length",
     lambda item, words: str(round(item.duration)) if item.duration else "",
     fills="seconds",
-    clips=0.1,
-    questions=0.1,
 )
+KINDS_ASKED = {"voice": 0.3, "first_word": 0.3, "word_count": 0.3, "length": 0.1}
 WORDINGS = {
     "ru": {"train": ["Сколько секунд?"], "test": ["Как долго?"], "answers": ["{seconds}"]},
     "en": {"train": ["How many seconds?"], "test": ["How long?"], "answers": ["{seconds}"]},
@@ -44,9 +43,9 @@ def test_training_asks_it(phrasings):
     rng = np.random.default_rng(0)
     turn = question_turn("length", CLIPS[2], phrasings, rng)
     assert (turn.task, turn.answer) == ("length", "3")
-    drawn = Counter(clip_turn(CLIPS[0], phrasings, rng, 1.0, "").task for _ in range(400))
+    drawn = Counter(clip_turn(CLIPS[0], phrasings, rng, 1.0, KINDS_ASKED).task for _ in range(400))
     assert 20 < drawn["length"] < 80
-    clips = QuestionClips([CachedClip(item, 0, 100, 0) for item in CLIPS])
+    clips = QuestionClips([CachedClip(item, 0, 100, 0) for item in CLIPS], KINDS_ASKED)
     asked = Counter(task for _ in range(400) for task in clips.draw(100, 1, rng)[0])
     assert 20 < asked["length"] < 80
 
@@ -54,7 +53,7 @@ def test_training_asks_it(phrasings):
 def test_where_it_is_not_known_it_is_not_asked(phrasings):
     unknown = replace(CLIPS[0], duration=0.0)
     rng = np.random.default_rng(0)
-    turns = [clip_turn(unknown, phrasings, rng, 1.0, "") for _ in range(200)]
+    turns = [clip_turn(unknown, phrasings, rng, 1.0, KINDS_ASKED) for _ in range(200)]
     assert "length" not in {turn.task for turn in turns}
     assert "length" not in {q.task for q in build_questions([unknown], phrasings)}
 

@@ -87,21 +87,23 @@ def test_pseudo_audio_is_glued_where_there_are_pieces():
 
 
 def test_pieces_of_a_stage_are_cut_from_its_clips(batches, model):  # noqa: F811
-    made = batches(pseudo__source="clips", features=["c"])
+    made = batches(pseudo_audio__source="clips", features=["c"])
     tiny = model[0]
-    first, again = (collect_pieces(tiny, made.frames, 6, 0) for _ in range(2))
+    first, again = (
+        collect_pieces(tiny, made.tasks["transcription"].frames, 6, 0) for _ in range(2)
+    )
     said = sum(len(ctc_label_ids(c.utterance.text)) for c in made.context.cache.clips)
     assert len(first.clips) == 6 and len(first.frames) == said
     assert all(np.array_equal(a, b) for a, b in zip(first.frames, again.frames, strict=True))
     glued = CachedBatches(made.stage, made.context, first)
-    batch = glued.pseudo.batch(0, 0.5, np.random.default_rng(0))
+    batch = glued.tasks["pseudo"].batch(0, 0.5, np.random.default_rng(0))
     assert batch["posteriors"].shape[-1] == CLASSES and len(batch["guide"])
 
 
 def test_an_adapter_that_spells_nothing_gives_no_pieces(batches, make_tiny):  # noqa: F811
-    made = batches(pseudo__source="clips", features=["c"])
+    made = batches(pseudo_audio__source="clips", features=["c"])
     with pytest.raises(RecipeError, match="the adapter 'mlp' spells nothing"):
-        collect_pieces(make_tiny("mlp")[0], made.frames, 6, 0)
+        collect_pieces(make_tiny("mlp")[0], made.tasks["transcription"].frames, 6, 0)
 
 
 def test_clips_without_text_give_no_pieces(model):  # noqa: F811

@@ -7,12 +7,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from borealis.data.kinds import chances
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import LANGUAGES, Phrasings, expand, load_phrasings, plain_wording
 from borealis.training.data.features import CachedClip
+from borealis.training.recipe import load_recipe
 from borealis.training.tasks.questions import QuestionClips
 from borealis.training.tasks.turns import question_turn
+
+ASKED = load_recipe("nano").stage("answers").tasks.questions.kinds
 
 
 def clip(voice, gender="female", language="ru", kind="speech", frames=200, **values) -> CachedClip:
@@ -35,7 +37,7 @@ def lopsided() -> list[CachedClip]:
 
 
 def test_every_answer_and_every_voice_comes_equally_often(lopsided):
-    questions, rng = QuestionClips(lopsided), np.random.default_rng(0)
+    questions, rng = QuestionClips(lopsided, ASKED), np.random.default_rng(0)
     asked = [questions.draw(200, 1, rng) for _ in range(6000)]
     genders = Counter(c.utterance.gender for (task, *_), c in asked if task == "voice")
     kinds = Counter(c.utterance.kind for (task, *_), c in asked if task == "sound")
@@ -46,14 +48,14 @@ def test_every_answer_and_every_voice_comes_equally_often(lopsided):
     for counts in (genders, kinds, women):
         shares = np.array(list(counts.values())) / counts.total()
         assert len(counts) >= 2 and np.ptp(shares) < 0.12, counts
-    assert {task for (task, *_), _ in asked} == set(chances("questions"))
+    assert {task for (task, *_), _ in asked} == set(ASKED)
 
 
 def test_corpora_that_have_both_answers_come_first():
     """One engine has three women and a man, another recording only a man: neither is a hint."""
     clips = [clip(name, audio="engine/a.wav") for name in ("anna", "elena", "irina")] * 20
     clips += [clip("boris", "male", audio="engine/b.wav"), clip("ivan", "male", audio="book/c.wav")]
-    questions, rng = QuestionClips(clips), np.random.default_rng(3)
+    questions, rng = QuestionClips(clips, ASKED), np.random.default_rng(3)
     asked = [questions.draw(200, 1, rng) for _ in range(4000)]
     voices = Counter(c.utterance.voice for (task, *_), c in asked if task == "voice")
     shares = {voice: count / voices.total() for voice, count in voices.items()}
@@ -63,7 +65,11 @@ def test_corpora_that_have_both_answers_come_first():
 
 def test_a_clip_is_asked_only_what_is_known_of_it(lopsided):
     clips = [*lopsided, clip("nobody", "", question="Сколько стоит?", answer="Рубль.")]
-    questions, rng, phrasings = QuestionClips(clips), np.random.default_rng(1), load_phrasings()
+    questions, rng, phrasings = (
+        QuestionClips(clips, ASKED),
+        np.random.default_rng(1),
+        load_phrasings(),
+    )
     for _ in range(500):
         tasks, chosen = questions.draw(200, 3, rng)
         assert len(set(tasks)) == len(tasks) <= 3
@@ -76,14 +82,14 @@ def test_a_clip_is_asked_only_what_is_known_of_it(lopsided):
 
 def test_clips_are_near_the_wished_length():
     clips = [clip("maria", frames=50 * seconds) for seconds in range(1, 15)] * 5
-    questions, rng = QuestionClips(clips), np.random.default_rng(2)
+    questions, rng = QuestionClips(clips, ASKED), np.random.default_rng(2)
     short = [questions.draw(75, 1, rng)[1].frames for _ in range(200)]
     long = [questions.draw(700, 1, rng)[1].frames for _ in range(200)]
     assert np.median(short) < 200 and np.median(long) > 500
 
 
 def test_there_is_nothing_to_ask_about_nothing():
-    assert not QuestionClips([])
+    assert not QuestionClips([], ASKED)
 
 
 def test_patterns_are_written_out():

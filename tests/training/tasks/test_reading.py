@@ -11,8 +11,9 @@ from borealis.data.text import ctc_text
 from borealis.inference.messages import TRANSCRIBE_PROMPTS, after_transcript
 from borealis.training.data.talks import encode_turns
 from borealis.training.losses.guides import guides
-from borealis.training.tasks.reading import draw_tasks, misspelled, reading_talk
+from borealis.training.tasks.reading import draw_kinds, misspelled, reading_talk
 
+READ = dict.fromkeys(("word_present", "first_word", "last_word", "word_count", "transcribe"), 1.0)
 TEXT = "Снег лежал на крыше старого дома, и дети радовались зиме."
 ITEM = Utterance(text=TEXT, language="ru", voice="maria", gender="female")
 
@@ -52,7 +53,7 @@ def test_mistakes_are_few_and_never_lengthen_the_text_much():
 def test_tasks_of_one_talk_differ():
     rng = np.random.default_rng(2)
     for count in (1, 3, 9):
-        tasks = draw_tasks(count, rng)
+        tasks = draw_kinds(READ, count, rng)
         assert len(set(tasks)) == len(tasks) == min(count, 5)
 
 

@@ -13,11 +13,10 @@ from transformers import RecurrentGemmaConfig
 
 from borealis.errors import RecipeError
 from borealis.training.loop.trainer import run_stage
-from borealis.training.recipe import StageSection
 from borealis.training.weights import kernels
-from tests.training.keys import nested
+from tests.training.keys import a_stage
 
-STAGE = {"name": "s", "kind": "align", "max_steps": 1, "learning_rate": 1, "use_liger_kernel": True}
+STAGE = {"use_liger_kernel": True}
 needs_liger = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("liger_kernel", "triton")),
     reason="liger-kernel and triton aren't installed",
@@ -27,18 +26,18 @@ needs_liger = pytest.mark.skipif(
 def test_a_missing_library_is_named(make_tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(kernels, "find_spec", lambda name: None)
     with pytest.raises(RecipeError, match="pip install liger-kernel"):
-        run_stage(make_tiny()[0], StageSection(**STAGE), [], tmp_path, seed=0, use_cpu=True)
+        run_stage(make_tiny()[0], a_stage(**STAGE), [], tmp_path, seed=0, use_cpu=True)
 
 
 def test_a_cpu_is_refused(make_tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(kernels, "find_spec", lambda name: True)
     with pytest.raises(RecipeError, match="needs a GPU"):
-        run_stage(make_tiny()[0], StageSection(**STAGE), [], tmp_path, seed=0, use_cpu=True)
+        run_stage(make_tiny()[0], a_stage(**STAGE), [], tmp_path, seed=0, use_cpu=True)
 
 
 def test_guided_attention_does_not_go_with_it():
-    with pytest.raises(ValueError, match=r"losses\.guide looks at attention"):
-        StageSection(**nested(STAGE, losses__guide__weight=1.0))
+    with pytest.raises(ValueError, match=r"losses\.guide looks inside"):
+        a_stage(**STAGE, losses__guide__weight=1.0)
 
 
 @needs_liger
@@ -107,7 +106,7 @@ def compare() -> None:
             if liger:
                 changed = kernels.use_liger(model, "s", use_cpu=True)
                 print(config.text_config.model_type, sum(changed.values()))
-            loss = stage_losses(model, batch, StageSection(**STAGE | {"use_liger_kernel": liger}))["lm"]  # fmt: skip
+            loss = stage_losses(model, batch, a_stage(**STAGE | {"use_liger_kernel": liger}))["lm"]  # fmt: skip
             loss.backward()
             grads = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
             seen.append((loss.detach(), grads))

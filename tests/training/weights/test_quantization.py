@@ -15,6 +15,7 @@ from borealis.errors import RecipeError
 from borealis.training.recipe import StageSection
 from borealis.training.weights import quantization
 from borealis.training.weights.learning import finish_weights, prepare_weights
+from tests.training.keys import a_stage
 
 NF4 = {"precision": "bfloat16", "frozen_precision": "nf4"}
 LORA = {"rank": 2, "alpha": 4, "target_modules": ["q_proj", "v_proj"]}
@@ -24,7 +25,7 @@ needs_bitsandbytes = pytest.mark.skipif(
 
 
 def stage(**values) -> StageSection:
-    return StageSection(name="s", kind="align", max_steps=1, learning_rate=1, **values)
+    return a_stage(**values)
 
 
 @pytest.mark.parametrize(("values", "says"), [
