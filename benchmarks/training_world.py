@@ -29,6 +29,7 @@ from borealis.training.pipeline import build_model
 from borealis.training.planner import parts
 from borealis.training.planner.operations import batch_operations
 from borealis.training.recipe import Recipe, StageSection
+from borealis.training.tasks.letters import WholeEpochs
 from borealis.training.tasks.task import BatchContext
 
 # Short synthetic sentences and longer ones of a person; together they have any mean between.
@@ -197,9 +198,14 @@ class _Cached(CachedBatches):
         self, stage: StageSection, context: BatchContext, plan: list[list[int]] | None
     ) -> None:
         super().__init__(stage, context)
-        assert self.transcription is not None
         if plan:
-            self.transcription.epochs = Epochs(lambda epoch: plan)
+            whole_epochs(self).epochs = Epochs(lambda epoch: plan)
+
+
+def whole_epochs(batches: CachedBatches) -> WholeEpochs:
+    """The task of a stage that hears every clip once an epoch."""
+    [task] = [task for task in batches.tasks.values() if isinstance(task, WholeEpochs)]
+    return task
 
 
 class _Recorded(RecordingBatches):
@@ -274,9 +280,9 @@ def epoch_steps(batches: CachedBatches | RecordingBatches) -> int:
         while seen < wanted and step < total:
             seen, step = seen + len(batches._epochs[0].batch(step)), step + 1
         return step
-    assert batches.context.cache is not None and batches.transcription is not None
+    assert batches.context.cache is not None
     while seen < len(batches.context.cache) and step < total:
-        seen, step = seen + len(batches.transcription.epochs.batch(step)), step + 1
+        seen, step = seen + len(whole_epochs(batches).epochs.batch(step)), step + 1
     return step
 
 

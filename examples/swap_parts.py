@@ -71,5 +71,5 @@ from borealis.training.recipe import load_recipe
 recipe = load_recipe("examples/assemble.yaml")
 print(recipe.model.audio_tower, "+", recipe.model.language_model)
 for stage in recipe.stages:
-    print(f"{stage.name:<9}{stage.kind:<9} learns: {', '.join(stage.trainable)}")
+    print(f"{stage.name:<9} learns: {', '.join(stage.trainable)}")
 # --8<-- [end:recipe]

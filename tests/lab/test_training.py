@@ -86,7 +86,11 @@ def test_a_run_is_condensed_and_an_unfinished_one_refused(
     log = json.loads((run / "run.json").read_text("utf-8"))["stages"][0]
     state = json.loads((run / "instruct/checkpoint-6/trainer_state.json").read_text("utf-8"))
     [stage] = record["metrics"]["stages"]
-    assert (stage["run"], stage["stage"], stage["kind"]) == ("first", "instruct", "instruct")
+    assert (stage["run"], stage["stage"], stage["tasks"]) == (
+        "first",
+        "instruct",
+        ["conversations", "transcription"],
+    )
     assert stage["steps"] == 6 and stage["audio_hours"] == log["audio_hours"] > 0
     assert stage["hours"] == pytest.approx(log["seconds"] / 3600, abs=6e-4)
     assert [p["loss"] for p in stage["curve"]] == [

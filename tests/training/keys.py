@@ -58,6 +58,7 @@ CLIPS = {
     "language": 0.13, "voice": 0.17, "sound": 0.12, "word_present": 0.26,
     "first_word": 0.11, "last_word": 0.11, "word_count": 0.1, "about": 0.03,
 }  # fmt: skip
+SENTENCES = {"word_present": 0.5, "first_word": 0.16, "last_word": 0.16, "word_count": 0.18}
 ASKED = {"questions": 0.35, "follow_up": 0.1, "kinds": CLIPS}
 
 

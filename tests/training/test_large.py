@@ -35,7 +35,7 @@ def test_from_recordings_to_a_published_folder(world, large, run_train, tmp_path
     caplog.set_level("INFO")
     recipe = large(
         lora=LORA, encoder_lora=ENCODER_LORA, gradient_checkpointing=True, precision="bfloat16",
-        frozen_precision="bfloat16", validation=["speech"], validation_steps=2, validation_clips=2,
+        frozen_precision="bfloat16", validation={"sources": ["speech"], "every": 2, "clips": 2},
         keep_checkpoints=1, trainable=["adapter", "language_model"],
     )  # fmt: skip
     run = tmp_path / "run"

@@ -122,7 +122,7 @@ def test_what_differs_is_named_before_any_work(train, data, world, tmp_path, cap
 
     two = "stages.tune.max_steps=2"
     rate = refused(two, "stages.tune.optimizer.learning_rate=0.01", "stages.tune.lora.rank=4")
-    assert "stages.tune.learning_rate: 0.001 -> 0.01" in rate
+    assert "stages.tune.optimizer.learning_rate: 0.001 -> 0.01" in rate
     assert "stages.tune.lora.rank: 2 -> 4" in rate and "max_steps" not in rate
     assert "seed: 0 -> 1" in refused(two, "seed=1")
     assert "stages.tune.lora.alpha: 4 -> nothing" in refused(two, "stages.tune.lora=null")
@@ -211,7 +211,7 @@ def test_a_stage_belongs_to_the_one_before(train, recipe, tmp_path, capsys, capl
     # Only the stage that differs, and those after it, have to be trained anew.
     assert train(run, *one) == 2
     error = capsys.readouterr().err
-    assert "stages.tune.learning_rate: 0.002 -> 0.001" in error and "align." not in error
+    assert "stages.tune.optimizer.learning_rate: 0.002 -> 0.001" in error and "align." not in error
     assert "--no-resume --stages tune." in error
     assert train(run, *one, "--no-resume", "--stages", "tune") == 0
     assert steps(run) == [("align", 1), ("tune", 1)]

@@ -30,7 +30,7 @@ from borealis.training.pipeline import run_recipe
 from borealis.training.recipe import bundled_recipes, load_recipe, recipe_help
 from borealis.training.recipe.renamed import RENAMED
 from tests.conftest import save_tiny_whisper
-from tests.training.keys import spelled
+from tests.training.keys import SENTENCES, spelled
 
 TEXT = ["Мороз и солнце, день чудесный!", "Ещё ты дремлешь, друг прелестный.", "Пора, красавица, проснись."]  # fmt: skip
 
@@ -70,7 +70,7 @@ def recipe(data: Path, **changes) -> dict:
             "features": {"speech": [{"manifest": "speech.jsonl", "augment": "rough"}]},
         },
         "stages": [
-            {"name": "text", "max_steps": 4, "trainable": ["language_model", "adapter.label_embeddings"], "tasks": {"text": {"share": 0.3}, "pseudo": {"share": 0.7, "questions": 0.35}}, "losses.guide.weight": 1.0, "losses.guide.layers": [1], **common},
+            {"name": "text", "max_steps": 4, "trainable": ["language_model", "adapter.label_embeddings"], "tasks": {"text": {"share": 0.3}, "pseudo": {"share": 0.7, "questions": 0.35, "kinds": SENTENCES}}, "losses.guide.weight": 1.0, "losses.guide.layers": [1], **common},
             {"name": "align", "max_steps": 4, "trainable": ["adapter"], "tasks": {"letters": {}}, "losses.ctc.weight": 1.0, "features": ["speech"], **common},
             {"name": "instruct", "max_steps": 4, "trainable": ["adapter", "language_model"], "losses.ctc.weight": 0.3, "tasks": {"text": {"share": 0.15}, "chat": {"share": 0.05}, "pseudo": {"share": 0.3}, "transcription": {"share": 0.5, "questions": 0.35}}, "features": ["speech"], **common},
         ],

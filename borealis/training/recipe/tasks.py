@@ -37,7 +37,8 @@ class TaskSection(Section):
             raise ValueError(f"there is no kind '{unknown[0]}'; there are {', '.join(known)}")
         if not any(kinds.values()) or min(kinds.values()) < 0:
             raise ValueError("give shares of 0 or more, and one that isn't 0")
-        return kinds
+        # In one order, so that how a file orders them changes nothing.
+        return {name: kinds[name] for name in known if name in kinds}
 
 
 class TextSection(TaskSection):

@@ -47,7 +47,7 @@ def test_two_that_share_equal_one_and_go_on(large, run_train, two, tmp_path):
     recipe = large(**KEYS)
     assert run_train(recipe, tmp_path / "one") == 0
     shared = tmp_path / "two"
-    log = two(recipe, shared, "stages.*.sharding=fsdp")
+    log = two(recipe, shared, "stages.*.compute.sharding=fsdp")
     assert log.count("validation: 2 recordings, WER") == 4, "both processes measure, twice"
     one, both = losses(tmp_path / "one"), losses(shared)
     assert len(one) == 6 and one == pytest.approx(both, abs=1e-5)
@@ -65,7 +65,7 @@ def test_two_that_share_equal_one_and_go_on(large, run_train, two, tmp_path):
     shutil.rmtree(shared / "final")
     shutil.rmtree(shared / "instruct/checkpoint-6")
     (shared / "instruct/model.safetensors").unlink()
-    two(recipe, shared, "stages.*.sharding=fsdp")
+    two(recipe, shared, "stages.*.compute.sharding=fsdp")
     assert losses(shared) == both
     again = load_file(shared / "final/model.safetensors")
     assert all(torch.equal(again[name], weight) for name, weight in b.items())
