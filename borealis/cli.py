@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from itertools import chain
@@ -136,6 +136,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser that may learn its options from a module, imported when the command is chosen."""
 
     module = ""
+    moved: Mapping[str, str] = {}  # words that were a command before: what to do instead
     intermixed = False
     inside = False  # of `parse_known_intermixed_args`, which comes back here
 
@@ -146,6 +147,9 @@ class _Parser(argparse.ArgumentParser):
             command.add_arguments(self)
             self.set_defaults(run=command.run)
             self.intermixed = getattr(command, "INTERMIXED", False)
+            self.moved = getattr(command, "MOVED", {})
+        if args and args[0] in self.moved:
+            self.error(self.moved[args[0]])
         if self.intermixed and not self.inside:  # words may stand between and after options
             self.inside = True
             found, rest = self.parse_known_intermixed_args(args, namespace)
@@ -168,7 +172,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add in (_transcribe, _ask, _chat, _info, _eval):
         add(commands)
-    _elsewhere(commands, "data", "borealis.data.build", "build and check manifests")
+    _elsewhere(commands, "data", "borealis.data.command", "build and check manifests")
     _elsewhere(commands, "train", "borealis.training.command", "train a model from a recipe")
     _elsewhere(commands, "plan", "borealis.training.plan_command", "tell what training will cost")
     _elsewhere(

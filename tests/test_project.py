@@ -60,6 +60,23 @@ def test_arrows_go_one_way(path):
         assert parts[1] not in ("cli",), "nothing imports the command line"
 
 
+# Folders of the repository that aren't in the wheel: they may import the package, it never them.
+OUTSIDE = {"lab", "tools", "benchmarks", "examples", "tests", "docs"}
+
+
+def test_the_package_imports_nothing_that_is_not_in_its_wheel():
+    assert {folder for folder in OUTSIDE if (ROOT / folder).is_dir()} == OUTSIDE
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""] if not node.level else []
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            assert not {name.split(".")[0] for name in names} & OUTSIDE, f"{path}:{node.lineno}"
+
+
 # The rooms of training, lowest first: each may import those before it.
 ROOMS = (
     ("processes", "digests", "recipe"),

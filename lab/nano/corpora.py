@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from borealis.data.engines import SourceError
 from borealis.data.manifest import read_manifest
-from borealis.data.sources import SourceError
 from borealis.data.text import ctc_text, paragraphs, sentences, unique
 from borealis.files import write_text
 
