@@ -1,4 +1,4 @@
-"""Texts: what the model learns to write, labels of CTC, wordings."""
+"""Texts: what the model learns to write, wordings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from borealis.data.phrasings import LANGUAGES, TASKS, load_phrasings
-from borealis.data.text import (
-    CTC_CHARACTERS,
-    clean_transcript,
-    ctc_label_ids,
-    ctc_text,
-    sentences,
-)
+from borealis.data.text import clean_transcript, sentences
 
 
 @pytest.mark.parametrize(
@@ -36,13 +30,6 @@ def test_transcripts_are_cleaned(text, clean):
 def test_cleaning_twice_changes_nothing(text):
     once = clean_transcript(text)
     assert clean_transcript(once) == once
-    assert set(ctc_text(text)) <= set(CTC_CHARACTERS)
-
-
-def test_labels_spell_the_text():
-    ids = ctc_label_ids("Ёж, it's кто-то!")
-    assert 0 not in ids
-    assert "".join(CTC_CHARACTERS[i - 1] for i in ids) == "еж it's кто то"
 
 
 def test_sentences_are_prose():
