@@ -77,6 +77,31 @@ def test_the_package_imports_nothing_that_is_not_in_its_wheel():
             assert not {name.split(".")[0] for name in names} & OUTSIDE, f"{path}:{node.lineno}"
 
 
+def test_tools_and_laboratory_use_public_parts_of_the_package():
+    for folder in ("lab", "tools", "examples"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("borealis"):
+                    used |= {alias.name for alias in node.names}
+            private = {name for name in used if name.startswith("_") and not name.startswith("__")}
+            assert not private - defined(tree), f"{path} uses private parts"
+
+
+def defined(tree: ast.AST) -> set[str]:
+    """Names that a file gives to functions, classes, variables and attributes of `self`."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr)
+    return found
+
+
 # The rooms of training, lowest first: each may import those before it.
 ROOMS = (
     ("processes", "digests", "recipe"),
