@@ -102,6 +102,53 @@ def defined(tree: ast.AST) -> set[str]:
     return found
 
 
+def own_names(scope: ast.Module | ast.ClassDef) -> set[str]:
+    """Names of a module (imports everywhere in it included), or of a class and of its objects."""
+    found = {n for statement in scope.body for n in defined_by(statement)}
+    for node in ast.walk(scope):
+        if isinstance(scope, ast.Module) and isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(scope, ast.ClassDef) and isinstance(node, ast.Attribute):
+            of_self = isinstance(node.value, ast.Name) and node.value.id == "self"
+            found |= {node.attr} if of_self and isinstance(node.ctx, ast.Store) else set()
+    return {name for name in found if not name.startswith("__")}
+
+
+def defined_by(statement: ast.stmt) -> set[str]:
+    """Names that one statement of a module or class defines there."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    if isinstance(statement, ast.If | ast.Try | ast.With):
+        return {name for inner in statement.body for name in defined_by(inner)}
+    if isinstance(statement, ast.Assign | ast.AnnAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        return {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+    return set()
+
+
+def near_equal(tree: ast.Module) -> list[tuple[str, ...]]:
+    """Names of one module or class that differ by nothing but underscores."""
+    found: list[tuple[str, ...]] = []
+    for scope in [tree, *(n for n in ast.walk(tree) if isinstance(n, ast.ClassDef))]:
+        alike: dict[str, set[str]] = {}
+        for name in own_names(scope):
+            alike.setdefault(name.replace("_", ""), set()).add(name)
+        found += [tuple(sorted(names)) for names in alike.values() if len(names) > 1]
+    return found
+
+
+def test_names_that_differ_by_an_underscore_are_found():
+    code = "import json\ndef _json(): pass\nclass A:\n    def __init__(self):\n        self._of = 1\n    def of(self): pass\n"
+    assert near_equal(ast.parse(code)) == [("_json", "json"), ("_of", "of")]
+    assert not near_equal(ast.parse("def as_json(): json = 1\nclass Json:\n    json = 2\n"))
+
+
+def test_no_two_names_differ_by_an_underscore_only():
+    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+    found = {name: names for name, tree in trees.items() if (names := near_equal(tree))}
+    assert not found, "one of each two needs a name that says how it differs"
+
+
 # The rooms of training, lowest first: each may import those before it.
 ROOMS = (
     ("processes", "digests", "recipe"),

@@ -128,10 +128,10 @@ class _Bench:
     @property
     def peer(self) -> Whisper | None:
         if self.whisper is None and self.args.peer:
-            self.whisper = self._peer("float32")
+            self.whisper = self._load_peer("float32")
         return self.whisper
 
-    def _peer(self, compute_type: str) -> Whisper:
+    def _load_peer(self, compute_type: str) -> Whisper:
         import torch
 
         from borealis.evaluation.peer import Whisper
@@ -243,7 +243,7 @@ class _Bench:
         if (peer := self.peer) is not None:
             metrics["peer"] = _speed(recordings, lambda c: peer.transcribe(c, language=language))
             measured["peer"] = peer.describe()
-            small = self._peer("int8")
+            small = self._load_peer("int8")
             metrics["peer_int8"] = _speed(
                 recordings, lambda c: small.transcribe(c, language=language)
             )
