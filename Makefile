@@ -113,7 +113,7 @@ site: $(VENV)/.installed ## serve the documentation on http://127.0.0.1:8000
 	$(BIN)/mkdocs serve
 
 train-nano: $(VENV)/.installed ## make borealis-nano anew on this machine (a night on two cores)
-	$(BIN)/borealis data nano --output data $(if $(SYNTHETIC),--synthetic $(SYNTHETIC)) \
+	$(BIN)/python -m lab.nano.data --output data $(if $(SYNTHETIC),--synthetic $(SYNTHETIC)) \
 		$(if $(LITERATURE),--literature $(LITERATURE))
 	$(BIN)/borealis train nano --data data --output runs/nano
 
@@ -129,7 +129,7 @@ $(VENV)/.peer: $(VENV)/.installed
 	$(BIN)/python -m borealis.evaluation.peer $(PEER)
 	touch $@
 
-bench: $(VENV)/.peer ## measure nano, all or WHAT=speed,demo (DATA is of 'borealis data nano'; an hour)
+bench: $(VENV)/.peer ## measure nano, all or WHAT=speed,demo (DATA is of 'python -m lab.nano.data'; an hour)
 	$(if $(findstring server,$(WHAT))$(filter all,$(WHAT)),$(MAKE) $(SERVE)/.installed)
 	$(BIN)/python benchmarks/run.py $(WHAT) --data $(DATA) --peer $(PEER) $(ARGS)
 	$(MAKE) results

@@ -31,7 +31,7 @@ def recordings(data: Path, seconds: float) -> dict[str, list[np.ndarray]]:
     """Pieces of ten seconds by kind, `seconds` of each kind.
 
     Args:
-        data: folder that `borealis data nano` wrote.
+        data: folder that `python -m lab.nano.data` wrote.
         seconds: length of each kind.
     """
     rng = np.random.default_rng(SEED)

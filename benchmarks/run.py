@@ -84,7 +84,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", nargs="*", metavar="WHAT", help="parts; by default all")
-    parser.add_argument("--data", default="data", help="folder of 'borealis data nano' (data)")
+    parser.add_argument("--data", default="data", help="folder of 'python -m lab.nano.data' (data)")
     parser.add_argument("--output", default="results", help="folder of the result files (results)")
     parser.add_argument("--peer", metavar="DIR", help="Whisper in CTranslate2 format")
     parser.add_argument("--peer-anew", action="store_true", help="keep none of its old texts")
@@ -107,7 +107,9 @@ def main() -> int:
         parser.error("files differ from the commit, so no table would show the results: commit")
     needs = {"transcription", "questions", "sounds", "speed", "words", "commands", "server"}
     if needs & set(parts) and not Path(args.data, "festvox-ru.test.jsonl").is_file():
-        parser.error(f"'{args.data}' has no manifests: borealis data nano --output {args.data}")
+        parser.error(
+            f"'{args.data}' has no manifests: python -m lab.nano.data --output {args.data}"
+        )
     for name in ("data", "output", "peer"):  # the parts run in the root of the repository
         if value := getattr(args, name):
             setattr(args, name, str(Path(value).resolve()))

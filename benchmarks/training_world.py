@@ -104,7 +104,7 @@ class World:
         """Choose recordings and build a model with random language model and adapter.
 
         Args:
-            data: folder with `MANIFESTS`, as `borealis data nano` makes it.
+            data: folder with `MANIFESTS`, as `python -m lab.nano.data` makes it.
             folder: where to.
             clips: how many recordings.
             mean_seconds: their mean length.
@@ -243,7 +243,9 @@ class _Recorded(RecordingBatches):
 
 def add_world_arguments(parser: argparse.ArgumentParser, *, clips: int) -> None:
     """Options of a benchmark that say what its world is."""
-    parser.add_argument("--data", type=Path, default=Path("data"), help="of 'borealis data nano'")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), help="of 'python -m lab.nano.data'"
+    )
     parser.add_argument("--clips", type=int, default=clips)
     parser.add_argument("--mean-seconds", type=float, default=5.0)
     parser.add_argument("--threads", type=int, default=1)

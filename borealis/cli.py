@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from itertools import chain
@@ -136,6 +136,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser that may learn its options from a module, imported when the command is chosen."""
 
     module = ""
+    moved: Mapping[str, str] = {}  # words that were a command before: what to do instead
     intermixed = False
     inside = False  # of `parse_known_intermixed_args`, which comes back here
 
@@ -146,6 +147,9 @@ class _Parser(argparse.ArgumentParser):
             command.add_arguments(self)
             self.set_defaults(run=command.run)
             self.intermixed = getattr(command, "INTERMIXED", False)
+            self.moved = getattr(command, "MOVED", {})
+        if args and args[0] in self.moved:
+            self.error(self.moved[args[0]])
         if self.intermixed and not self.inside:  # words may stand between and after options
             self.inside = True
             found, rest = self.parse_known_intermixed_args(args, namespace)
@@ -168,7 +172,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add in (_transcribe, _ask, _chat, _info, _eval):
         add(commands)
-    _elsewhere(commands, "data", "borealis.data.build", "build and check manifests")
+    _elsewhere(commands, "data", "borealis.data.command", "build and check manifests")
     _elsewhere(commands, "train", "borealis.training.command", "train a model from a recipe")
     _elsewhere(commands, "plan", "borealis.training.plan_command", "tell what training will cost")
     _elsewhere(
@@ -267,7 +271,7 @@ def _output(path: str | None) -> Iterator[TextIO]:
         yield stream
 
 
-def _json(value: Any, stream: TextIO, **options: Any) -> str:
+def _as_json(value: Any, stream: TextIO, **options: Any) -> str:
     """JSON that the encoding of `stream` can hold."""
     text = json.dumps(value, ensure_ascii=False, **options)
     # Bytes of a file name that are no text are half characters, which JSON only has as escapes.
@@ -300,7 +304,7 @@ def _transcribe(commands: Any) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio or video; - is stdin")
     parser.add_argument(
         "--format",
-        type=_formats,
+        type=_formats_by_name,
         default=["text"],
         metavar="FORMAT",
         help="text, json, srt, vtt, tsv or textgrid; several with commas and --output-dir (text)",
@@ -329,7 +333,7 @@ def _transcribe(commands: Any) -> None:
     _model_options(parser)
 
 
-def _formats(text: str) -> list[str]:
+def _formats_by_name(text: str) -> list[str]:
     from borealis.inference.formats import FORMATS
 
     forms = list(dict.fromkeys(form.strip().lower() for form in text.split(",")))
@@ -442,7 +446,7 @@ class _Pages:
             return
         out, form = self._stream, self.forms[0]
         if form == "json":
-            row = _json({"file": name, **result.to_dict()}, out)
+            row = _as_json({"file": name, **result.to_dict()}, out)
             if self.single:
                 print(row, file=out)
             else:
@@ -559,7 +563,7 @@ def _run_ask(args: argparse.Namespace) -> int:
                 )
                 print(": ".join([*heads, answer]), flush=True)
     if args.format == "json":
-        print(_json(rows[0] if single else rows, sys.stdout))
+        print(_as_json(rows[0] if single else rows, sys.stdout))
     return USER_MISTAKE if len(clips) < len(files) else 0
 
 
@@ -655,7 +659,7 @@ def _run_info(args: argparse.Namespace) -> None:
         "transformers": version("transformers"),
     }
     if args.format == "json":
-        print(_json(facts, sys.stdout))
+        print(_as_json(facts, sys.stdout))
         return
     width = max(map(len, facts))
     for key, value in facts.items():
@@ -710,9 +714,9 @@ def _run_eval(args: argparse.Namespace) -> None:
     record["metrics"] = report
     if args.output:
         with _output(args.output) as out:
-            out.write(_json(record, out, indent=1) + "\n")
+            out.write(_as_json(record, out, indent=1) + "\n")
     if args.format == "json":
-        print(_json(record, sys.stdout))
+        print(_as_json(record, sys.stdout))
     else:
         print(runner.summary(report))
 

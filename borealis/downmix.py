@@ -50,14 +50,14 @@ class Downmix:
             samples = np.concatenate([self._rest, samples])
         usable = len(samples) // self._hop * self._hop
         self._rest = samples[usable:].copy()
-        return self._mix(samples[:usable])
+        return self._to_mono(samples[:usable])
 
     def flush(self) -> np.ndarray:
         """The end of the recording."""
         rest, self._rest = self._rest, self._rest[:0]
-        return self._mix(rest)
+        return self._to_mono(rest)
 
-    def _mix(self, samples: np.ndarray) -> np.ndarray:
+    def _to_mono(self, samples: np.ndarray) -> np.ndarray:
         """Whole tenths of a second, or the rest of the recording."""
         import numpy as np
 

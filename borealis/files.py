@@ -30,19 +30,19 @@ def refuse_inputs(output: AnyPath | int, inputs: Iterable[AnyPath | int]) -> Non
     Raises:
         OutputError: `output` is one of `inputs`, or a folder in which one of these files lies.
     """
-    target = _stat(output)
+    target = _status(output)
     if target is None or not (stat.S_ISREG(target.st_mode) or stat.S_ISDIR(target.st_mode)):
         return  # nothing is there, or what is has no content to lose
     shown = "Standard output" if isinstance(output, int) else f"'{os.fspath(output)}'"
     for source in inputs:
-        found = _stat(source)
+        found = _status(source)
         if found is None:
             continue
         if os.path.samestat(found, target):
             raise OutputError(f"{shown} is also an input: it would be lost. Write somewhere else.")
         if isinstance(source, int) or not stat.S_ISREG(found.st_mode):
             continue
-        folder = _stat(Path(source).resolve().parent)
+        folder = _status(Path(source).resolve().parent)
         if folder is not None and os.path.samestat(folder, target):
             raise OutputError(
                 f"The input '{os.fspath(source)}' lies in {shown}: it could be lost. Write into "
@@ -50,7 +50,7 @@ def refuse_inputs(output: AnyPath | int, inputs: Iterable[AnyPath | int]) -> Non
             )
 
 
-def _stat(place: AnyPath | int) -> os.stat_result | None:
+def _status(place: AnyPath | int) -> os.stat_result | None:
     try:
         return os.stat(place)
     except (OSError, ValueError):  # not there, or not a name that a file can have
@@ -68,7 +68,7 @@ def aside(target: AnyPath) -> Iterator[Path]:
         OutputError: `target` can't be written, or the disk is full.
     """
     real = Path(os.path.realpath(target))
-    before = _stat(real)
+    before = _status(real)
     if before is not None and not stat.S_ISREG(before.st_mode):
         if stat.S_ISDIR(before.st_mode):
             raise OutputError(f"'{os.fspath(target)}' can't be written: it is a folder.")

@@ -55,7 +55,7 @@ class Window:
     """
 
     def __init__(self, stream: BinaryIO, start: int, end: int, deadline: Deadline) -> None:
-        self._stream, self._start, self._size = stream, start, end - start
+        self._stream, self._start, self._length = stream, start, end - start
         self._deadline, self._place = deadline, 0
 
     def part(self, start: int, end: int) -> Window:
@@ -63,7 +63,7 @@ class Window:
         return Window(self._stream, self._start + start, self._start + end, self._deadline)
 
     def read(self, size: int = -1) -> bytes:
-        left = self._size - self._place
+        left = self._length - self._place
         size = left if size < 0 else min(size, left)
         if size <= 0 or self._deadline.passed:
             return b""
@@ -73,7 +73,7 @@ class Window:
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._length}[whence]
         if base + offset < 0:
             raise OSError("before the start")
         self._place = base + offset
@@ -84,7 +84,7 @@ class Window:
 
     @property
     def size(self) -> int:
-        return self._size
+        return self._length
 
 
 def capitalised(name: str) -> str:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from borealis.data.text import CTC_CHARACTERS, ctc_label_ids
+from borealis.data.text import LETTERS
 from borealis.training.start.ngram import count_ngrams
 
 with tempfile.TemporaryDirectory() as folder:
     verse = Path(folder, "verse.txt")
     verse.write_text("Мороз и солнце, день чудесный.\n" * 30, encoding="utf-8")
-    ngram = count_ngrams([verse], CTC_CHARACTERS, order=5, min_gain=1.0)
+    ngram = count_ngrams([verse], LETTERS.labels, order=5, min_gain=1.0)
 for word in ("солнце", "сонлце"):
     state, total = np.array([ngram.step(0, 1)]), 0.0  # a word begins after a space, the first class
-    for letter in ctc_label_ids(word):
+    for letter in LETTERS.spell(word):
         state, log_prob = ngram.follow(state, np.array([letter]))
         total += float(log_prob[0])
     print(f"{word}: {total:.1f}")

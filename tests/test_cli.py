@@ -390,7 +390,6 @@ def test_no_folder_is_written_over_its_own_input(tmp_path: Path, capsys) -> None
     (source / "model.safetensors").write_bytes(b"weights")
     (source / "model.jsonl").write_text('{"text": "да"}', encoding="utf-8")
     (tmp_path / "mine.train.jsonl").write_text("Да, нет.\n", encoding="utf-8")
-    (tmp_path / "literature-ru.txt").write_text("Да, нет.\n", encoding="utf-8")
     model = ["--language-model", "owner/name"]
     for arguments in (
         ["convert", "assemble", "--audio-tower", source, *model, "--output", source],
@@ -398,7 +397,6 @@ def test_no_folder_is_written_over_its_own_input(tmp_path: Path, capsys) -> None
          "--output", source],
         ["convert", "vikhr", source, "--audio-tower", "a/b", *model, "--output", source],
         ["data", "synth", tmp_path / "mine.train.jsonl", "--name", "mine", "--output", tmp_path],
-        ["data", "nano", "--literature", tmp_path / "literature-ru.txt", "--output", tmp_path],
         ["data", "hub", source, "--name", "model", "--output", source],
     ):  # fmt: skip
         code, _, err = run(capsys, *arguments)

@@ -16,7 +16,7 @@ SOURCES = sorted((ROOT / "borealis").rglob("*.py"))
 # package -> packages it may import; "" is the modules right under borealis/.
 ALLOWED = {
     "model": {""},
-    "data": {""},
+    "data": {"", "ctc"},  # ctc: the alphabet that texts are spelled in
     "checkpoints": {""},
     "ctc": {"", "checkpoints"},
     "inference": {"", "model", "ctc", "checkpoints", "data"},  # data: spelling of CTC labels
@@ -58,6 +58,95 @@ def test_arrows_go_one_way(path):
         other = parts[1] if (ROOT / "borealis" / parts[1]).is_dir() else ""
         assert other in ALLOWED[package] | {package}, f"{package} imports {name}"
         assert parts[1] not in ("cli",), "nothing imports the command line"
+
+
+# Folders of the repository that aren't in the wheel: they may import the package, it never them.
+OUTSIDE = {"lab", "tools", "benchmarks", "examples", "tests", "docs"}
+
+
+def test_the_package_imports_nothing_that_is_not_in_its_wheel():
+    assert {folder for folder in OUTSIDE if (ROOT / folder).is_dir()} == OUTSIDE
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""] if not node.level else []
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            assert not {name.split(".")[0] for name in names} & OUTSIDE, f"{path}:{node.lineno}"
+
+
+def test_tools_and_laboratory_use_public_parts_of_the_package():
+    for folder in ("lab", "tools", "examples"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("borealis"):
+                    used |= {alias.name for alias in node.names}
+            private = {name for name in used if name.startswith("_") and not name.startswith("__")}
+            assert not private - defined(tree), f"{path} uses private parts"
+
+
+def defined(tree: ast.AST) -> set[str]:
+    """Names that a file gives to functions, classes, variables and attributes of `self`."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr)
+    return found
+
+
+def own_names(scope: ast.Module | ast.ClassDef) -> set[str]:
+    """Names of a module (imports everywhere in it included), or of a class and of its objects."""
+    found = {n for statement in scope.body for n in defined_by(statement)}
+    for node in ast.walk(scope):
+        if isinstance(scope, ast.Module) and isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(scope, ast.ClassDef) and isinstance(node, ast.Attribute):
+            of_self = isinstance(node.value, ast.Name) and node.value.id == "self"
+            found |= {node.attr} if of_self and isinstance(node.ctx, ast.Store) else set()
+    return {name for name in found if not name.startswith("__")}
+
+
+def defined_by(statement: ast.stmt) -> set[str]:
+    """Names that one statement of a module or class defines there."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    if isinstance(statement, ast.If | ast.Try | ast.With):
+        return {name for inner in statement.body for name in defined_by(inner)}
+    if isinstance(statement, ast.Assign | ast.AnnAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        return {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+    return set()
+
+
+def near_equal(tree: ast.Module) -> list[tuple[str, ...]]:
+    """Names of one module or class that differ by nothing but underscores."""
+    found: list[tuple[str, ...]] = []
+    for scope in [tree, *(n for n in ast.walk(tree) if isinstance(n, ast.ClassDef))]:
+        alike: dict[str, set[str]] = {}
+        for name in own_names(scope):
+            alike.setdefault(name.replace("_", ""), set()).add(name)
+        found += [tuple(sorted(names)) for names in alike.values() if len(names) > 1]
+    return found
+
+
+def test_names_that_differ_by_an_underscore_are_found():
+    code = "import json\ndef _json(): pass\nclass A:\n    def __init__(self):\n        self._of = 1\n    def of(self): pass\n"
+    assert near_equal(ast.parse(code)) == [("_json", "json"), ("_of", "of")]
+    assert not near_equal(ast.parse("def as_json(): json = 1\nclass Json:\n    json = 2\n"))
+
+
+def test_no_two_names_differ_by_an_underscore_only():
+    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+    found = {name: names for name, tree in trees.items() if (names := near_equal(tree))}
+    assert not found, "one of each two needs a name that says how it differs"
 
 
 # The rooms of training, lowest first: each may import those before it.

@@ -128,7 +128,7 @@ def test_phases_are_targets_of_the_makefile(tool):
 # ---- what is installed ----
 
 
-def test_the_wheel_has_every_file_of_the_package(tmp_path):
+def test_the_wheel_has_every_file_of_the_package_and_nothing_else(tmp_path):
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     [wheel] = tmp_path.glob("*.whl")
@@ -137,9 +137,15 @@ def test_the_wheel_has_every_file_of_the_package(tmp_path):
     )
     tracked = {name for name in listed.stdout.split("\0") if (ROOT / name).is_file()} - {""}
     with zipfile.ZipFile(wheel) as archive:
-        inside = {name for name in archive.namelist() if name.startswith("borealis/")}
+        sizes = {info.filename: info.compress_size for info in archive.infolist()}
+    inside = {name for name in sizes if name.startswith("borealis/")}
     assert tracked <= inside
     assert "borealis/checkpoints/nano/bundle.safetensors" in inside
+    # Neither the laboratory nor tools; and beside the checkpoint the package weighs next to nothing.
+    others = {name.partition("/")[0] for name in sizes.keys() - inside}
+    assert len(others) == 1 and others.pop().endswith(".dist-info")
+    weights = sum(n for name, n in sizes.items() if name.startswith("borealis/checkpoints/nano/"))
+    assert sum(sizes.values()) - weights < 1_000_000 < weights / 30
 
 
 def test_the_lists_of_packages_have_no_address_and_no_cuda():

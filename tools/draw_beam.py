@@ -16,7 +16,7 @@ import borealis
 from borealis.audio import load_audio
 from borealis.ctc.alphabet import BLANK, Alphabet
 from borealis.ctc.ngram import Ngram
-from borealis.ctc.search import PrefixBeamSearch, SearchSettings, _Beams, _steps
+from borealis.ctc.search import PrefixBeamSearch, SearchSettings
 from borealis.inference.words import ctc_log_probs
 from tools.draw_road import LEFT, OUTPUT, RIGHT, ROOT, THEMES, WIDTH, Drawing, Theme
 
@@ -66,40 +66,22 @@ def follow() -> tuple[np.ndarray, Alphabet, list[Beam], str]:
     model = borealis.load("nano", device="cpu")
     alphabet = Alphabet(model.model.config.ctc_labels)
     ngram = Ngram.of_checkpoint(model.model.name_or_path)
-    settings = SearchSettings()
-    search = PrefixBeamSearch(alphabet, settings, ngram=ngram)
+    search = PrefixBeamSearch(alphabet, SearchSettings(), ngram=ngram)
     log_probs = ctc_log_probs(model, load_audio(RECORDING))
     found = search.decode([log_probs], language="ru")[0][0].text
     before, word = found.rsplit(" ", 1)
-    heard = search._bound(log_probs, "ru")
-    frames, blanks = _steps(heard, settings.sure_blank)
-    beams, moments = _Beams(1, search), []
-    for at, frame in enumerate(frames.tolist()):
-        if frame > LAST:
-            break
-        while len(moments) < len(MOMENTS) and frame > MOMENTS[len(moments)]:
-            moments.append(Beam(MOMENTS[len(moments)], _prefixes(beams, alphabet, f"{before} ")))
-        beams.rest(np.array([blanks[at]], np.float32), np.array([blanks[at] < 0]))
-        beams.step(heard[frame][None])
-    while len(moments) < len(MOMENTS):
-        moments.append(Beam(MOMENTS[len(moments)], _prefixes(beams, alphabet, f"{before} ")))
+    moments = [
+        Beam(frame, _beginnings(prefixes, f"{before} "))
+        for frame, prefixes in zip(
+            MOMENTS, search.watch(log_probs, MOMENTS, language="ru"), strict=True
+        )
+    ]
     return np.exp(log_probs), alphabet, moments, word
 
 
-def _prefixes(beams: _Beams, alphabet: Alphabet, before: str) -> list[str]:
-    """What stands after `before` in the prefixes that begin with it, the best first."""
-    scores = (np.logaddexp(beams.blank, beams.letter) + beams.text)[0]
-    letters, origins = np.concatenate(beams._letters), np.concatenate(beams._origins)
-    found: list[str] = []
-    for beam in np.argsort(-scores):
-        spelled, node = [], int(beams.node[0, beam])
-        while node >= 0:
-            spelled.append(int(letters[node]))
-            node = int(origins[node])
-        text = alphabet.text(reversed(spelled))
-        if text.startswith(before):
-            found.append(text.removeprefix(before))
-    return list(dict.fromkeys(found))
+def _beginnings(prefixes: list[str], before: str) -> list[str]:
+    """What stands after `before` in the prefixes that begin with it."""
+    return [text.removeprefix(before) for text in prefixes if text.startswith(before)]
 
 
 # ---- drawing ----

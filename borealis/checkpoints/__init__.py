@@ -201,7 +201,7 @@ def pack(source: Path, target: Path, *, int8_min_numel: int = 1 << 14) -> int:
             scale = scale.clamp(min=6e-8)  # the smallest float16
             out[name] = (value / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
             out[name + _SCALE] = scale.to(torch.float16)
-        elif name.endswith("embed_positions.weight") and _is_sinusoids(value):
+        elif name.endswith("embed_positions.weight") and _are_whisper_positions(value):
             out[name + _SINUSOIDS] = torch.tensor(value.shape)
         else:
             out[name] = value.to(torch.float16).contiguous()
@@ -235,7 +235,7 @@ def unpack(source: Path, target: Path) -> None:
             continue
         if name.endswith(_SINUSOIDS):
             name = name.removesuffix(_SINUSOIDS)
-            value = _sinusoids(*value.tolist())
+            value = _whisper_positions(*value.tolist())
         elif name + _SCALE in packed:
             value = (value.float() * packed[name + _SCALE].float()[:, None]).to(torch.float16)
         out[name] = value
@@ -248,11 +248,11 @@ def unpack(source: Path, target: Path) -> None:
             shutil.copy(file, target / file.name)
 
 
-def _is_sinusoids(value: Any) -> bool:
-    return bool((value.float() - _sinusoids(*value.shape).float()).abs().max() < 1e-3)
+def _are_whisper_positions(value: Any) -> bool:
+    return bool((value.float() - _whisper_positions(*value.shape).float()).abs().max() < 1e-3)
 
 
-def _sinusoids(length: int, width: int) -> Any:
+def _whisper_positions(length: int, width: int) -> Any:
     """The fixed position embeddings of a Whisper encoder, in float16."""
     import torch
     from transformers.models.whisper.modeling_whisper import sinusoids

@@ -7,7 +7,7 @@ part of a checkpoint (`ctc_labels` of the configuration); nothing here assumes R
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -73,17 +73,8 @@ class Alphabet:
         A letter that the alphabet lacks is replaced by what it is folded to (ё by е), or by its
         base letter where that is there (é by e), so an alphabet that has ё or ї keeps it.
         """
-        out: list[str] = []
-        for c in unicodedata.normalize("NFC", text).lower():
-            if c in self.classes:
-                out.append(c)
-            elif c in _SPACES:
-                out.append(" ")
-            elif (folded := _FOLDED.get(c)) is not None and folded in self.classes:
-                out.append(folded)
-            elif (base := unicodedata.normalize("NFD", c)[0]) in self.classes:
-                out.append(base)
-        return " ".join("".join(out).split())
+        spelled = unicodedata.normalize("NFC", text).lower().translate(self._folds)
+        return " ".join(spelled.split())
 
     def spell(self, text: str) -> list[int]:
         """Classes of the folded text."""
@@ -113,11 +104,33 @@ class Alphabet:
         return {script: self._of_script(script) for script in sorted(found)}
 
     @cached_property
+    def _folds(self) -> dict[int, str]:
+        return _Folds(self.classes)
+
+    @cached_property
     def _letters(self) -> np.ndarray:
         return np.array([False, *(c.isalpha() for c in self.labels)])
 
     def _of_script(self, script: str) -> np.ndarray:
         return np.array([False, *(c.isalpha() and _script(c) == script for c in self.labels)])
+
+
+class _Folds(dict[int, str]):
+    """What each character is folded to, for `str.translate`; found when one is met first."""
+
+    def __init__(self, classes: Mapping[str, int]) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def __missing__(self, code: int) -> str:
+        c = chr(code)
+        others = (c, _FOLDED.get(c, ""), unicodedata.normalize("NFD", c)[0])
+        if c in _SPACES and c not in self.classes:
+            found = " "
+        else:
+            found = next((other for other in others if other in self.classes), "")
+        self[code] = found
+        return found
 
 
 def _script(letter: str) -> str:

@@ -64,7 +64,7 @@ class HotWords:
             for c, child in kids.items():
                 self._next[at, c] = child
         self._depth, self._ended = np.array(depth), np.array(ended)
-        self._whole = np.array(whole)
+        self._at_end = np.array(whole)
 
     @staticmethod
     def start(count: int) -> np.ndarray:
@@ -85,7 +85,7 @@ class HotWords:
         after = np.where(inside, self._next[states, classes], _OUTSIDE)
         gain = np.where(after != _OUTSIDE, 1, 0)
         left = inside & (after == _OUTSIDE)
-        ends = (classes == self._space) & self._whole[states]
+        ends = (classes == self._space) & self._at_end[states]
         gain = gain - np.where(left & ~ends, self._depth[states] - self._ended[states], 0)
         # A new word begins after a space.
         after = np.where((after == _OUTSIDE) & (classes == self._space), _ROOT, after)
@@ -93,9 +93,9 @@ class HotWords:
 
     def end(self, states: np.ndarray) -> np.ndarray:
         """What is taken back where the text ends: letters `[n]`, 0 or less."""
-        unfinished = (states != _OUTSIDE) & ~self._whole[states]
+        unfinished = (states != _OUTSIDE) & ~self._at_end[states]
         return -np.where(unfinished, self._depth[states] - self._ended[states], 0)
 
     def whole(self, states: np.ndarray) -> np.ndarray:
         """Which states are at the end of a hot word: bool `[n]`."""
-        return (states != _OUTSIDE) & self._whole[states]
+        return (states != _OUTSIDE) & self._at_end[states]

@@ -125,6 +125,31 @@ class PrefixBeamSearch:
         beams.rest(runs[longest], passed[longest])
         return beams.finish()
 
+    def watch(
+        self, log_probs: np.ndarray, moments: Sequence[int], *, language: str | None = None
+    ) -> list[list[str]]:
+        """Search one clip, and tell what is followed on the way.
+
+        Args:
+            log_probs: of the clip, as `decode` takes them.
+            moments: numbers of frames, in their order.
+            language: as for `decode`.
+
+        Returns:
+            For each moment the prefixes that are followed after that frame, the best first.
+        """
+        heard = self._bound(log_probs, language)
+        frames, blanks = _steps(heard, self.settings.sure_blank)
+        runs = blanks.astype(np.float32)[:, None]
+        beams, at, followed = _Beams(1, self), 0, []
+        for moment in moments:
+            while at < len(frames) and frames[at] <= moment:
+                beams.rest(runs[at], runs[at] < 0)
+                beams.step(heard[frames[at]][None])
+                at += 1
+            followed.append(beams.prefixes(0))
+        return followed
+
     def _bound(self, log_probs: np.ndarray, language: str | None) -> np.ndarray:
         """The posteriors with the letters of other scripts ruled out."""
         out = np.array(log_probs, np.float32)
@@ -305,6 +330,29 @@ class _Beams:
             known |= search.hot_words.whole(hot)
         return np.where(known, 0.0, -search.settings.unknown_word_cost)
 
+    def prefixes(self, clip: int) -> list[str]:
+        """What is followed of a clip at this moment, the best first."""
+        scores = np.logaddexp(self.blank, self.letter)[clip] + self.text[clip]
+        texts = self._texts()[clip]
+        return list(dict.fromkeys(texts[beam] for beam in sorted(texts, key=lambda b: -scores[b])))
+
+    def _texts(self) -> list[dict[int, str]]:
+        """For each clip, what each of its beams that are followed spells."""
+        origins = np.concatenate(self._origins) if self._origins else np.zeros(0, np.int64)
+        letters = np.concatenate(self._letters) if self._letters else np.zeros(0, np.int64)
+        followed = np.logaddexp(self.blank, self.letter) > NEVER / 2
+        found: list[dict[int, str]] = []
+        for clip, alive in enumerate(followed):
+            texts: dict[int, str] = {}
+            for beam in np.flatnonzero(alive).tolist():
+                spelled, node = [], int(self.node[clip, beam])
+                while node >= 0:
+                    spelled.append(int(letters[node]))
+                    node = int(origins[node])
+                texts[beam] = self.search.alphabet.text(reversed(spelled))
+            found.append(texts)
+        return found
+
     def finish(self) -> list[list[Hypothesis]]:
         """The texts, each clip's best first. The end of a text is as a space after it."""
         search = self.search
@@ -318,17 +366,11 @@ class _Beams:
             spaces = np.full(len(at[0]), self.space)
             scores = search.ngram.follow(self.context[at], spaces)[1]
             self.text[at] += search.settings.ngram_weight * scores + search.settings.letter_bonus
-        origins = np.concatenate(self._origins) if self._origins else np.zeros(0, np.int64)
-        letters = np.concatenate(self._letters) if self._letters else np.zeros(0, np.int64)
         out = []
-        for clip in range(len(heard)):
+        for clip, texts in enumerate(self._texts()):
             found: dict[str, tuple[float, float]] = {}
-            for beam in np.flatnonzero(heard[clip] > NEVER / 2):
-                spelled, node = [], int(self.node[clip, beam])
-                while node >= 0:
-                    spelled.append(int(letters[node]))
-                    node = int(origins[node])
-                text = search.alphabet.text(reversed(spelled)).strip()
+            for beam, written in texts.items():
+                text = written.strip()
                 before = found.get(text, (NEVER, self.text[clip, beam]))
                 both = np.logaddexp(before[0], heard[clip, beam])
                 found[text] = both, before[1]

@@ -11,12 +11,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from borealis.data.sources import (
-    ENGLISH_VOICES,
-    RUSSIAN_VOICES,
-    SourceError,
-    tts,
-)
+from borealis.data.engines import ENGLISH_VOICES, RUSSIAN_VOICES, SourceError, tts
 
 # Festival's voices are folders of Debian packages; text2wave is its command.
 _FESTIVAL = {

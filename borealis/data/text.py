@@ -6,12 +6,16 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
+from borealis.ctc.alphabet import Alphabet
 from borealis.errors import ManifestError
 
-# Characters CTC may emit. ё is folded into е: the classics in the corpus are printed without it.
+# The letters of nano, and of a model from nothing whose recipe names no others. ё is folded into е:
+# the classics in the corpus are printed without it.
 CTC_CHARACTERS = " абвгдежзийклмнопрстуфхцчшщъыьэюяabcdefghijklmnopqrstuvwxyz'"
+LETTERS = Alphabet(CTC_CHARACTERS)
 
 _QUOTES = re.compile(r"[«»„“”\"‹›]")
 _DASHES = re.compile(r"\s*(?:—|–|―|--)\s*|(?:^|\s+)-\s+")
@@ -37,16 +41,18 @@ def clean_transcript(text: str) -> str:
 
 
 def ctc_text(text: str) -> str:
-    """Lower case, ё folded, only the characters of `CTC_CHARACTERS`, single spaces."""
-    text = text.lower().replace("ё", "е").replace("’", "'")
-    text = re.sub(r"[-—–]", " ", text)
-    return " ".join("".join(c for c in text if c in CTC_CHARACTERS).split())
+    """`text` in nano's letters: `LETTERS.fold`."""
+    return LETTERS.fold(text)
 
 
 def ctc_label_ids(text: str, labels: str = CTC_CHARACTERS) -> list[int]:
-    """Class indices of `ctc_text(text)`; 0 is the blank, so the first label is 1."""
-    index = {c: i + 1 for i, c in enumerate(labels)}
-    return [index[c] for c in ctc_text(text) if c in index]
+    """Classes of `text` in the alphabet of these labels: `Alphabet.spell`."""
+    return _alphabet(labels).spell(text)
+
+
+@cache
+def _alphabet(labels: str) -> Alphabet:
+    return Alphabet(labels)
 
 
 def read_lines(path: Path) -> list[str]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 GROUPS = ("transcription", "questions", "speed", "words", "commands", "install")
 
-# Manifests that `borealis data nano` writes, and what the table calls them.
+# Manifests that `python -m lab.nano.data` writes, and what the table calls them.
 _DATA_FILES = {
     "test": "festvox-ru.test.jsonl",
     "unseen": "asterisk-ru.unseen.jsonl",
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="nano", help="bundled name, folder or hub id (nano)")
     parser.add_argument("--name", help="first part of the file names; by default the model's name")
     parser.add_argument("--output", default="results", help="folder of the result files (results)")
-    parser.add_argument("--data", help="folder that 'borealis data nano' wrote")
+    parser.add_argument("--data", help="folder that 'python -m lab.nano.data' wrote")
     parser.add_argument("--test-manifest", help="the 60 test utterances")
     parser.add_argument("--unseen-manifest", help="people who aren't in the training data")
     parser.add_argument("--sounds-manifest", help="silence, noise and music, for the questions")
@@ -128,10 +128,10 @@ class _Bench:
     @property
     def peer(self) -> Whisper | None:
         if self.whisper is None and self.args.peer:
-            self.whisper = self._peer("float32")
+            self.whisper = self._load_peer("float32")
         return self.whisper
 
-    def _peer(self, compute_type: str) -> Whisper:
+    def _load_peer(self, compute_type: str) -> Whisper:
         import torch
 
         from borealis.evaluation.peer import Whisper
@@ -243,7 +243,7 @@ class _Bench:
         if (peer := self.peer) is not None:
             metrics["peer"] = _speed(recordings, lambda c: peer.transcribe(c, language=language))
             measured["peer"] = peer.describe()
-            small = self._peer("int8")
+            small = self._load_peer("int8")
             metrics["peer_int8"] = _speed(
                 recordings, lambda c: small.transcribe(c, language=language)
             )

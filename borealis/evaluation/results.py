@@ -65,7 +65,7 @@ def describe(
         "data": dict(data or {}),
         "machine": describe_machine(threads),
         "versions": {"borealis": __version__, "python": platform.python_version()}
-        | {package: _version(package) for package in _PACKAGES},
+        | {package: _version_of(package) for package in _PACKAGES},
     }
     if model is not None:
         record["model"] = describe_model(model)
@@ -194,7 +194,7 @@ def _git(*arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def _version(package: str) -> str:
+def _version_of(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:

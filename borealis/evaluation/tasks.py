@@ -10,7 +10,7 @@ import numpy as np
 from borealis.data.kinds import KINDS, Kind, kind_of
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
-from borealis.data.text import ctc_text
+from borealis.data.text import LETTERS
 from borealis.evaluation.normalization import normalize
 
 CLOSED = tuple(kind.name for kind in KINDS if kind.closed)
@@ -52,7 +52,7 @@ def build_questions(
         seed: of the choice of wordings and words.
     """
     rng = np.random.default_rng(seed)
-    words = [ctc_text(u.text).split() if u.kind == "speech" else [] for u in utterances]
+    words = [LETTERS.fold(u.text).split() if u.kind == "speech" else [] for u in utterances]
     questions = []
     for kind in (*(k for k in KINDS if k.closed), *(k for k in KINDS if not k.closed)):
         task = kind.name

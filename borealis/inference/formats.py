@@ -28,7 +28,7 @@ def _text(transcript: Transcript) -> str:
     return transcript.text + "\n"
 
 
-def _json(transcript: Transcript) -> str:
+def _as_json(transcript: Transcript) -> str:
     return json.dumps(transcript.to_dict(), ensure_ascii=False, indent=1) + "\n"
 
 
@@ -105,7 +105,7 @@ def _without_gaps(items: Sequence[Segment | Word], end: float) -> list[tuple[flo
 
 _WRITERS: dict[str, Callable[[Transcript], str]] = {
     "text": _text,
-    "json": _json,
+    "json": _as_json,
     "srt": _srt,
     "vtt": _vtt,
     "tsv": _tsv,

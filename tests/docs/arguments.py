@@ -5,6 +5,7 @@ For blocks that are skipped this is all that keeps them true; for the others it 
 
 from __future__ import annotations
 
+import argparse
 import ast
 import contextlib
 import inspect
@@ -113,6 +114,8 @@ def _command(words: list[str], root: Path) -> str | None:
         return _borealis(words[3:], root)
     if program == "borealis":
         return _borealis(words[1:], root)
+    if program.startswith("python") and words[1:2] == ["-m"] and words[2].startswith("lab."):
+        return _lab(words[2], words[3:])
     if program == "make":
         return _make(words[1:], root)
     return None
@@ -121,12 +124,9 @@ def _command(words: list[str], root: Path) -> str | None:
 def _borealis(arguments: list[str], root: Path) -> str | None:
     if any("$" in word for word in arguments):
         return None
-    errors = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
-            parsed = build_parser().parse_args(arguments)
-    except SystemExit as end:
-        return errors.getvalue().strip().splitlines()[-1] if end.code else None
+    parsed, problem = _parsed(build_parser(), arguments)
+    if problem:
+        return problem
     recipe = getattr(parsed, "recipe", None)
     if recipe and (not str(recipe).endswith((".yaml", ".yml")) or (root / recipe).is_file()):
         # A file of the reader's own can't be read here; bundled recipes and examples can.
@@ -135,6 +135,27 @@ def _borealis(arguments: list[str], root: Path) -> str | None:
         except BorealisError as error:
             return str(error)
     return None
+
+
+def _lab(module: str, arguments: list[str]) -> str | None:
+    """A command of the laboratory: its options are those of the module's `build_parser`."""
+    try:
+        parser = import_module(module).build_parser()
+    except (ImportError, AttributeError) as error:
+        return str(error)
+    return _parsed(parser, arguments)[1]
+
+
+def _parsed(
+    parser: argparse.ArgumentParser, arguments: list[str]
+) -> tuple[argparse.Namespace | None, str | None]:
+    """The arguments, and what the parser says last where it doesn't take them."""
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+            return parser.parse_args(arguments), None
+    except SystemExit as end:  # --help is one, too
+        return None, errors.getvalue().strip().splitlines()[-1] if end.code else None
 
 
 def _make(arguments: list[str], root: Path) -> str | None:

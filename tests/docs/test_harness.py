@@ -411,6 +411,8 @@ def test_includes_are_those_of_the_site(book):
     ("info", "code", "says"),
     [
         ("bash", "borealis transcribe a.wav --format yaml", "'yaml' is none of text"),
+        ("bash", "python -m lab.nano.data --no-such x", "--no-such"),
+        ("bash", "python -m lab.nano.none --output x", "lab.nano.none"),
         ("bash", "sudo X=1 borealis transcribe --no-such a.wav 2>/dev/null | cat", "--no-such"),
         ("bash", "for f in *; do\n  borealis sing $f\ndone\nborealis sing a", "borealis sing a"),
         ("bash", "python -m borealis train --max-steps many nano", "invalid int value"),
@@ -447,6 +449,7 @@ def test_wrong_arguments_of_a_skipped_block_are_named(book, info, code, says):
     ("info", "code"),
     [
         ("bash", "borealis transcribe a.wav --format json > out.json 2>&1 && borealis --help; make train-nano X=1"),
+        ("bash", "python -m lab.nano.data --output data --literature a.xz"),
         ("bash", "cat a.flac | borealis transcribe - # --no-such\nborealis ask a.wav \"Сколько слов; и где?\""),
         ("bash", "for f in *.wav; do borealis transcribe \"$f\" --device $GPU; done"),
         ("bash", "borealis train my.yaml --output runs/mine\nborealis train nano"),

@@ -242,7 +242,7 @@ def test_every_part_is_a_command_line_that_its_program_takes(script, tmp_path) -
     ("words", "says"),
     [
         (["magic"], "no part 'magic'"),
-        (["speed", "--data", "nowhere"], "borealis data nano"),
+        (["speed", "--data", "nowhere"], "python -m lab.nano.data"),
     ],
 )
 def test_make_bench_says_what_is_wrong(script, words, says, monkeypatch, capsys) -> None:

@@ -24,7 +24,7 @@ from borealis.cli import main
 from borealis.ctc.ngram import Ngram
 from borealis.ctc.words import NO_WORD, grown
 from borealis.data.scope import load_scope_wordings
-from borealis.data.text import ctc_label_ids
+from borealis.data.text import LETTERS
 from borealis.errors import RecipeError
 from borealis.training.pipeline import run_recipe
 from borealis.training.recipe import bundled_recipes, load_recipe, recipe_help
@@ -121,7 +121,7 @@ def test_a_whole_recipe_gives_a_model_that_works(data, tmp_path, capsys, speech)
     ngram = Ngram.load(tmp_path / "packed" / "ngram.safetensors")
     assert ngram.words is not None
     word, other = np.full(2, NO_WORD, np.int64), "лесопилкв"
-    for pair in zip(ctc_label_ids("лесопилка"), ctc_label_ids(other), strict=True):
+    for pair in zip(LETTERS.spell("лесопилка"), LETTERS.spell(other), strict=True):
         word = grown(word, np.array(pair))
     assert ngram.words.has(word).tolist() == [True, False]
     # What goes on from a checkpoint, and what is exported, keeps its n-gram.

@@ -24,7 +24,7 @@ class PlanError(BorealisError):
 # d_model, layers, attention heads, log-mel channels of the published Whisper encoders (their
 # config.json). The encoder of large-v3-turbo has the shape of large-v3's: only its decoder is
 # smaller, and Borealis has no use for a decoder.
-_ENCODERS = {
+_WHISPERS = {
     "tiny": (384, 4, 6, 80),
     "base": (512, 6, 8, 80),
     "small": (768, 12, 12, 80),
@@ -42,7 +42,7 @@ _QWEN3 = {
 _QWEN3_VOCABULARY = 151_936
 NANO = "nano"
 
-ENCODERS = tuple(_ENCODERS)
+ENCODERS = tuple(_WHISPERS)
 LANGUAGE_MODELS = (NANO, *_QWEN3)
 # How audio shorter than a window is padded, as settings of BorealisConfig.
 PADDINGS: dict[str, dict[str, Any]] = {
@@ -104,8 +104,8 @@ def encoder_config(name: str) -> PreTrainedConfig:
 
     if name == NANO:
         return WhisperConfig(**nano_config()["audio_config"])
-    if (size := _short(name).removeprefix("whisper-")) in _ENCODERS:
-        width, layers, heads, channels = _ENCODERS[size]
+    if (size := _short(name).removeprefix("whisper-")) in _WHISPERS:
+        width, layers, heads, channels = _WHISPERS[size]
         return WhisperConfig(
             d_model=width,
             encoder_layers=layers,

@@ -72,7 +72,7 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
     if needed := missing - set(recipe.data.optional):
         raise RecipeError(
             f"The data folder '{data}' has no {', '.join(sorted(needed))}. "
-            "'borealis data nano' makes what the recipe nano needs."
+            "For the recipe nano, 'python -m lab.nano.data' in a clone of the repository makes it."
         )
     if not missing:
         return recipe

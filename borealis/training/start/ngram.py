@@ -18,7 +18,7 @@ import numpy as np
 from borealis.ctc.alphabet import Alphabet
 from borealis.ctc.ngram import BITS, MAX_ORDER, Ngram, quantized
 from borealis.ctc.words import KnownWords
-from borealis.data.text import ctc_text, reading
+from borealis.data.text import reading
 from borealis.errors import TrainingError
 
 _FREE_ORDERS = 2  # single letters and pairs are never pruned
@@ -51,19 +51,20 @@ def count_ngrams(
         raise TrainingError(f"The n-gram's order is {order}; it must be 2 to {MAX_ORDER}.")
     if len(labels) >= 1 << BITS:
         raise TrainingError(f"{len(labels)} CTC labels are too many for an n-gram (63 at most).")
-    ids = _class_ids(corpora, labels)
+    alphabet = Alphabet(labels)
+    ids = _class_ids(corpora, alphabet)
     if len(ids) <= order:
         raise TrainingError("The n-gram needs text; give data.corpora with some sentences.")
     levels = [_counted(ids, length) for length in range(1, order + 1)]
     ngram = _pruned(*_smoothed(levels, len(labels)), levels, min_gain, len(labels))
     if word_bits:
-        words = known_words([*corpora, *word_corpora])
-        ngram.words = KnownWords.of(words, Alphabet(labels), word_bits)
+        words = known_words([*corpora, *word_corpora], alphabet)
+        ngram.words = KnownWords.of(words, alphabet, word_bits)
     return ngram
 
 
-def known_words(corpora: Iterable[Path]) -> set[str]:
-    """Words as CTC spells them that occur twice, or once on a line of their own (a dictionary's).
+def known_words(corpora: Iterable[Path], alphabet: Alphabet) -> set[str]:
+    """Words in these letters that occur twice, or once on a line of their own (a dictionary's).
 
     What occurs once in running text is often a slip.
     """
@@ -72,21 +73,21 @@ def known_words(corpora: Iterable[Path]) -> set[str]:
     for path in corpora:
         with reading(path), path.open(encoding="utf-8") as file:
             for line in file:
-                words = ctc_text(line).split()
+                words = alphabet.fold(line).split()
                 counts.update(words)
                 if len(line.split()) == 1:
                     alone.update(words)
     return alone | {word for word, count in counts.items() if count > 1}
 
 
-def _class_ids(corpora: Iterable[Path], labels: str) -> np.ndarray:
+def _class_ids(corpora: Iterable[Path], alphabet: Alphabet) -> np.ndarray:
     table = np.zeros(1 << 16, np.uint8)
-    for number, letter in enumerate(labels, 1):
+    for letter, number in alphabet.classes.items():
         table[ord(letter)] = number
     lines = []
     for path in corpora:
         with reading(path), path.open(encoding="utf-8") as file:
-            lines += [ctc_text(line) for line in file]
+            lines += [alphabet.fold(line) for line in file]
     text = " " + " ".join(line for line in lines if line) + " "
     ids = table[np.frombuffer(text.encode("utf-16-le"), np.uint16)]
     return ids[ids > 0]

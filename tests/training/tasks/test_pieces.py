@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from borealis.data.text import CTC_CHARACTERS, ctc_label_ids, ctc_text
+from borealis.data.text import CTC_CHARACTERS, LETTERS
 from borealis.errors import RecipeError
 from borealis.training.batches.cached import CachedBatches
 from borealis.training.tasks.pieces import Pieces, collect_pieces
@@ -18,8 +18,8 @@ CLASSES = len(CTC_CHARACTERS) + 1
 def heard(text: str, *, wrong: dict[str, str] | None = None) -> np.ndarray:
     """Posteriors of a clip: each letter two frames after two blanks, some letters mistaken."""
     rows = []
-    for label, char in zip(ctc_label_ids(text), ctc_text(text), strict=True):
-        said = ctc_label_ids(wrong[char])[0] if wrong and char in wrong else label
+    for label, char in zip(LETTERS.spell(text), LETTERS.fold(text), strict=True):
+        said = LETTERS.spell(wrong[char])[0] if wrong and char in wrong else label
         letter = np.full(CLASSES, 0.1 / CLASSES)
         letter[said] += 0.9
         blank = np.full(CLASSES, 0.1 / CLASSES)
@@ -72,10 +72,10 @@ def test_a_text_that_does_not_fit_is_left_out():
 def test_pauses_after_marks_are_pieces_of_their_own():
     pieces = Pieces(CTC_CHARACTERS)
     symbols, places = pieces.spell("Да, нет. И — да")
-    assert pieces.classes(symbols) == ctc_label_ids("да нет и да")
+    assert pieces.classes(symbols) == LETTERS.spell("да нет и да")
     spaces = [s for s in symbols if s in (1, pieces.pause)]
     assert spaces == [pieces.pause] * 3 and len(places) == len("Да, нет. И — да")
-    assert pieces.spell("да нет ")[0] == ctc_label_ids("да нет")
+    assert pieces.spell("да нет ")[0] == LETTERS.spell("да нет")
 
 
 def test_pseudo_audio_is_glued_where_there_are_pieces():
@@ -92,7 +92,7 @@ def test_pieces_of_a_stage_are_cut_from_its_clips(batches, model):  # noqa: F811
     first, again = (
         collect_pieces(tiny, made.tasks["transcription"].frames, 6, 0) for _ in range(2)
     )
-    said = sum(len(ctc_label_ids(c.utterance.text)) for c in made.context.cache.clips)
+    said = sum(len(LETTERS.spell(c.utterance.text)) for c in made.context.cache.clips)
     assert len(first.clips) == 6 and len(first.frames) == said
     assert all(np.array_equal(a, b) for a, b in zip(first.frames, again.frames, strict=True))
     glued = CachedBatches(made.stage, made.context, first)

@@ -12,9 +12,9 @@ import pytest
 import soundfile
 
 from borealis.audio import load_audio
-from borealis.data import sources
-from borealis.data.augment import AugmentConfig, augment, change_speed, mix_noise
+from borealis.data.engines import SourceError
 from borealis.data.manifest import read_manifest
+from lab.nano import sources
 from tests.skips import needs_program
 
 TONE = (0.1 * np.sin(np.arange(16_000) / 10)).astype(np.float32)
@@ -33,7 +33,7 @@ def test_festvox_split_is_by_name(tmp_path):
     assert (len(train), len(validation), len(test)) == (10, 60, 60)
     assert test[-1].audio.endswith("ru_0129.wav") and train[0].audio.endswith("ru_0000.wav")
     assert train[0].text == "замок номер 0"
-    with pytest.raises(sources.SourceError, match="festvox-ru"):
+    with pytest.raises(SourceError, match="festvox-ru"):
         sources.festvox_ru(tmp_path / "o", tmp_path / "o")
 
 
@@ -55,7 +55,7 @@ def test_prompts_of_an_unknown_voice(tmp_path):
     (texts / "core-sounds-ru.txt.gz").write_bytes(gzip.compress(listing.encode()))
     [path] = sources.asterisk_ru(tmp_path / "s", tmp_path / "t", tmp_path / "o")
     assert [i.text for i in read_manifest(path)] == ["Введите номер абонента."]
-    with pytest.raises(sources.SourceError, match="asterisk"):
+    with pytest.raises(SourceError, match="asterisk"):
         sources.asterisk_ru(tmp_path / "t", tmp_path / "t", tmp_path / "o")
 
 
@@ -77,7 +77,7 @@ def test_synthetic_archive(tmp_path):
     assert len(train) + len(test) == 40 and train and test
     assert {i.gender for i in train} == {"female"}
     assert {i.text for i in train}.isdisjoint(i.text for i in test)
-    with pytest.raises(sources.SourceError, match=r"manifest\.jsonl"):
+    with pytest.raises(SourceError, match=r"manifest\.jsonl"):
         sources.synthetic_ru(tmp_path / "o" / "synthetic-ru" / "none", tmp_path / "o")
 
 
@@ -96,7 +96,7 @@ def test_an_archive_writes_files_inside_its_folder_only(tmp_path, name, kind):
         info = tarfile.TarInfo(name)
         info.type, info.linkname = kind, "../../out.txt"
         archive.addfile(info)
-    with pytest.raises(sources.SourceError, match="isn't a file inside it"):
+    with pytest.raises(SourceError, match="isn't a file inside it"):
         sources.synthetic_ru(tmp_path / "s.tar", tmp_path / "o")
     left = [p.name for p in tmp_path.rglob("*") if not p.is_dir()]
     assert left == ["s.tar"]
@@ -109,7 +109,7 @@ def test_an_archive_that_is_cut_off_is_named(tmp_path, cut):
         info.size = 2000
         archive.addfile(info, io.BytesIO(bytes(2000)))
     (tmp_path / "cut.tar").write_bytes((tmp_path / "s.tar").read_bytes()[:cut])
-    with pytest.raises(sources.SourceError, match=r"'cut\.tar' is no tar, or is cut off"):
+    with pytest.raises(SourceError, match=r"'cut\.tar' is no tar, or is cut off"):
         sources.synthetic_ru(tmp_path / "cut.tar", tmp_path / "o")
     assert not (tmp_path / "o" / "synthetic-ru").exists()
 
@@ -130,9 +130,9 @@ def test_sounds_have_every_kind_and_silence_is_silent(tmp_path):
 
 def test_a_missing_tool_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(sources.shutil, "which", lambda tool: None)
-    with pytest.raises(sources.SourceError, match="espeak-ng and flite"):
+    with pytest.raises(SourceError, match="espeak-ng and flite"):
         sources.english_tts(["Hello."], tmp_path)
-    with pytest.raises(sources.SourceError, match="apt-get"):
+    with pytest.raises(SourceError, match="apt-get"):
         sources.unpack_debian_package("festvox-ru", tmp_path)
 
 
@@ -153,94 +153,3 @@ def test_russian_sentences_get_many_timbres(tmp_path):
     before = train.read_bytes()
     sources.russian_tts(sentences, tmp_path, test_percent=30)
     assert train.read_bytes() == before
-
-
-def test_augmentation_keeps_the_rules():
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        out = augment(TONE, AugmentConfig(), rng)
-        assert out.dtype == np.float32 and np.isfinite(out).all()
-        assert np.abs(out).max() <= 1.001
-        assert 0.8 * len(TONE) < len(out) < 1.25 * len(TONE)
-    assert abs(len(change_speed(TONE, 1.25)) - 12_800) < 32
-    noise = np.random.default_rng(1).standard_normal(16_000)
-    added = mix_noise(TONE, noise, 20.0) - TONE
-    ratio = 10 * np.log10((TONE**2).mean() / (added**2).mean())
-    assert abs(ratio - 20) < 0.1
-    one, two = (augment(TONE, AugmentConfig(), np.random.default_rng(5)) for _ in range(2))
-    assert np.array_equal(one, two)
-
-
-def test_a_codec_is_heard_and_keeps_length():
-    for seed in range(6):  # every codec is drawn
-        out = sources_codec(seed)
-        assert len(out) == len(TONE) and np.isfinite(out).all()
-        assert not np.allclose(out, TONE, atol=1e-4)
-        assert np.corrcoef(out, TONE)[0, 1] > 0.5
-        assert np.array_equal(out, sources_codec(seed))
-
-
-def sources_codec(seed: int) -> np.ndarray:
-    from borealis.data.augment import through_codec
-
-    return through_codec(TONE, np.random.default_rng(seed))
-
-
-def test_engines_that_are_not_there_are_named(tmp_path, capsys, monkeypatch):
-    from borealis.cli import main
-
-    (tmp_path / "s.txt").write_text("Раз.\n", encoding="utf-8")
-    (tmp_path / "flite").write_text("#!/bin/sh\n", encoding="utf-8")
-    (tmp_path / "flite").chmod(0o755)
-    for path, arguments, words in (
-        ("", [str(tmp_path / "none.txt")], "There is no file"),
-        ("", [str(tmp_path / "s.txt"), "--engine", "radio"], "no engine 'radio'"),
-        ("", [str(tmp_path / "s.txt"), "--engine", "flite"], "'flite' isn't installed"),
-        # It is there, and speaks English only.
-        (str(tmp_path), [str(tmp_path / "s.txt"), "--engine", "flite"], "Nothing here speaks 'ru'"),
-    ):
-        monkeypatch.setenv("PATH", path)
-        assert main(["data", "synth", *arguments, "--output", str(tmp_path)]) == 2
-        assert words in capsys.readouterr().err
-
-
-def test_sentences_are_spoken_by_a_model_of_transformers(tmp_path, capsys):
-    """A tiny random VITS speaks noise, but it speaks; a voice of its own in the manifest."""
-    from transformers import VitsConfig, VitsModel, VitsTokenizer
-
-    from borealis.cli import main
-
-    letters = {c: i for i, c in enumerate("_ абвгдежзийклмнопрстуфхцчшщъыьэюя")}
-    (tmp_path / "vocab.json").write_text(json.dumps(letters), encoding="utf-8")
-    model = tmp_path / "tiny-vits"
-    VitsTokenizer(str(tmp_path / "vocab.json"), pad_token="_", phonemize=False, is_uroman=False).save_pretrained(model)  # fmt: skip
-    sizes = {"hidden_size": 16, "flow_size": 16, "spectrogram_bins": 9, "ffn_dim": 16, "num_hidden_layers": 1, "upsample_initial_channel": 16, "wavenet_dilation_rate": 1, "num_attention_heads": 2}  # fmt: skip
-    config = VitsConfig(vocab_size=len(letters), posterior_encoder_num_wavenet_layers=1, prior_encoder_num_flows=1, prior_encoder_num_wavenet_layers=1, duration_predictor_num_flows=1, **sizes)  # fmt: skip
-    VitsModel(config).save_pretrained(model)
-    (tmp_path / "s.txt").write_text("Мороз и солнце.\nДень чудесный.\n", encoding="utf-8")
-    command = ["data", "synth", str(tmp_path / "s.txt"), "--output", str(tmp_path)]
-    assert main([*command, "--model", str(model)]) == 0
-    assert "clips" in capsys.readouterr().out
-    items = [i for p in tmp_path.glob("synth.*.jsonl") if p.stat().st_size for i in read_manifest(p)]  # fmt: skip
-    assert sorted(i.text for i in items) == ["День чудесный.", "Мороз и солнце."]
-    assert {i.voice for i in items} == {f"transformers:{model}"} and all(i.duration for i in items)
-    assert main([*command, "--name", "other", "--model", str(tmp_path / "none")]) == 2
-    assert "can't be loaded to speak" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "engine",
-    [
-        pytest.param("espeak-ng", marks=needs_program("espeak-ng")),
-        pytest.param("festival", marks=needs_program("text2wave", "festival and festvox-ru")),
-    ],
-)
-def test_sentences_are_spoken_by_the_engines_found(tmp_path, engine, capsys):
-    from borealis.cli import main
-
-    (tmp_path / "s.txt").write_text("Мороз и солнце.\n\nДень чудесный.\n", encoding="utf-8")
-    assert main(["data", "synth", str(tmp_path / "s.txt"), "--output", str(tmp_path), "--engine", engine]) == 0  # fmt: skip
-    assert "clips" in capsys.readouterr().out
-    items = [i for p in tmp_path.glob("synth.*.jsonl") if p.stat().st_size for i in read_manifest(p)]  # fmt: skip
-    assert sorted(i.text for i in items) == ["День чудесный.", "Мороз и солнце."]
-    assert all(i.voice.startswith(f"{engine}:") and i.duration > 0.4 for i in items)

@@ -10,9 +10,9 @@ import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from borealis.data.engines import SourceError
 from borealis.data.manifest import read_manifest
-from borealis.data.sources import SourceError
-from borealis.data.text import ctc_text, paragraphs, sentences, unique
+from borealis.data.text import LETTERS, paragraphs, sentences, unique
 from borealis.files import write_text
 
 _TAG = re.compile(r"<[^>]+>")
@@ -37,7 +37,7 @@ def spoken_phrases(path: Path) -> Iterator[str]:
     for paragraph in paragraphs(_read(path)):
         for sentence in _SENTENCE_END.split(" ".join(paragraph.split())):
             for piece in _UNSPEAKABLE.split(sentence):
-                phrase = ctc_text(piece)
+                phrase = LETTERS.fold(piece)
                 if len(phrase) >= _MIN_PHRASE and " " in phrase:
                     yield phrase
 
@@ -64,7 +64,8 @@ def dictionary_forms(dictionary: Path, unmunch: Path) -> Iterator[str]:
         listed = subprocess.run(command, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         raise SourceError(f"Hunspell's unmunch can't list the words: {error}.") from None
-    for form in sorted({ctc_text(line) for line in listed.decode(errors="replace").splitlines()}):
+    lines = listed.decode(errors="replace").splitlines()
+    for form in sorted(set(map(LETTERS.fold, lines))):
         if form and " " not in form:
             yield form
 
@@ -74,7 +75,8 @@ def listed_words(path: Path) -> Iterator[str]:
 
     In a list of English words these are mostly the genitives of the others.
     """
-    for word in sorted({ctc_text(line) for line in path.read_text(encoding="utf-8").splitlines()}):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for word in sorted(set(map(LETTERS.fold, lines))):
         if word and " " not in word and "'" not in word:
             yield word
 
@@ -102,7 +104,7 @@ def fortunes(folder: Path) -> Iterator[str]:
 
 def ngrams(text: str, size: int = _NGRAM) -> set[str]:
     """Word n-grams of a sentence in CTC spelling; a shorter sentence is one gram."""
-    words = ctc_text(text).split()
+    words = LETTERS.fold(text).split()
     if len(words) <= size:
         return {" ".join(words)}
     return {" ".join(words[i : i + size]) for i in range(len(words) - size + 1)}

@@ -8,14 +8,11 @@ and, where given, an archive of synthetic speech.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import re
 import shutil
-import subprocess
 import tarfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +21,16 @@ import soundfile
 
 from borealis.audio import SAMPLING_RATE, load_audio
 from borealis.data.augment import coloured_noise
+from borealis.data.engines import (
+    ENGLISH_VOICES,
+    RUSSIAN_VOICES,
+    SourceError,
+    held_out,
+    run_program,
+    tts,
+)
 from borealis.data.manifest import Utterance, write_manifest
 from borealis.data.text import clean_transcript
-from borealis.errors import BorealisError
-from borealis.files import aside
 
 FESTVOX_TEST = 60
 FESTVOX_VALIDATION = 60
@@ -35,18 +38,7 @@ FESTVOX_VALIDATION = 60
 # RHVoice voices of the synthetic corpus.
 _GENDERS = {"aleksandr": "male", "anna": "female", "elena": "female", "irina": "female"}
 
-# (engine, voice, language, gender); flite and espeak-ng are free and in Debian.
-ENGLISH_VOICES = (
-    ("flite", "slt", "female"),
-    ("flite", "rms", "male"),
-    ("flite", "awb", "male"),
-    ("flite", "kal16", "male"),
-    ("espeak-ng", "en-us", "male"),
-    ("espeak-ng", "en-us+f3", "female"),
-    ("espeak-ng", "en-gb+m3", "male"),
-)
-
-# The same and more timbres, the recorded voices of flite more often than what espeak-ng computes.
+# Those and more timbres, the recorded voices of flite more often than what espeak-ng computes.
 MORE_ENGLISH_VOICES = (
     *(("flite", "slt", "female"),) * 4,
     *(("flite", name, "male") for name in ("rms", "awb", "kal16", "kal16") for _ in range(2)),
@@ -54,18 +46,6 @@ MORE_ENGLISH_VOICES = (
     *(("espeak-ng", f"en-gb+{name}", "female") for name in ("f2", "f5", "anika", "Belinda")),
     *(("espeak-ng", name, "male") for name in ("en-us", "en-us+m2", "en-gb+m3", "en-gb+Andy")),
 )
-
-_RUSSIAN_TIMBRES = {
-    "male": ("ru", "ru+m2", "ru+m3", "ru+m5", "ru+m7", "ru+Andy", "ru+Max", "ru+Lee"),
-    "female": ("ru+f1", "ru+f2", "ru+f4", "ru+Annie", "ru+anika", "ru+Belinda"),
-}
-RUSSIAN_VOICES = tuple(
-    ("espeak-ng", voice, gender) for gender, names in _RUSSIAN_TIMBRES.items() for voice in names
-)
-
-
-class SourceError(BorealisError):
-    """A corpus is missing or isn't what its builder expects."""
 
 
 def unpack_debian_package(name: str, folder: Path) -> Path:
@@ -84,27 +64,14 @@ def unpack_debian_package(name: str, folder: Path) -> Path:
                 f"into '{target}' yourself and run the command again."
             )
     folder.mkdir(parents=True, exist_ok=True)
-    _run(["apt-get", "download", name], cwd=folder)
+    run_program(["apt-get", "download", name], cwd=folder)
     package = next(iter(sorted(folder.glob(f"{name}_*.deb"))), None)
     if package is None:
         raise SourceError(f"apt-get downloaded no package '{name}'. Run 'apt-get update' first.")
     partial = target.with_suffix(".partial")
-    _run(["dpkg-deb", "-x", str(package.resolve()), str(partial.resolve())])
+    run_program(["dpkg-deb", "-x", str(package.resolve()), str(partial.resolve())])
     partial.rename(target)
     return target
-
-
-def _run(command: Sequence[str], cwd: Path | None = None, stdin: str | None = None) -> None:
-    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise SourceError(f"'{command[0]}' failed: {last}")
-
-
-def _held_out(text: str, percent: int) -> bool:
-    """Whether a sentence belongs to the test split: by its words, so that copies go together."""
-    digest = hashlib.sha256(re.sub(r"\W+", " ", text.lower()).encode()).digest()
-    return int.from_bytes(digest[:4], "big") % 100 < percent
 
 
 def festvox_ru(source: Path, output: Path) -> list[Path]:
@@ -226,21 +193,8 @@ def synthetic_ru(source: Path, output: Path, *, test_percent: int = 3) -> list[P
             voice=row["voice"],
             gender=_GENDERS.get(row["voice"], ""),
         )
-        parts["test" if _held_out(row["text"], test_percent) else "train"].append(item)
+        parts["test" if held_out(row["text"], test_percent) else "train"].append(item)
     return [write_manifest(output / f"synthetic-ru.{k}.jsonl", v) for k, v in parts.items()]
-
-
-def speak(text: str, engine: str, voice: str, target: Path, *, speed: float = 1.0) -> None:
-    """Say `text` into a WAV file with flite, espeak-ng or festival (which has one speed)."""
-    if engine == "flite":
-        # flite stretches durations, so the factor is inverted.
-        command = ["flite", "-voice", voice, "--setf", f"duration_stretch={1 / speed:.2f}"]
-        _run([*command, "-t", text, "-o", str(target)])
-    elif engine == "festival":
-        command = ["text2wave", "-eval", f"(voice_{voice})", "-o", str(target)]
-        _run(command, stdin=text)
-    else:
-        _run(["espeak-ng", "-v", voice, "-s", str(round(160 * speed)), "-w", str(target), text])
 
 
 def english_tts(sentences: Iterable[str], output: Path, **options: Any) -> list[Path]:
@@ -262,68 +216,6 @@ def russian_tts(sentences: Iterable[str], output: Path, **options: Any) -> list[
     Unlike Festival's Russian voice, it isn't glued together from the recordings that are the test.
     """
     return tts(sentences, output, "russian-tts", "ru", RUSSIAN_VOICES, **options)
-
-
-def tts(
-    sentences: Iterable[str],
-    output: Path,
-    name: str,
-    language: str,
-    voices: Sequence[tuple[str, str, str]],
-    *,
-    seed: int = 0,
-    test_percent: int = 5,
-    workers: int = 2,
-    speakers: Mapping[str, Callable[..., None]] | None = None,
-) -> list[Path]:
-    """Sentences spoken by free voices at varied speed, split into train and test.
-
-    Args:
-        sentences: what is said, each once.
-        output: folder of the manifests; the recordings get a folder there.
-        name: of that folder and the first part of the manifests' names.
-        language: of the sentences.
-        voices: engine, voice and gender of each voice; every sentence draws one.
-        seed: of the draws.
-        test_percent: share of the test split, chosen by the words of a sentence.
-        workers: sentences spoken at once.
-        speakers: functions with the arguments of `speak` for engines that aren't commands.
-    """
-    speakers = speakers or {}
-    engines = sorted({engine for engine, _, _ in voices} - set(speakers))
-    missing = [tool for tool in engines if shutil.which(tool) is None]
-    if missing:
-        raise SourceError(f"Install {' and '.join(missing)} (Debian packages of that name).")
-    rng = np.random.default_rng(seed)
-    folder = output / name
-    folder.mkdir(parents=True, exist_ok=True)
-    jobs = []
-    for number, sentence in enumerate(sentences):
-        engine, voice, gender = voices[int(rng.integers(len(voices)))]
-        target = folder / f"{number:05d}.wav"
-        jobs.append((sentence, engine, voice, gender, target, float(rng.uniform(0.85, 1.2))))
-
-    def make(job: tuple[str, str, str, str, Path, float]) -> Utterance:
-        sentence, engine, voice, gender, target, speed = job
-        if not target.is_file():
-            # Aside first: a recording that is there is taken as it is by the next run.
-            with aside(target) as partial:
-                speakers.get(engine, speak)(sentence, engine, voice, partial, speed=speed)
-        return Utterance(
-            audio=str(target.resolve()),
-            text=clean_transcript(sentence),
-            duration=round(soundfile.info(target).duration, 2),
-            language=language,
-            voice=f"{engine}:{voice}",
-            gender=gender,
-        )
-
-    with ThreadPoolExecutor(workers) as pool:
-        items = list(pool.map(make, jobs))
-    parts: dict[str, list[Utterance]] = {"train": [], "test": []}
-    for item in items:
-        parts["test" if _held_out(item.text, test_percent) else "train"].append(item)
-    return [write_manifest(output / f"{name}.{k}.jsonl", v) for k, v in parts.items()]
 
 
 def sounds(

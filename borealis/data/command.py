@@ -1,11 +1,11 @@
-"""`borealis data`: corpora of borealis-nano, manifests of recordings and datasets, their check."""
+"""`borealis data`: manifests of recordings, of datasets and of speech from text; their check."""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,41 +16,16 @@ if TYPE_CHECKING:
     from borealis.data.manifest import Utterance
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".m4a", ".mp4", ".webm", ".aac"}
-# What `borealis data nano` writes besides manifests.
-_TEXTS = (
-    *("fortunes-ru.txt", "libreoffice-help-ru.txt", "english.txt", "literature-ru.txt"),
-    *("phrases-ru.txt", "synthetic-ru.txt", "dictionary-ru.txt", "dictionary-en.txt"),
-)
-_TESTS = (
-    "festvox-ru.test",
-    "festvox-ru.validation",
-    "synthetic-ru.test",
-    "english-tts.test",
-    "russian-tts.test",
-)
-
-
-_CORPORA = (  # that `build_nano` writes
-    "fortunes-ru.txt",
-    "libreoffice-help-ru.txt",
-    "english.txt",
-    "literature-ru.txt",
-    "phrases-ru.txt",
-    "synthetic-ru.txt",
-    "dictionary-ru.txt",
-    "dictionary-en.txt",
-)
+# Words after `borealis data` that were there before, and what to do instead.
+MOVED = {
+    "nano": "'nano' isn't in the package any more; in a clone of the repository "
+    "'python -m lab.nano.data' makes that data"
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `borealis data`."""
     kinds = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
-    nano = kinds.add_parser("nano", help="everything that borealis-nano is trained and measured on")
-    nano.add_argument("--output", default="data", help="folder to fill (data)")
-    nano.add_argument("--packages", help="folder for unpacked Debian packages (OUTPUT/packages)")
-    nano.add_argument("--synthetic", help="archive or folder of synthetic Russian speech")
-    nano.add_argument("--literature", help="text file of Russian classics, may be .xz")
-    nano.set_defaults(make=_nano)
     folder = kinds.add_parser(
         "manifest", help="a manifest of your recordings, each with a .txt beside it, or of a table"
     )
@@ -96,117 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run what `add_arguments` parsed."""
     return args.make(args)
-
-
-# ---- borealis-nano ----
-
-
-def _nano(args: argparse.Namespace) -> int:
-    output = Path(args.output)
-    packages = Path(args.packages) if args.packages else output / "packages"
-    synthetic = Path(args.synthetic) if args.synthetic else None
-    literature = Path(args.literature) if args.literature else None
-    build_nano(output, packages, synthetic=synthetic, literature=literature)
-    return 0
-
-
-def build_nano(
-    output: Path, packages: Path, *, synthetic: Path | None = None, literature: Path | None = None
-) -> None:
-    """Make every manifest and corpus that `recipes/nano.yaml` names.
-
-    Args:
-        output: folder to fill; what is there already is made again the same.
-        packages: Debian packages are unpacked here, or found if they were before.
-        synthetic: synthetic Russian speech (see `sources.synthetic_ru`); without it the model
-            learns Russian from one voice only and does worse on strangers.
-        literature: text of Russian classics; without it the language model knows less Russian.
-
-    Raises:
-        BorealisError: a source is missing or isn't what it should be.
-    """
-    from borealis.data import corpora, sources
-
-    def package(name: str) -> Path:
-        return sources.unpack_debian_package(name, packages)
-
-    given = [path for path in (synthetic, literature) if path is not None]
-    for name in _TEXTS:
-        refuse_inputs(output / name, given)
-    output.mkdir(parents=True, exist_ok=True)
-    made = sources.festvox_ru(package("festvox-ru"), output)
-    prompts = package("asterisk-core-sounds-ru-wav"), package("asterisk-core-sounds-ru")
-    made += sources.asterisk_ru(*prompts, output)
-    if synthetic is not None:
-        made += sources.synthetic_ru(synthetic, output)
-    else:
-        print(
-            "No synthetic Russian speech was given (--synthetic): the recipe goes on without it, "
-            "and the model will do worse on voices it hasn't heard."
-        )
-    jokes = package("fortunes") / "usr/share/games/fortunes"
-    english = [s for s in corpora.fortunes(jokes) if re.fullmatch(r"[A-Za-z ,.!?:;—'-]+", s)]
-    short = [s for s in dict.fromkeys(english) if 15 <= len(s) <= 110]
-    made += sources.english_tts(short[:1500], output)
-    others = corpora.without_test_texts(short[1500:], [output / "english-tts.test.jsonl"])
-    made += sources.more_english_tts(list(others)[:7000], output)
-    if literature is not None:
-        classics = list(corpora.russian_classics(literature))
-        made += sources.russian_tts(_spread(classics, 900, 30, 110), output)
-    quiet = ["asterisk-moh-opsound-wav", "oxygen-sounds", "sound-theme-freedesktop"]
-    made += sources.sounds([package(name) for name in [*quiet, "yaru-theme-sound"]], output)
-
-    tests = [p for name in _TESTS if (p := output / f"{name}.jsonl").is_file()]
-    texts: dict[str, Iterable[str]] = {
-        "fortunes-ru.txt": corpora.fortunes(package("fortunes-ru") / "usr/share/games/fortunes/ru"),
-        "libreoffice-help-ru.txt": corpora.markup_folder(
-            package("libreoffice-help-ru") / "usr/share/libreoffice"
-        ),
-        "english.txt": english,
-    }
-    if literature is not None:
-        texts["literature-ru.txt"] = classics
-        texts["phrases-ru.txt"] = corpora.spoken_phrases(literature)
-    else:
-        print(
-            "No literature was given (--literature): the language model will learn from manuals "
-            "and jokes alone and spell worse."
-        )
-    if synthetic is not None:
-        from borealis.data.manifest import read_manifest
-
-        train = read_manifest(output / "synthetic-ru.train.jsonl")
-        texts["synthetic-ru.txt"] = [item.text for item in train]
-    _table(made)
-    for name, lines in texts.items():
-        count = corpora.write_corpus(corpora.without_test_texts(lines, tests), output / name)
-        size = (output / name).stat().st_size / 1e6
-        print(f"{name:<32}{count:>8} sentences {size:>7.1f} MB")
-    # Single words tell nothing about a test; without its words a dictionary would have holes there.
-    forms = corpora.dictionary_forms(
-        package("hunspell-ru") / "usr/share/hunspell/ru_RU.dic",
-        package("hunspell-tools") / "usr/bin/unmunch",
-    )
-    count = corpora.write_corpus(forms, output / "dictionary-ru.txt")
-    print(f"{'dictionary-ru.txt':<32}{count:>8} words")
-    listed = package("wamerican") / "usr/share/dict/american-english"
-    count = corpora.write_corpus(corpora.listed_words(listed), output / "dictionary-en.txt")
-    print(f"{'dictionary-en.txt':<32}{count:>8} words")
-
-
-def _spread(lines: Sequence[str], count: int, shortest: int, longest: int) -> list[str]:
-    """`count` different lines of fitting length, evenly from the whole."""
-    fitting = [line for line in dict.fromkeys(lines) if shortest <= len(line) <= longest]
-    return fitting[:: max(1, len(fitting) // count)][:count]
-
-
-def _table(manifests: Iterable[Path]) -> None:
-    from borealis.data.manifest import read_manifest
-
-    for path in manifests:
-        items = read_manifest(path)
-        hours = sum(item.duration for item in items) / 3600
-        print(f"{path.name:<32}{len(items):>8} clips {hours:>9.2f} h")
 
 
 # ---- your own recordings ----
@@ -387,5 +251,15 @@ def _synth(args: argparse.Namespace) -> int:
         engines=engines,
         models=args.model,
     )
-    _table(made)
+    print_hours(made)
     return 0
+
+
+def print_hours(manifests: Iterable[Path]) -> None:
+    """Print name, number of clips and hours of each manifest."""
+    from borealis.data.manifest import read_manifest
+
+    for path in manifests:
+        items = read_manifest(path)
+        hours = sum(item.duration for item in items) / 3600
+        print(f"{path.name:<32}{len(items):>8} clips {hours:>9.2f} h")
