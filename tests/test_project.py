@@ -157,7 +157,7 @@ ROOMS = (
     ("tasks",),
     ("batches", "preflight"),
     ("loop",),
-    ("run_folder", "prepare"),
+    ("run", "prepare"),
     ("publish",),
     ("pipeline",),
     ("command", "plan_command"),

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RECORDING = ROOT / "examples" / "audio" / "speech.flac"
 OUTPUT = ROOT / "docs" / "assets" / "img"
 
-# Training showed these heads where to listen (guide_layers of the recipe, `guide_loss`).
+# Training showed these heads where to listen (guide_layers of the recipe, `attention_loss`).
 LAYERS, HEADS = (1, 2), (0, 1)
 
 WIDTH, LEFT, RIGHT = 640, 12, 12

@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 from borealis.ctc.alphabet import Alphabet
@@ -38,21 +37,6 @@ def clean_transcript(text: str) -> str:
     text = re.sub(r"^(?:— )+", "", text)
     text = re.sub(r"\s+([,.!?:;])", r"\1", text)
     return re.sub(r"\s*—\s*$", "", text).strip(" ,;:")
-
-
-def ctc_text(text: str) -> str:
-    """`text` in nano's letters: `LETTERS.fold`."""
-    return LETTERS.fold(text)
-
-
-def ctc_label_ids(text: str, labels: str = CTC_CHARACTERS) -> list[int]:
-    """Classes of `text` in the alphabet of these labels: `Alphabet.spell`."""
-    return _alphabet(labels).spell(text)
-
-
-@cache
-def _alphabet(labels: str) -> Alphabet:
-    return Alphabet(labels)
 
 
 def read_lines(path: Path) -> list[str]:

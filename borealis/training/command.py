@@ -140,7 +140,7 @@ def _in_the_way(recipe: Recipe, chosen: list[StageSection], args: argparse.Names
     if not output.exists():
         return lines
     from borealis.training.recipe.resolve import resolve
-    from borealis.training.run_folder import RunFolder
+    from borealis.training.run.folder import RunFolder
 
     names = [stage.name for stage in chosen]
     try:

@@ -31,14 +31,9 @@ from borealis.training.preflight import check_model, check_stage
 from borealis.training.prepare import encode_features, make_batches, make_validation
 from borealis.training.recipe import Recipe
 from borealis.training.recipe.resolve import resolve
-from borealis.training.run_folder import (
-    FINAL,
-    START,
-    RunFolder,
-    check_apart,
-    local_names,
-    write_record,
-)
+from borealis.training.run.folder import RunFolder
+from borealis.training.run.places import check_apart, local_names
+from borealis.training.run.record import FINAL, START, write_record
 from borealis.training.start.model import make_model
 from borealis.training.tasks.scope import learn_scope
 from borealis.training.tasks.task import BatchContext, load_sentences
@@ -61,7 +56,7 @@ def run_recipe(
 
     Every stage leaves its weights in `output/<stage>`, so a run that was cut off goes on with the
     stage it was in, from that stage's newest checkpoint. A folder belongs to one recipe and one set
-    of data; see `borealis.training.run_folder`.
+    of data; see `borealis.training.run.folder`.
 
     Args:
         recipe: what to do.

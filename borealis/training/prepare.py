@@ -13,7 +13,7 @@ from borealis.errors import RecipeError
 from borealis.files import write_text
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
 from borealis.training import processes
-from borealis.training.batches.cached import CachedBatches, cached_frames
+from borealis.training.batches.cached import CachedBatches, frames_of
 from borealis.training.batches.recorded import RecordingBatches, Source
 from borealis.training.data.features import FeatureSource, build_features, cache_key, plan_clips
 from borealis.training.data.sources import read_source
@@ -45,7 +45,7 @@ def make_batches(
         return RecordingBatches(stage, context, heard, talks, processor)
     pieces = None
     if stage.makes_pseudo_audio and stage.pseudo_audio.source == "clips":
-        frames = cached_frames(stage, context)
+        frames = frames_of(stage, context)
         pieces = collect_pieces(model, frames, stage.pseudo_audio.clips, context.seed)
     return CachedBatches(stage, context, pieces)
 

@@ -46,7 +46,7 @@ class CachedBatches(Dataset):
         self.stage, self.context = stage, context
         config = context.config
         audio = PseudoAudio(config.ctc_labels or "", config.downsample_factor, pieces)
-        frames = cached_frames(stage, context)
+        frames = frames_of(stage, context)
         shared = Shared(stage, context, auxiliary_losses(stage), frames, audio)
         given = stage.tasks.given
         names = [name for name in TASKS if name in given]
@@ -65,7 +65,7 @@ class CachedBatches(Dataset):
         return task.batch(step, step / max(1, len(self) - 1), rng)
 
 
-def cached_frames(stage: StageSection, context: BatchContext) -> CachedFrames | None:
+def frames_of(stage: StageSection, context: BatchContext) -> CachedFrames | None:
     """The clips of a stage with its distortions of frames; None if it has no cache."""
     if context.cache is None:
         return None

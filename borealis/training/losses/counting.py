@@ -22,7 +22,7 @@ from borealis.prompts import encode_with_offsets
 from borealis.training.data.batch import Batch, Example, Vocabulary
 from borealis.training.data.talks import Turn
 from borealis.training.losses.auxiliary import Lesson, Passed
-from borealis.training.losses.guides import answer_spans, find_tokens, guide_loss, word_frames
+from borealis.training.losses.guides import answer_spans, attention_loss, find_tokens, word_frames
 
 MOST = 63  # words that are told apart; more count as so many
 _SEED = 12
@@ -81,10 +81,12 @@ class CountingLoss:
         parts = {}
         if wanted["output_hidden_states"]:
             states = outputs.hidden_states[self.layer]
-            parts["counting"] = counting_loss(states, batch["counted"])
+            parts["counting"] = numbering_loss(states, batch["counted"])
         if wanted["output_attentions"]:
             # The first layer that sees the numbers.
-            parts["read_off"] = guide_loss(outputs.attentions, batch["count_guide"], [self.layer])
+            parts["read_off"] = attention_loss(
+                outputs.attentions, batch["count_guide"], [self.layer]
+            )
         return parts
 
 
@@ -142,7 +144,7 @@ def count_guides(
     ]
 
 
-def counting_loss(hidden: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+def numbering_loss(hidden: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of the word numbers.
 
     Args:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch.nn import functional as F
 
-from borealis.data.text import ctc_label_ids
+from borealis.ctc.alphabet import Alphabet
 from borealis.training.data.batch import Batch, Example, Vocabulary
 from borealis.training.losses.auxiliary import Lesson, Passed
 
@@ -35,7 +35,8 @@ class CTCLoss:
         """Letters of all clips one after another, and how many each has."""
         if lesson == "pseudo":  # made from the letters themselves
             return {}
-        rows = [ctc_label_ids(example.text, vocabulary.ctc_labels) for example in examples]
+        alphabet = Alphabet(vocabulary.ctc_labels)
+        rows = [alphabet.spell(example.text) for example in examples]
         return {
             "ctc_targets": torch.tensor([label for row in rows for label in row]),
             "ctc_lengths": torch.tensor([len(row) for row in rows]),
@@ -50,10 +51,10 @@ class CTCLoss:
         if passed.logits is None:
             return {}
         targets, lengths = batch["ctc_targets"], batch["ctc_lengths"]
-        return {"ctc": ctc_loss(passed.logits, passed.mask, targets, lengths)}
+        return {"ctc": mean_ctc_loss(passed.logits, passed.mask, targets, lengths)}
 
 
-def ctc_loss(
+def mean_ctc_loss(
     logits: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
     """CTC loss (Graves et al. 2006), mean over the letters of each clip.

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from borealis.data.text import ctc_text
+from borealis.data.text import LETTERS
 from borealis.errors import RecipeError
 from borealis.prompts import encode_with_offsets
 from borealis.training.data.batch import Batch, Example, Vocabulary
@@ -81,7 +81,7 @@ class GuideLoss:
         """`guide`."""
         if not len(batch.get("guide", ())):
             return {}
-        return {"guide": guide_loss(passed.outputs.attentions, batch["guide"], self.layers)}
+        return {"guide": attention_loss(passed.outputs.attentions, batch["guide"], self.layers)}
 
 
 def word_frames(text: str, char_frames: np.ndarray) -> list[tuple[str, np.ndarray]]:
@@ -93,7 +93,7 @@ def word_frames(text: str, char_frames: np.ndarray) -> list[tuple[str, np.ndarra
     """
     words: list[tuple[str, list[int]]] = [("", [])]
     for char, frame in zip(text, char_frames, strict=True):
-        spoken = ctc_text(char)
+        spoken = LETTERS.fold(char)
         if not spoken and (char.isspace() or char in "-—–"):
             words.append(("", []))
         elif spoken:
@@ -196,7 +196,7 @@ def find_tokens(
     return None
 
 
-def guide_loss(
+def attention_loss(
     attentions: tuple[torch.Tensor, ...], guide: torch.Tensor, layers: Sequence[int]
 ) -> torch.Tensor:
     """Push two heads of some layers to listen where the next piece was said.

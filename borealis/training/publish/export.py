@@ -23,7 +23,7 @@ from borealis.training.loop.checkpoints import (
 )
 from borealis.training.publish.card import model_card
 from borealis.training.recipe import Recipe
-from borealis.training.run_folder import RECORD, START, read_record
+from borealis.training.run.record import RECORD, START, read_record
 from borealis.training.weights.learning import finish_weights, prepare_weights
 from borealis.training.weights.lora import split_lora
 

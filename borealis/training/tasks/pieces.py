@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from borealis.data.text import ctc_text
+from borealis.data.text import LETTERS
 from borealis.errors import RecipeError
 from borealis.inference.words import align
 from borealis.training.data.frames import CachedFrames
@@ -64,7 +64,7 @@ class Pieces:
         places: list[int] = []
         mark = False
         for char in text:
-            spoken = " " if char.isspace() or char in "-—–" else ctc_text(char)
+            spoken = " " if char.isspace() or char in "-—–" else LETTERS.fold(char)
             mark = mark or char in _PAUSES
             if spoken == " ":
                 if symbols and symbols[-1] not in (self.index[" "], self.pause):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from borealis.data.text import ctc_text
+from borealis.data.text import LETTERS
 
 if TYPE_CHECKING:
     from borealis.training.tasks.pieces import Pieces
@@ -75,7 +75,7 @@ class PseudoAudio:
         frame = int(rng.integers(2, 25))
         previous_space = True
         for place, char in enumerate(text):
-            spoken = ctc_text(char) if not char.isspace() else " "
+            spoken = LETTERS.fold(char) if not char.isspace() else " "
             if not spoken and char in "-—":
                 spoken = " "
             if not spoken or (spoken == " " and previous_space):

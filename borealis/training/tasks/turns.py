@@ -10,7 +10,7 @@ import numpy as np
 from borealis.data.kinds import KINDS, kind_of
 from borealis.data.manifest import Utterance
 from borealis.data.phrasings import Phrasings
-from borealis.data.text import ctc_text
+from borealis.data.text import LETTERS
 from borealis.training.data.talks import Turn
 
 
@@ -86,7 +86,7 @@ def is_known(task: str, utterance: Utterance) -> bool:
 
 def _right(task: str, utterance: Utterance) -> str:
     """What is right; empty where it isn't known."""
-    spoken = ctc_text(utterance.text).split() if utterance.kind == "speech" else []
+    spoken = LETTERS.fold(utterance.text).split() if utterance.kind == "speech" else []
     return kind_of(task).answer(utterance, spoken)
 
 
@@ -183,7 +183,7 @@ def _word_turn(
     rng: np.random.Generator,
 ) -> Turn:
     """A question about what is said."""
-    words = ctc_text(text).split()
+    words = LETTERS.fold(text).split()
     if not words:
         return Turn("transcribe", _question("transcribe", language, phrasings, rng), text)
     kind = kind_of(task)
@@ -206,7 +206,7 @@ def _present_word(words: list[str], rng: np.random.Generator) -> str:
 def _absent_word(words: list[str], other: str, rng: np.random.Generator) -> str:
     """A word that isn't said: from another sentence, so that it can't be told by its rarity."""
     said = set(words)
-    candidates = [w for w in ctc_text(other).split() if len(w) > 3 and w not in said]
+    candidates = [w for w in LETTERS.fold(other).split() if len(w) > 3 and w not in said]
     candidates = candidates or [w for w in _COMMON if w not in said]
     return candidates[int(rng.integers(len(candidates)))]
 

@@ -10,8 +10,8 @@ from borealis.training.data.talks import Turn, encode_turns
 from borealis.training.losses.counting import (
     MOST,
     count_guides,
-    counting_loss,
     directions,
+    numbering_loss,
     word_numbers,
 )
 from borealis.training.losses.guides import guides
@@ -81,12 +81,12 @@ def test_states_along_a_direction_have_its_number():
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(2, 30, 64, generator=generator)
     counted = torch.tensor([[0, 3, 1], [0, 9, 2], [1, 29, 17], [1, 4, MOST + 40]])
-    unsure = counting_loss(states, counted)
+    unsure = numbering_loss(states, counted)
     for row, place, number in counted.tolist():
         states[row, place] = 2.5 * directions(64)[:, min(number, MOST)]
-    sure = counting_loss(states, counted)
+    sure = numbering_loss(states, counted)
     assert unsure > 3 and sure < 0.5
-    torch.testing.assert_close(sure, counting_loss(states * 3, counted))  # length says nothing
+    torch.testing.assert_close(sure, numbering_loss(states * 3, counted))  # length says nothing
 
 
 def test_a_layer_learns_to_number():
@@ -97,7 +97,7 @@ def test_a_layer_learns_to_number():
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.05)
     losses = []
     for _ in range(60):
-        loss = counting_loss(F.gelu(layer(places)), counted)
+        loss = numbering_loss(F.gelu(layer(places)), counted)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

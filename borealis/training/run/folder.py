@@ -8,79 +8,36 @@ the stage goes on, where that gives what a run of so many steps from the beginni
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from borealis import __version__
-from borealis.checkpoints import bundled, resolve_checkpoint
-from borealis.errors import RecipeError, TrainingError
+from borealis.errors import RecipeError
 from borealis.training.data.distortions import preset_place
-from borealis.training.data.sources import made_manifest
 from borealis.training.digests import file_digest, folder_digest, manifest_digest, weights_digest
-from borealis.training.loop.checkpoints import (
-    is_whole,
-    latest_checkpoint,
-    step_of,
-    sync_folder_name,
-)
+from borealis.training.loop.checkpoints import is_whole, latest_checkpoint, step_of
 from borealis.training.loop.schedules import rates
-from borealis.training.recipe import (
-    ModelSection,
-    Recipe,
-    SourceSection,
-    StageSection,
+from borealis.training.recipe import Recipe, StageSection
+from borealis.training.run.places import weights_of
+from borealis.training.run.record import (
+    FINAL,
+    FOLDERS,
+    RECORD,
+    START,
+    Made,
+    read_record,
+    write_record,
 )
-
-RECORD = "made-from.json"
-START, FINAL = "start", "final"
-# Folders of a run beside those of its stages.
-FOLDERS = (START, FINAL, "features", "left-out")
-
-# Keys that change no weight; all others may not differ when a part of a run is used again. Nor does
-# it matter where data and run lie, how many threads, processes or GPUs there are, what an hour
-# costs, and where the compact form is put: none of that is a key.
-HARMLESS: dict[type[BaseModel], dict[str, Any]] = {
-    ModelSection: {"decoding": True},  # every command puts it into the finished model
-    SourceSection: {"streaming": True},
-    StageSection: {
-        "checkpoints": True,
-        "log": True,
-        "validation": True,
-        "batch": {"workers"},
-        "compute": {"gradient_checkpointing"},
-    },
-}
+from borealis.training.run.settings import (
+    differences,
+    manifests_of,
+    stage_of,
+    stage_settings,
+    start_reads_corpora,
+    start_settings,
+)
 
 _SHOWN = 12
-_GONE = object()
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a part of a run was made from.
-
-    Args:
-        recipe: as it was used: changes of the command line in it, files that were missing not.
-        files: digests of data and of local weights, by their names in the recipe.
-        before: the part it begins with; empty for `start`.
-        before_weights: digest of that part's weights.
-        steps: taken, once the part is finished.
-        weights: digest of its own, once it is finished.
-    """
-
-    recipe: Recipe
-    files: dict[str, str] = field(default_factory=dict)
-    before: str = ""
-    before_weights: str = ""
-    steps: int | None = None
-    weights: str = ""
 
 
 @dataclass
@@ -121,9 +78,9 @@ class RunFolder:
         files = {}
         for key in ("checkpoint", "audio_tower", "language_model"):
             name = getattr(model, key)
-            if name and (digest := _weights_of(name)):
+            if name and (digest := weights_of(name)):
                 files[f"model.{key}"] = digest
-        names = list(self.recipe.data.corpora) if _start_reads_corpora(model) else []
+        names = list(self.recipe.data.corpora) if start_reads_corpora(model) else []
         if model.ngram:
             names += [*model.ngram.corpora, *model.ngram.word_corpora]
         return Made(self.recipe, files | self._texts(names))
@@ -131,7 +88,7 @@ class RunFolder:
     def made_stage(self, stage: StageSection, before: str, before_weights: str) -> Made:
         """What a stage would be made from now."""
         files = self._texts(self.recipe.data.corpora) if stage.reads_corpora else {}
-        for name in _manifests(self.recipe, stage):
+        for name in manifests_of(self.recipe, stage):
             path = self.data / name
             if path.is_dir():
                 files[name] = folder_digest(path)
@@ -221,7 +178,7 @@ class RunFolder:
         if more:
             newest = latest_checkpoint(self.folder / stage.name)
             taken = step_of(newest) if newest else None
-            reason = why_not_on(_stage_of(old.recipe, stage.name), stage, taken)
+            reason = why_not_on(stage_of(old.recipe, stage.name), stage, taken)
             more = reason is None
             told = [] if more else [f"{told[0]} ({reason})"]
         if old.before != before:
@@ -312,104 +269,9 @@ class _Problems:
         return ", ".join(f"'{name}'" for name in names)
 
 
-def differences(old: Made, new: Made, settings: Any, *name: str) -> list[str]:
-    """What of one part differs between two records, as `key: old -> new`.
-
-    Args:
-        old: the record in the folder.
-        new: what is wanted.
-        settings: `start_settings` or `stage_settings`.
-        name: of the stage.
-    """
-    told = []
-    before, after = (settings(made.recipe, *name) for made in (old, new))
-    for key in dict.fromkeys((*before, *after)):
-        a, b = before.get(key, _GONE), after.get(key, _GONE)
-        if a != b:
-            told.append(f"{key}: {_shown(a)} -> {_shown(b)}")
-    for key in dict.fromkeys((*old.files, *new.files)):
-        one, two = old.files.get(key), new.files.get(key)
-        if key.startswith("model."):
-            # A hub id has no digest, and weights that are gone aren't needed: `start` has them.
-            if one and two and one != two and not any(t.startswith(f"{key}:") for t in told):
-                told.append(f"{key}: the weights there have changed")
-        elif one != two:
-            what = "has changed" if one and two else "wasn't there" if two else "is gone"
-            told.append(f"'{key}' {what}")
-    return told
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is _GONE else json.dumps(value, ensure_ascii=False)
-
-
-# ---- what parts depend on ----
-
-
-def start_settings(recipe: Recipe) -> dict[str, Any]:
-    """Keys that the model of the beginning depends on, with their values."""
-    found = {"seed": recipe.seed} | _flat("model", _values(recipe.model))
-    if _start_reads_corpora(recipe.model):
-        found["data.corpora"] = recipe.data.corpora
-    return found
-
-
-def stage_settings(recipe: Recipe, name: str) -> dict[str, Any]:
-    """Keys that a stage depends on besides the part before it, with their values."""
-    stage = _stage_of(recipe, name)
-    if stage is None:
-        return {}
-    data = recipe.data
-    found = {"seed": recipe.seed} | _flat(f"stages.{name}", _values(stage))
-    for key in stage.features:
-        passes = [_values(part) for part in data.features.get(key, [])]
-        found |= _flat(f"data.features.{key}", passes)
-    for key in _sources(recipe, stage):
-        if key in data.sources:
-            found |= _flat(f"data.sources.{key}", _values(data.sources[key]))
-    if stage.reads_corpora:
-        found["data.corpora"] = data.corpora
-    return found
-
-
-def _values(section: BaseModel) -> dict[str, Any]:
-    return section.model_dump(mode="json", exclude=HARMLESS.get(type(section)))
-
-
-def _flat(key: str, value: Any) -> dict[str, Any]:
-    """Leaves of nested values by their paths; a list of plain values is a leaf."""
-    if isinstance(value, dict) and value:
-        return {k: v for name, sub in value.items() for k, v in _flat(f"{key}.{name}", sub).items()}
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        return {k: v for i, sub in enumerate(value) for k, v in _flat(f"{key}.{i}", sub).items()}
-    return {key: value}
-
-
-def _stage_of(recipe: Recipe, name: str) -> StageSection | None:
-    return next((stage for stage in recipe.stages if stage.name == name), None)
-
-
-def _sources(recipe: Recipe, stage: StageSection) -> list[str]:
-    parts = [part for name in stage.features for part in recipe.data.features.get(name, [])]
-    passed = [part.source for part in parts if part.source]
-    return list(dict.fromkeys([*stage.sources, *stage.talk_sources, *passed]))
-
-
-def _manifests(recipe: Recipe, stage: StageSection) -> list[str]:
-    """Names in the data folder of all manifests and folders that a stage learns from."""
-    parts = [part for name in stage.features for part in recipe.data.features.get(name, [])]
-    names = [part.manifest for part in parts if part.manifest]
-    for name in _sources(recipe, stage):
-        if (section := recipe.data.sources.get(name)) is not None:
-            names.append(section.manifest or section.folder or made_manifest(name))
-    return list(dict.fromkeys(names))
-
-
-def _start_reads_corpora(model: ModelSection) -> bool:
-    return bool(model.text_config) or (model.ngram is not None and not model.ngram.corpora)
-
-
-# ---- more steps ----
+def is_begun(folder: Path) -> bool:
+    """Whether a stage left something that can be used."""
+    return is_whole(folder) or latest_checkpoint(folder) is not None
 
 
 def why_not_on(old: StageSection | None, new: StageSection, taken: int | None) -> str | None:
@@ -444,124 +306,3 @@ def why_not_on(old: StageSection | None, new: StageSection, taken: int | None) -
     ):
         return "its distortions go by the share of the steps that is done"
     return None
-
-
-# ---- records ----
-
-
-def is_begun(folder: Path) -> bool:
-    """Whether a stage left something that can be used."""
-    return is_whole(folder) or latest_checkpoint(folder) is not None
-
-
-def read_record(folder: Path) -> Made | None:
-    """What a part was made from, or None where no record was kept.
-
-    Raises:
-        TrainingError: the record can't be read.
-    """
-    path = folder / RECORD
-    if not path.is_file():
-        return None
-    try:
-        row = json.loads(path.read_text(encoding="utf-8"))
-        return Made(**(row["made"] | {"recipe": Recipe(**row["made"]["recipe"])}))
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise TrainingError(
-            f"'{path}' can't be read ({first}): it is damaged, or of another version of Borealis "
-            "than this one. Give another --output."
-        ) from None
-
-
-def write_record(folder: Path, made: Made) -> None:
-    """Write a record aside and give it its name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    values = {key: value for key, value in vars(made).items() if key != "recipe"}
-    row = {
-        "borealis": __version__,
-        "made": {"recipe": made.recipe.model_dump(mode="json")} | values,
-    }
-    partial = folder / f"{RECORD}.partial"
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(row, file, ensure_ascii=False, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / RECORD)
-    sync_folder_name(folder)
-
-
-# ---- digests ----
-
-
-def local_path(name: str) -> Path | None:
-    """Where a checkpoint, an encoder or a language model lies, if it is on this machine."""
-    path = Path(name)
-    return path if name not in bundled() and path.exists() else None
-
-
-def local_names(recipe: Recipe) -> list[str]:
-    """Values of a recipe that are files or folders of this machine, and nothing to publish."""
-    model, found = recipe.model, []
-    for name in (model.checkpoint, model.audio_tower, model.language_model):
-        if name and local_path(name) is not None:
-            found.append(name)
-    for section in recipe.data.sources.values():
-        if section.dataset and Path(section.dataset).exists():
-            found.append(section.dataset)
-    return list(dict.fromkeys(found))
-
-
-def _weights_of(name: str) -> str:
-    """Digest of what a key of `model` names; empty for a hub id or where nothing is left."""
-    if name in bundled():
-        return Path(resolve_checkpoint(name)).name  # carries the digest
-    path = local_path(name)
-    if path is None:
-        return ""
-    if path.is_file():
-        return file_digest(path)
-    files = sorted(p for p in path.iterdir() if p.suffix in (".safetensors", ".bin", ".json"))
-    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()
-
-
-# ---- where is read and written ----
-
-
-def check_apart(recipe: Recipe, data: Path, output: Path, pack_to: Path | None) -> None:
-    """Whether what a run writes lies apart from what it reads.
-
-    Raises:
-        RecipeError: a folder that is written is one that is read, or holds it.
-    """
-    inputs = [("the data folder", data)]
-    for key in ("checkpoint", "audio_tower", "language_model"):
-        name = getattr(recipe.model, key)
-        if name and (path := local_path(name)) is not None:
-            inputs.append((f"model.{key}", path))
-    targets = [("--output", output), *([("--pack", pack_to)] if pack_to else [])]
-    for option, target in targets:
-        for what, path in inputs:
-            if _holds(target, path):
-                raise RecipeError(
-                    f"{option} '{target}' holds {what} '{path}', which is read; give another "
-                    "folder."
-                )
-    if pack_to is not None:
-        own = [output / name for name in (*FOLDERS, *(stage.name for stage in recipe.stages))]
-        if _inside(pack_to, own) or pack_to.resolve() == output.resolve():
-            raise RecipeError(
-                f"--pack '{pack_to}' is a folder of the run itself; give another folder."
-            )
-        if (pack_to / "config.json").is_file() and not (pack_to / "bundle.safetensors").is_file():
-            raise RecipeError(
-                f"--pack '{pack_to}' holds a checkpoint of another form; give another folder."
-            )
-
-
-def _holds(folder: Path, path: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
-
-
-def _inside(path: Path, folders: Iterable[Path]) -> bool:
-    return any(_holds(folder, path) for folder in folders)

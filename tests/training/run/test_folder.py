@@ -20,7 +20,9 @@ from borealis.errors import RecipeError
 from borealis.training.data.sources import source_manifest
 from borealis.training.digests import folder_digest
 from borealis.training.recipe import SourceSection, StageSection, load_recipe
-from borealis.training.run_folder import HARMLESS, RECORD, RunFolder, read_record, why_not_on
+from borealis.training.run.folder import RunFolder, why_not_on
+from borealis.training.run.record import RECORD, read_record
+from borealis.training.run.settings import HARMLESS
 from tests.training.keys import nested, spelled
 
 LORA = {"rank": 2, "alpha": 4, "dropout": 0.1}
@@ -242,7 +244,7 @@ def test_the_commands_of_the_tutorial_run_in_order(make_tiny, tmp_path, monkeypa
     model.save_pretrained(tmp_path / "tiny")
     processor.save_pretrained(tmp_path / "tiny")
     monkeypatch.chdir(tmp_path)
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     shutil.copytree(root / "examples", tmp_path / "examples")
     folder = tmp_path / "my-recordings"
     folder.mkdir()
@@ -321,7 +323,7 @@ def test_the_batches_of_a_longer_stage_begin_as_those_of_a_shorter(tiny, batches
 
 @pytest.mark.parametrize("language", ["ru", "en"])
 def test_the_reference_names_every_key_that_may_differ(language):
-    page = Path(__file__).parents[2] / "docs" / language / "reference" / "recipe.md"
+    page = Path(__file__).parents[3] / "docs" / language / "reference" / "recipe.md"
     [told] = [p for p in page.read_text("utf-8").split("\n\n") if "`model.decoding`" in p][:1]
     keys = {"model.decoding", "streaming", "name", "notes"}
     for name, inner in HARMLESS[StageSection].items():

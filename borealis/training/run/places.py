@@ -1,0 +1,83 @@
+"""What a run reads from this machine and where it writes: the two have to lie apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from borealis.checkpoints import bundled, resolve_checkpoint
+from borealis.errors import RecipeError
+from borealis.training.digests import file_digest
+from borealis.training.recipe import Recipe
+from borealis.training.run.record import FOLDERS
+
+
+def local_path(name: str) -> Path | None:
+    """Where a checkpoint, an encoder or a language model lies, if it is on this machine."""
+    path = Path(name)
+    return path if name not in bundled() and path.exists() else None
+
+
+def local_names(recipe: Recipe) -> list[str]:
+    """Values of a recipe that are files or folders of this machine, and nothing to publish."""
+    model, found = recipe.model, []
+    for name in (model.checkpoint, model.audio_tower, model.language_model):
+        if name and local_path(name) is not None:
+            found.append(name)
+    for section in recipe.data.sources.values():
+        if section.dataset and Path(section.dataset).exists():
+            found.append(section.dataset)
+    return list(dict.fromkeys(found))
+
+
+def weights_of(name: str) -> str:
+    """Digest of what a key of `model` names; empty for a hub id or where nothing is left."""
+    if name in bundled():
+        return Path(resolve_checkpoint(name)).name  # carries the digest
+    path = local_path(name)
+    if path is None:
+        return ""
+    if path.is_file():
+        return file_digest(path)
+    files = sorted(p for p in path.iterdir() if p.suffix in (".safetensors", ".bin", ".json"))
+    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()
+
+
+def check_apart(recipe: Recipe, data: Path, output: Path, pack_to: Path | None) -> None:
+    """Whether what a run writes lies apart from what it reads.
+
+    Raises:
+        RecipeError: a folder that is written is one that is read, or holds it.
+    """
+    inputs = [("the data folder", data)]
+    for key in ("checkpoint", "audio_tower", "language_model"):
+        name = getattr(recipe.model, key)
+        if name and (path := local_path(name)) is not None:
+            inputs.append((f"model.{key}", path))
+    targets = [("--output", output), *([("--pack", pack_to)] if pack_to else [])]
+    for option, target in targets:
+        for what, path in inputs:
+            if _holds(target, path):
+                raise RecipeError(
+                    f"{option} '{target}' holds {what} '{path}', which is read; give another "
+                    "folder."
+                )
+    if pack_to is not None:
+        own = [output / name for name in (*FOLDERS, *(stage.name for stage in recipe.stages))]
+        if _inside(pack_to, own) or pack_to.resolve() == output.resolve():
+            raise RecipeError(
+                f"--pack '{pack_to}' is a folder of the run itself; give another folder."
+            )
+        if (pack_to / "config.json").is_file() and not (pack_to / "bundle.safetensors").is_file():
+            raise RecipeError(
+                f"--pack '{pack_to}' holds a checkpoint of another form; give another folder."
+            )
+
+
+def _holds(folder: Path, path: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def _inside(path: Path, folders: Iterable[Path]) -> bool:
+    return any(_holds(folder, path) for folder in folders)
