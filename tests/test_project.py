@@ -155,7 +155,7 @@ ROOMS = (
     ("data", "weights", "start", "planner"),
     ("losses",),
     ("tasks",),
-    ("batches", "preflight"),
+    ("batches", "preflight", "supplies"),
     ("loop",),
     ("run", "prepare"),
     ("publish",),

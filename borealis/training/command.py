@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from borealis.training.planner import Plan
     from borealis.training.recipe import Recipe, StageSection
 
 # `borealis train nano --data d seed=1`: changed keys may stand anywhere.
@@ -122,15 +123,23 @@ def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) 
             lines.append(f"  from {', '.join(names)}")
         if missing:
             lines.append(f"  not in '{args.data}' yet: {len(missing)} of {len(names)}")
-    return "\n".join([*lines, *_in_the_way(whole, chosen, args)])
+    return "\n".join([*lines, *_in_the_way(whole, chosen, plan, args)])
 
 
-def _in_the_way(recipe: Recipe, chosen: list[StageSection], args: argparse.Namespace) -> list[str]:
+def _in_the_way(
+    recipe: Recipe, chosen: list[StageSection], plan: Plan, args: argparse.Namespace
+) -> list[str]:
     """What would stop the run before its first step, a line each; and where it would go on."""
     from borealis.errors import BorealisError
     from borealis.training.preflight import check_stage
+    from borealis.training.supplies import check_data, check_room, planned_room, short_of_memory
 
-    lines = []
+    lines = [f"on this machine: {told}" for told in short_of_memory(plan, chosen)]
+    try:
+        check_room(planned_room(plan, chosen), Path(args.output))
+        check_data(recipe, chosen, Path(args.data))
+    except BorealisError as error:
+        lines.append(f"on this machine: {error}")
     for stage in chosen:
         try:
             check_stage(stage)
@@ -145,7 +154,7 @@ def _in_the_way(recipe: Recipe, chosen: list[StageSection], args: argparse.Names
     names = [stage.name for stage in chosen]
     try:
         resolved, _ = resolve(recipe, Path(args.data), names, args.max_steps)
-        plan = RunFolder(output, resolved, Path(args.data)).look(names, resume=not args.no_resume)
+        work = RunFolder(output, resolved, Path(args.data)).look(names, resume=not args.no_resume)
     except BorealisError as error:
         return [*lines, f"not with this folder: {error}"]
     said = {
@@ -153,7 +162,7 @@ def _in_the_way(recipe: Recipe, chosen: list[StageSection], args: argparse.Names
         "on": "goes on from its newest checkpoint",
         "new": "from its start",
     }
-    return [*lines, *(f"{output}: {name} {said[work]}" for name, work in plan.work.items())]
+    return [*lines, *(f"{output}: {name} {said[state]}" for name, state in work.work.items())]
 
 
 def _there(recipe: Recipe, name: str, data: Path) -> bool:

@@ -35,6 +35,7 @@ from borealis.training.run.folder import RunFolder
 from borealis.training.run.places import check_apart, local_names
 from borealis.training.run.record import FINAL, START, write_record
 from borealis.training.start.model import make_model
+from borealis.training.supplies import check_data, check_supplies
 from borealis.training.tasks.scope import learn_scope
 from borealis.training.tasks.task import BatchContext, load_sentences
 
@@ -78,6 +79,8 @@ def run_recipe(
     check_apart(recipe, data, output, pack_to)
     for stage in chosen:
         check_stage(stage)
+    check_data(recipe, chosen, data)
+    check_supplies(recipe, chosen, output)
     run = RunFolder(output, recipe, data)
     plan = run.look([stage.name for stage in chosen], resume=resume)
     processes.wait()  # nobody changes the folder while others look

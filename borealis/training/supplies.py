@@ -1,0 +1,185 @@
+"""Whether data, disk and memory suffice for a run: looked at before its first step."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from borealis.data.manifest import Utterance, read_manifest
+from borealis.errors import AudioError, RecipeError
+from borealis.training.recipe import Recipe, StageSection
+
+if TYPE_CHECKING:
+    from borealis.training.planner import Plan
+
+logger = logging.getLogger(__name__)
+
+# Of larger models, and with LoRA, a checkpoint holds what learns and not the frozen rest again.
+_WHOLE_BELOW = 200_000_000
+# Rows of a manifest whose recordings are opened: the first, and others spread over the rest.
+_OPENED = 3
+
+
+def check_data(recipe: Recipe, stages: Sequence[StageSection], data: Path) -> None:
+    """Whether the manifests of the stages can be read, and a few of the recordings in each.
+
+    What isn't there is passed over: a missing file is told elsewhere, a dataset is read later.
+
+    Args:
+        recipe: as it will be used.
+        stages: chosen ones.
+        data: data folder.
+
+    Raises:
+        BorealisError: a line of a manifest isn't one, or its recordings can't be opened; the
+            message names the manifest and what is wrong.
+    """
+    for name in _manifests(recipe, stages):
+        path = data / name
+        if not path.is_file():
+            continue
+        heard = [item for item in read_manifest(path) if item.audio]
+        step = max(1, len(heard) // _OPENED)
+        problems = [told for item in heard[::step][:_OPENED] if (told := _problem(item))]
+        if problems and len(problems) == len(heard[::step][:_OPENED]):
+            raise RecipeError(
+                f"None of the recordings of '{name}' that were tried can be opened: {problems[0]} "
+                f"'borealis data check {path}' lists what is wrong."
+            )
+
+
+def _problem(item: Utterance) -> str:
+    from borealis.audio import load_audio
+
+    try:
+        load_audio(item.audio)
+    except AudioError as error:
+        return str(error)
+    return ""
+
+
+def _manifests(recipe: Recipe, stages: Sequence[StageSection]) -> list[str]:
+    found: dict[str, None] = {}
+    for stage in stages:
+        parts = [part for name in stage.features for part in recipe.data.features.get(name, [])]
+        sources = [*stage.sources, *stage.talk_sources, *stage.validation.sources]
+        sources += [part.source for part in parts if part.source]
+        named = [recipe.data.sources[name].manifest for name in sources]
+        for manifest in (*(part.manifest for part in parts), *named):
+            if manifest:
+                found[manifest] = None
+    return list(found)
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes that a run needs on the disk.
+
+    Args:
+        features: of the caches.
+        checkpoints: of the stage with the largest, all that are kept at once.
+        models: of the weights that stages leave.
+    """
+
+    features: float
+    checkpoints: float
+    models: float
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.features + self.checkpoints + self.models
+
+
+def planned_room(plan: Plan, stages: Sequence[StageSection]) -> Room:
+    """What the planner says of a run's disk.
+
+    Args:
+        plan: of the same stages.
+        stages: chosen ones.
+    """
+    total = plan.parameters["total"]
+    checkpoints = [0.0]
+    for stage, cost in zip(stages, plan.stages, strict=True):
+        small = total < _WHOLE_BELOW and stage.lora is None and stage.encoder_lora is None
+        weights = total if small else cost.learned_parameters
+        # Two moments of the optimizer; one checkpoint more while it is written.
+        one = 4.0 * (weights + 2 * cost.learned_parameters)
+        checkpoints.append(one * (stage.checkpoints.keep + 1))
+    return Room(plan.feature_cache, max(checkpoints), 4.0 * total * (len(stages) + 2))
+
+
+def check_room(room: Room, output: Path) -> None:
+    """Whether the disk of a run has so much room.
+
+    Args:
+        room: what is needed.
+        output: folder of the run; needn't be there.
+
+    Raises:
+        RecipeError: it hasn't; the message says what takes how much.
+    """
+    place = output.absolute()
+    while not place.exists():
+        place = place.parent
+    there = sum(f.stat().st_size for f in output.rglob("*") if f.is_file())
+    free = shutil.disk_usage(place).free
+    if room.total - there <= free:
+        return
+    raise RecipeError(
+        f"The run needs about {room.total / 1e9:.1f} GB in '{output}' (features "
+        f"{room.features / 1e9:.1f}, checkpoints {room.checkpoints / 1e9:.1f}, weights "
+        f"{room.models / 1e9:.1f}), and {free / 1e9:.1f} GB are free. Free some space, give "
+        "another --output, or keep fewer checkpoints (checkpoints.keep)."
+    )
+
+
+def check_supplies(recipe: Recipe, stages: Sequence[StageSection], output: Path) -> None:
+    """Whether the disk has room for a run; a lack of memory is told in the log.
+
+    Of parts that the planner doesn't know nothing is said.
+
+    Raises:
+        RecipeError: see `check_room`.
+    """
+    from borealis.training.planner import Options, PlanError, plan_recipe
+
+    try:
+        plan = plan_recipe(recipe.model_copy(update={"stages": list(stages)}), Options())
+    except PlanError as error:
+        logger.info("room on the disk wasn't checked: %s", error)
+        return
+    check_room(planned_room(plan, stages), output)
+    for told in short_of_memory(plan, stages):
+        logger.warning("%s", told)
+
+
+def short_of_memory(plan: Plan, stages: Sequence[StageSection]) -> list[str]:
+    """Stages for which this machine's memory won't do, by the planner, a sentence each.
+
+    Args:
+        plan: of the same stages.
+        stages: chosen ones.
+    """
+    have, what = _memory()
+    return [
+        f"stage '{stage.name}' wants about {cost.memory['total'] / 1e9:.1f} GB, {what} has "
+        f"{have / 1e9:.1f}: smaller batches (batch.seconds, batch.tokens), "
+        "compute.gradient_checkpointing or compute.frozen_precision save memory"
+        for stage, cost in zip(stages, plan.stages, strict=True)
+        if cost.memory["total"] > have
+    ]
+
+
+def _memory() -> tuple[float, str]:
+    import torch
+
+    if torch.cuda.is_available():
+        properties: Any = torch.cuda.get_device_properties(0)
+        return float(properties.total_memory), f"the {torch.cuda.get_device_name()}"
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")), "this computer"
