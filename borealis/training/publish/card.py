@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from borealis.data.hub import READY
+from borealis.data.entries import bundled_entries
 from borealis.errors import BorealisError
 
 
@@ -116,7 +116,8 @@ def _datasets(recipe: dict[str, Any]) -> list[str]:
         for name in (*stage.get("sources", []), *stage.get("text", {}).get("sources", [])):
             section = data.get("sources", {}).get(name, {})
             dataset = section.get("dataset")
-            found.append(READY[dataset].dataset if dataset in READY else dataset or name)
+            entry = bundled_entries().get(dataset)
+            found.append(entry.repository if entry else dataset or name)
         found += stage.get("features", [])
     return list(dict.fromkeys(found))
 

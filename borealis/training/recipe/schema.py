@@ -157,7 +157,7 @@ class SourceSection(_Section):
     )
     dataset: str | None = Field(
         None,
-        description="Dataset read by the library datasets: a ready entry ('borealis data hub' "
+        description="Dataset read by the library datasets: a entry ('borealis data hub' "
         "lists them), a hub id, or a local folder. Kept as a manifest in the data folder.",
     )
     config: str | None = Field(None, description="Configuration of the dataset.")
@@ -525,7 +525,8 @@ class DataSection(_Section):
 
     optional: list[str] = Field(
         default_factory=list,
-        description="Manifests and corpora that may be missing: the run warns and goes on.",
+        description="Manifests, corpora and names of dataset sources that may be missing: the run "
+        "warns and goes on.",
     )
     corpora: list[str] = Field(
         default_factory=list,
