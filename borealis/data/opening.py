@@ -97,7 +97,7 @@ def opened(
             raise
         except Exception as error:  # the library raises of many kinds; the first line says which
             raise DatasetError(
-                f"The dataset '{name}' can't be read: {_explained(error, place, revision)}"
+                f"The dataset '{name}' can't be read: {_explained(error, place, revision)}."
             ) from None
         yield Opened(name, dataset, columns, _recordings(dataset.features or {}))
 
@@ -159,13 +159,13 @@ def _explained(error: Exception, place: str, revision: str | None) -> str:
     if "scripts are no longer supported" in first and revision != CONVERTED:
         return (
             "it is a loading script, and code of others isn't run; the hub may have its parquet: "
-            f"--revision {CONVERTED}."
+            f"--revision {CONVERTED}"
         )
     return first
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _recordings(features: Mapping[str, Any]) -> list[str]:

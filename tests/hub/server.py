@@ -143,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
             if match := re.fullmatch(pattern, parts.path):
                 self.hub.asked.append((self.command, title))
                 groups = {k: unquote(v) for k, v in match.groupdict().items() if v is not None}
-                if "{kind}" in title or "resolve" in title or "lfs" in title:
+                if "{name}" in title:
                     groups.setdefault("kind", "model")
                 try:
                     action(self, self.hub, **groups)
@@ -267,18 +267,6 @@ def _folder(path: str) -> dict[str, Any]:
     return {"type": "directory", "path": path, "oid": oid, "size": 0}
 
 
-def _paths(request: Any, hub: Hub, kind: str, name: str, revision: str) -> None:
-    repository = _find(request, hub, kind, name)
-    files = repository.files[_at(repository, revision)]
-    if request.headers.get("Content-Type", "").startswith("application/json"):
-        wanted = json.loads(request.content)["paths"]
-    else:
-        wanted = parse_qs(request.content.decode()).get("paths", [])
-    folders = _folders(files, "")
-    found = [_blob(path, files[path]) for path in wanted if path in files]
-    request.reply(found + [_folder(path) for path in wanted if path in folders])
-
-
 def _file(request: Any, hub: Hub, kind: str, name: str, revision: str, path: str) -> None:
     repository = _find(request, hub, kind, name)
     at = _at(repository, revision)
@@ -302,11 +290,6 @@ def _file(request: Any, hub: Hub, kind: str, name: str, revision: str, path: str
     if request.command == "GET":
         hub.sent[path] = hub.sent.get(path, 0) + len(content)
     request.reply(content, status, headers)
-
-
-def _who(request: Any, hub: Hub) -> None:
-    request.needs_token()
-    request.reply({"type": "user", "name": USER, "fullname": USER, "orgs": [], "auth": {}})
 
 
 def _create(request: Any, hub: Hub) -> None:
@@ -398,7 +381,6 @@ def _commit(request: Any, hub: Hub, kind: str, name: str, revision: str) -> None
 
 _Routes = dict[str, tuple[str, Callable[..., Any]]]
 GET: _Routes = {
-    r"/api/whoami-v2": ("/api/whoami-v2", _who),
     rf"/api/{_KIND}/{_NAME}": ("/api/{kind}s/{name}", _info),
     rf"/api/{_KIND}/{_NAME}/revision/(?P<revision>[^/]+)": (
         "/api/{kind}s/{name}/revision/{revision}",
@@ -413,10 +395,6 @@ GET: _Routes = {
 POST: _Routes = {
     r"/api/repos/create": ("/api/repos/create", _create),
     r"/api/validate-yaml": ("/api/validate-yaml", _valid),
-    rf"/api/{_KIND}/{_NAME}/paths-info/(?P<revision>[^/]+)": (
-        "/api/{kind}s/{name}/paths-info/{revision}",
-        _paths,
-    ),
     rf"/api/{_KIND}/{_NAME}/preupload/(?P<revision>[^/]+)": (
         "/api/{kind}s/{name}/preupload/{revision}",
         _preupload,

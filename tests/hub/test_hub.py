@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -12,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
+import borealis
+from borealis.checkpoints import resolve_checkpoint
 from borealis.data.entries import bundled_entries
 from borealis.data.manifest import read_manifest
+from borealis.training.publish.export import export
 from borealis.training.recipe import bundled_recipes, load_recipe
+from tests.demo.conftest import free_port
 from tests.hub import copies
 from tests.hub.server import Hub
 
@@ -143,15 +148,25 @@ def test_every_dataset_of_a_bundled_recipe_is_read(loopback, tmp_path):
     assert {item.language for item in items} == {"en"}
 
 
-def test_a_stream_fetches_what_it_reads(loopback, tmp_path):
-    loopback.hub.sent.clear()
-    command = ("data", "hub", "ruls", "--output", str(tmp_path), "--streaming", "--limit", "2")
-    done = loopback.borealis(*command, HF_HOME=str(tmp_path / "home"))
+@pytest.fixture(scope="module")
+def streamed(loopback, tmp_path_factory) -> tuple[Path, dict[str, int]]:
+    """A folder into which two rows were streamed, and what the hub had to send for it."""
+    folder = tmp_path_factory.mktemp("streamed")
+    before = dict(loopback.hub.sent)
+    command = ("data", "hub", "ruls", "--output", str(folder), "--streaming", "--limit", "2")
+    done = loopback.borealis(*command, HF_HOME=str(folder / "home"))
     assert done.returncode == 0, done.stderr
     assert "2 examples" in done.stdout
-    fetched = {path for path in loopback.hub.sent if path.endswith(".parquet")}
+    sent = loopback.hub.sent
+    return folder, {path: n - before.get(path, 0) for path, n in sent.items()}
+
+
+def test_a_stream_fetches_what_it_reads(streamed):
+    folder, sent = streamed
+    fetched = {path for path, size in sent.items() if size and path.endswith(".parquet")}
     assert fetched == {"data/train-00000-of-00002.parquet"}
-    assert not list((tmp_path / "home").rglob("*.arrow")), "nothing but the two rows was kept"
+    assert not list((folder / "home").rglob("*.arrow")), "nothing but the two rows was kept"
+    assert len(read_manifest(folder / "ruls.jsonl")) == 2
 
 
 # ---- mistakes ----
@@ -243,3 +258,127 @@ def test_recordings_of_any_layout_come_as_files(
         assert Path(item.audio).read_bytes() == Path(clip.audio).read_bytes()
     if columns:
         assert [item.voice for item in items] == ["s0", "s1"]
+
+
+# ---- models and Spaces ----
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    """A folder that can be published: the bundled model and its card."""
+    folder = tmp_path_factory.mktemp("exported") / "nano"
+    return export(resolve_checkpoint("nano"), folder, licence="apache-2.0")
+
+
+@pytest.fixture(scope="module")
+def pushed(loopback, exported) -> str:
+    """What `borealis push` prints."""
+    command = ("push", str(exported), "anna/nano", "--private", "--message", "First")
+    done = loopback.borealis(*command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_pushed_model_is_on_the_hub_whole(loopback, exported, pushed):
+    assert pushed.splitlines()[-1] == f"{loopback.hub.endpoint}/anna/nano"
+    repository = loopback.hub.repositories["model", "anna/nano"]
+    local = {path.name: path.read_bytes() for path in exported.iterdir()}
+    assert repository.files["main"] == local
+    assert repository.private and repository.about["messages"] == ["First"]
+    digests = {hashlib.sha256(local[name]).hexdigest() for name in local if "safetensors" in name}
+    assert digests <= set(loopback.hub.stored), "large files go by LFS"
+
+
+_LOAD = """
+import sys
+import borealis
+model = borealis.load(sys.argv[1])
+print(model.transcribe(sys.argv[2]))
+print(model.ask(sys.argv[2], sys.argv[3]))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(loopback, pushed, speech) -> list[str]:
+    """What a model from the hub writes down, and what it answers to a question it wasn't taught."""
+    question = "Какая сегодня погода?"
+    done = loopback.run("-c", _LOAD, "anna/nano", str(speech), question)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_model_from_the_hub_is_the_one_that_was_pushed(loaded, exported, speech):
+    model = borealis.load(exported)
+    assert loaded == [
+        str(model.transcribe(speech)),
+        model.ask(speech, "Какая сегодня погода?"),
+    ], "its n-gram and the kinds of questions it knows came along"
+
+
+def test_a_model_that_is_not_there_is_told(loopback, speech):
+    done = loopback.borealis("transcribe", str(speech), "--model", "anna/nothing")
+    assert done.returncode == 2 and "'anna/nothing' can't be loaded" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_push_without_a_token_is_told(loopback, exported):
+    done = loopback.borealis("push", str(exported), "anna/other", HF_TOKEN="")
+    assert done.returncode == 2 and "'hf auth login' stores a token" in done.stderr
+    assert ("model", "anna/other") not in loopback.hub.repositories
+
+
+def test_a_hub_that_does_not_answer_is_told(loopback, exported):
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    done = loopback.borealis("push", str(exported), "anna/other", HF_ENDPOINT=nowhere)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "'anna/other' can't be written" in done.stderr and "Run it again" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def space_pushed(loopback, tmp_path_factory) -> Path:
+    """A Space that was built and pushed."""
+    folder = tmp_path_factory.mktemp("space") / "demo"
+    for command in (
+        ("space", "build", str(folder), "--kind", "gradio", "--no-site"),
+        ("space", "push", str(folder), "anna/demo"),
+    ):
+        done = loopback.borealis(*command)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_pushed_space_is_on_the_hub_whole(loopback, space_pushed):
+    repository = loopback.hub.repositories["space", "anna/demo"]
+    assert repository.about["sdk"] == "gradio"
+    local = {
+        path.relative_to(space_pushed).as_posix(): path.read_bytes()
+        for path in space_pushed.rglob("*")
+        if path.is_file()
+    }
+    assert repository.files["main"] == local
+
+
+# What was asked of the hub in all of the above: a page says what was tried, and it is this.
+TRIED = {
+    ("GET", "/api/{kind}s/{name}/revision/{revision}"),
+    ("GET", "/api/{kind}s/{name}/tree/{revision}"),
+    ("GET", "/{name}/resolve/{revision}/{path}"),
+    ("HEAD", "/{name}/resolve/{revision}/{path}"),
+    ("POST", "/api/{kind}s/{name}/commit/{revision}"),
+    ("POST", "/api/{kind}s/{name}/preupload/{revision}"),
+    ("POST", "/api/repos/create"),
+    ("POST", "/api/validate-yaml"),
+    ("POST", "/lfs/{oid}/verify"),
+    ("POST", "/{name}.git/info/lfs/objects/batch"),
+    ("PUT", "/lfs/{oid}"),
+}
+
+
+# Asked only when something isn't there.
+SOMETIMES = {("GET", "/api/{kind}s/{name}")}
+
+
+def test_these_routes_were_tried(loopback, entries_read, streamed, loaded, space_pushed):
+    asked = set(loopback.hub.asked)
+    assert asked >= TRIED
+    assert asked - TRIED <= SOMETIMES, "the clients ask for a route that nobody has looked at"
