@@ -355,8 +355,7 @@ def _hub(args: argparse.Namespace) -> int:
     if args.dataset is None:
         width = max(map(len, entries))
         for name, entry in entries.items():
-            place = f"{entry.repository} {entry.config or ''}".strip()
-            print(f"{name:{width}}  {place}{f'  ({entry.note})' if entry.note else ''}")
+            print(f"{name:{width}}  {entry}")
         return 0
     columns = dict(pair.partition("=")[::2] for pair in args.column)
     if bad := [pair for pair in args.column if not columns.get(pair.partition("=")[0])]:

@@ -56,6 +56,20 @@ class Entry(BaseModel):
     note: str = Field("", description="What to know before use.")
     known_from: str = Field("", description="How the columns are known.")
 
+    def __str__(self) -> str:
+        """One line: where it is, and what to know before use."""
+        place = f"{self.repository} {self.config or ''}".strip()
+        facts = [f"licence: {self.licence}"]
+        if self.marks is not None:
+            facts.append(f"{'with' if self.marks else 'without'} punctuation")
+        if self.hours:
+            facts.append(f"{self.hours:g} h")
+        if self.overlaps:
+            facts.append(f"shares recordings with {', '.join(self.overlaps)}")
+        if self.note:
+            facts.append(self.note)
+        return f"{place}  ({'; '.join(facts)})"
+
 
 @cache
 def bundled_entries() -> dict[str, Entry]:

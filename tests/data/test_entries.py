@@ -60,7 +60,9 @@ def test_a_folder_of_entries_is_named_in_the_command(tmp_path, capsys):
     (tmp_path / "mine.yaml").write_text("repository: org/calls\nnote: calls", encoding="utf-8")
     command = ["data", "hub", "--output", str(tmp_path / "data"), "--entries"]
     assert main([*command, str(tmp_path)]) == 0
-    assert "org/calls  (calls)" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "org/calls  (licence: see the card; calls)" in out
+    assert "(licence: cc-by-4.0; with punctuation; 98 h; shares recordings with tone-ruls; " in out
     assert main([*command, str(tmp_path / "none")]) == 2
     assert "there is no folder" in capsys.readouterr().err
 
@@ -90,6 +92,13 @@ def test_validation_on_what_is_learned_is_refused(tmp_path, training, validation
     made = recipe(training, validation)
     with pytest.raises(RecipeError, match="shares recordings with the validation 'measured'"):
         resolve(made, tmp_path, None, None)
+
+
+def test_a_dry_run_tells_of_the_leak_too(tmp_path, capsys):
+    changes = ["data.sources.ruls.dataset=tone-ruls", "--data", str(tmp_path)]
+    output = ["--output", str(tmp_path / "run")]
+    assert main(["train", "5b", "--dry-run", *changes, *output]) == 2
+    assert "shares recordings with the validation" in capsys.readouterr().err
 
 
 def test_splits_of_one_dataset_are_no_leak(tmp_path):

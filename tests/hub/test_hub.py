@@ -169,6 +169,43 @@ def test_a_stream_fetches_what_it_reads(streamed):
     assert len(read_manifest(folder / "ruls.jsonl")) == 2
 
 
+_RECIPE = """
+name: mine
+model: {checkpoint: nano}
+data:
+  optional: [gone]
+  sources:
+    heard: {dataset: tone-speak, streaming: true, limit: 2}
+    gone: {dataset: org/gone}
+stages:
+  - name: tune
+    kind: instruct
+    max_steps: 1
+    learning_rate: 0.0001
+    batch_seconds: 20
+    trainable: [adapter]
+    sources: [heard, gone]
+"""
+
+
+def test_a_run_learns_from_a_streamed_dataset_and_goes_on_without_an_optional_one(
+    loopback, tmp_path
+):
+    (tmp_path / "mine.yaml").write_text(_RECIPE, encoding="utf-8")
+    data, output = tmp_path / "data", tmp_path / "run"
+    places = ("--data", str(data), "--output", str(output))
+    done = loopback.borealis("train", str(tmp_path / "mine.yaml"), *places)
+    assert done.returncode == 0, done.stderr
+    assert "going on without the source gone" in done.stdout + done.stderr
+    assert (output / "final" / "model.safetensors").is_file()
+    assert len(read_manifest(data / "sources" / "heard.jsonl")) == 2
+    card = tmp_path / "hub" / "README.md"
+    done = loopback.borealis("export", str(output), "--output", str(card.parent))
+    assert done.returncode == 0, done.stderr
+    written = card.read_text(encoding="utf-8")
+    assert "Vikhrmodels/ToneSpeak" in written and str(tmp_path) not in written
+
+
 # ---- mistakes ----
 
 

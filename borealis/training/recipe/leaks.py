@@ -22,11 +22,12 @@ def refuse_leaks(recipe: Recipe, data: Path) -> None:
         EntryError: an entry of the user's can't be used.
     """
     entries = known_entries(data / "datasets")
+    datasets = {name: s.dataset for name, s in recipe.data.sources.items() if s.dataset}
     measured = {name for stage in recipe.stages for name in stage.validation}
     for stage in recipe.stages:
         for name in _learned(recipe, stage):
             for other in sorted(measured):
-                one, two = (recipe.data.sources[n].dataset for n in (name, other))
+                one, two = datasets.get(name), datasets.get(other)
                 if one and two and overlapping(one, two, entries):
                     raise RecipeError(
                         f"Stage '{stage.name}' learns from '{name}' ({one}), which shares "
@@ -38,4 +39,5 @@ def refuse_leaks(recipe: Recipe, data: Path) -> None:
 def _learned(recipe: Recipe, stage: StageSection) -> Iterator[str]:
     yield from stage.sources
     for feature in stage.features:
-        yield from (part.source for part in recipe.data.features[feature] if part.source)
+        parts = recipe.data.features.get(feature, ())
+        yield from (part.source for part in parts if part.source)

@@ -157,7 +157,7 @@ class SourceSection(_Section):
     )
     dataset: str | None = Field(
         None,
-        description="Dataset read by the library datasets: a entry ('borealis data hub' "
+        description="Dataset read by the library datasets: an entry ('borealis data hub' "
         "lists them), a hub id, or a local folder. Kept as a manifest in the data folder.",
     )
     config: str | None = Field(None, description="Configuration of the dataset.")
