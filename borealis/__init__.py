@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from borealis.auto_classes import register_when_wanted
 from borealis.lazy import lazily
 from borealis.threads import wait_politely
 
@@ -59,3 +60,4 @@ __all__ = [
 
 
 __getattr__, __dir__ = lazily(__name__, _PUBLIC, globals())
+register_when_wanted()

@@ -46,7 +46,7 @@ def upload(
     if repo.count("/") != 1 or not all(repo.split("/")):
         raise HubError(f"'{repo}' isn't a hub id; write OWNER/NAME.")
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     api = HfApi()
     try:
@@ -62,9 +62,9 @@ def upload(
         )
     except OfflineModeIsEnabled:
         raise HubError(f"'{repo}' can't be written: the variable HF_HUB_OFFLINE is set.") from None
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise HubError(
-            f"'{repo}' can't be written: {first.rstrip('.')}. 'hf auth login' stores a token."
-        ) from None
+    except Exception as error:  # of the library, of its network layer, of the disk
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        refused = isinstance(error, HfHubHTTPError) or "token" in first
+        what_to_do = "'hf auth login' stores a token" if refused else "Run it again"
+        raise HubError(f"'{repo}' can't be written: {first}. {what_to_do}.") from None
     return str(address)

@@ -4,7 +4,7 @@
 import torch
 from transformers import AutoModelForMultimodalLM, AutoProcessor
 
-import borealis.model  # noqa: F401 - registers the classes with transformers
+import borealis  # noqa: F401 - the Auto classes of transformers know Borealis by this
 from borealis.audio import load_audio
 from borealis.checkpoints import resolve_checkpoint
 

@@ -41,12 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     check.set_defaults(make=_check)
     hub = kinds.add_parser("hub", help="a dataset of the hub or of a folder as a manifest")
-    hub.add_argument("dataset", nargs="?", help="ready entry, hub id or folder; none: list entries")
+    hub.add_argument("dataset", nargs="?", help="entry, hub id or folder; none: list entries")
     hub.add_argument("--output", default="data", help="data folder (data)")
     hub.add_argument("--name", help="of the manifest (the dataset's last name)")
+    hub.add_argument(
+        "--entries",
+        metavar="DIR",
+        help="your entries, a YAML file each, besides those in OUTPUT/datasets",
+    )
     hub.add_argument("--config", help="configuration of the dataset")
     hub.add_argument("--split", default="train", help="split (train)")
-    hub.add_argument("--revision", help="commit or tag")
+    hub.add_argument("--revision", help="commit, tag or branch")
     hub.add_argument("--streaming", action="store_true", help="don't download it whole")
     hub.add_argument("--column", action="append", default=[], metavar="WHAT=COLUMN")
     hub.add_argument("--language", choices=("ru", "en"), help="where no column says it")
@@ -204,13 +209,17 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _hub(args: argparse.Namespace) -> int:
-    from borealis.data.hub import READY, read_dataset
+    from borealis.data.entries import known_entries
+    from borealis.data.hub import read_dataset
 
+    if args.entries and not Path(args.entries).is_dir():
+        raise ManifestError(f"--entries: there is no folder '{args.entries}'.")
+    own = [Path(args.output) / "datasets", *([Path(args.entries)] if args.entries else [])]
+    entries = known_entries(*own)
     if args.dataset is None:
-        width = max(map(len, READY))
-        for name, entry in READY.items():
-            place = f"{entry.dataset} {entry.config or ''}".strip()
-            print(f"{name:{width}}  {place}{f'  ({entry.note})' if entry.note else ''}")
+        width = max(map(len, entries))
+        for name, entry in entries.items():
+            print(f"{name:{width}}  {entry}")
         return 0
     columns = dict(pair.partition("=")[::2] for pair in args.column)
     if bad := [pair for pair in args.column if not columns.get(pair.partition("=")[0])]:
@@ -227,6 +236,7 @@ def _hub(args: argparse.Namespace) -> int:
         columns=columns,
         language=args.language,
         limit=args.limit,
+        entries=entries,
     )
     print(report)
     return 0

@@ -10,17 +10,21 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from borealis.errors import AudioError, BorealisError
+from borealis.data.entries import COLUMNS, Entry, known_entries
+from borealis.data.opening import DatasetError, Opened, opened
+from borealis.errors import AudioError
 from borealis.files import open_aside, write_text
+
+__all__ = ["DatasetError", "Report", "read_dataset"]
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("audio", "text", "voice", "gender", "language", "question", "answer", "messages")
 _GENDERS = {"male": "male", "m": "male", "male_masculine": "male", "мужской": "male"}
 _GENDERS |= {"female": "female", "f": "female", "female_feminine": "female", "женский": "female"}
 _ROLES = {"human": "user", "bot": "assistant", "gpt": "assistant", "prompter": "user"}
@@ -29,66 +33,6 @@ _LANGUAGES |= {"en": "en", "en_us": "en", "eng": "en", "english": "en"}
 # Beginnings of files by which a recording without a name is told.
 _MAGIC = ((b"RIFF", ".wav"), (b"fLaC", ".flac"), (b"OggS", ".ogg"), (b"ID3", ".mp3"))
 _LISTED = 200
-
-
-class DatasetError(BorealisError):
-    """A dataset can't be read, or its columns aren't those that were named."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A dataset with its columns, as known from its page or from code that reads it; not run here.
-
-    Args:
-        dataset: hub id.
-        columns: what each of its columns is; see `COLUMNS`.
-        config: configuration.
-        language: where no column says it.
-        note: what to know before use.
-    """
-
-    dataset: str
-    columns: dict[str, str]
-    config: str | None = None
-    language: str = "ru"
-    note: str = ""
-
-
-_COMMON_VOICE = {"text": "sentence", "voice": "client_id", "gender": "gender"}
-_SAID = {"text": "transcription"}
-_ASK = {"question": "question", "answer": "answer"}
-_CV_NOTE = "gated: accept its terms on the hub; the archive's .tsv works too"
-READY: dict[str, Entry] = {
-    "common-voice-ru": Entry(
-        "mozilla-foundation/common_voice_17_0", _COMMON_VOICE, config="ru", note=_CV_NOTE
-    ),
-    "common-voice-en": Entry(
-        "mozilla-foundation/common_voice_17_0",
-        _COMMON_VOICE,
-        config="en",
-        language="en",
-        note=_CV_NOTE,
-    ),
-    "golos": Entry("bond005/sberdevices_golos_10h_crowd", _SAID, note="a part of Golos, crowd"),
-    "golos-far": Entry("bond005/sberdevices_golos_100h_farfield", _SAID, note="far field"),
-    "ruls": Entry("istupakov/russian_librispeech", {"text": "text"}, note="Russian LibriSpeech"),
-    "fleurs-ru": Entry("google/fleurs", _SAID | {"gender": "gender"}, config="ru_ru"),
-    "fleurs-en": Entry(
-        "google/fleurs", _SAID | {"gender": "gender"}, config="en_us", language="en"
-    ),
-    "tone-books": Entry("Vikhrmodels/ToneBooksPlus", {"text": "text"}),
-    "tone-speak": Entry("Vikhrmodels/ToneSpeak", {"text": "text"}),
-    "tone-webinars": Entry("Vikhrmodels/ToneWebinars", {"text": "text"}),
-    "tone-ruls": Entry("Vikhrmodels/ToneRuLS", {"text": "text"}),
-    "speech-instructions": Entry("Vikhrmodels/Speech-Instructions", _ASK),
-    "speech-describe": Entry("Vikhrmodels/Speech-Describe", _ASK, note="columns are a guess"),
-    "audiobooks-instruct": Entry(
-        "Vikhrmodels/AudioBooksInstructGemini2.5", _ASK, note="columns are a guess"
-    ),
-    "grandmaster": Entry(
-        "Vikhrmodels/GrandMaster-PRO-MAX", {"messages": "conversation"}, note="text only"
-    ),
-}
 
 
 @dataclass
@@ -126,74 +70,123 @@ def read_dataset(
     columns: Mapping[str, str] | None = None,
     language: str | None = None,
     limit: int | None = None,
+    entries: Mapping[str, Entry] | None = None,
 ) -> Report:
     """Read a split of a dataset into a manifest and the recordings beside it.
 
     Args:
-        name: a ready entry, a hub id, or a folder (of data files, or written by `save_to_disk`).
+        name: an entry, a hub id, or a folder (of data files, or written by `save_to_disk`).
         folder: data folder; the manifest is `<output>.jsonl` there, the recordings in `<output>/`.
         output: that name.
-        config: configuration of the dataset; a ready entry's own by default.
+        config: configuration of the dataset; an entry's own by default.
         split: split, `train[:1000]` if not streamed.
-        revision: commit or tag.
+        revision: commit, tag or branch; an entry's own by default.
         streaming: read it row by row without downloading it whole.
-        columns: column of the dataset by what it is (`COLUMNS`), on top of a ready entry's.
-        language: of rows that don't say theirs.
+        columns: column of the dataset by what it is (`COLUMNS`), on top of an entry's.
+        language: of rows that don't say theirs; an entry's own by default.
         limit: most rows to read.
+        entries: those that are known; by default the package's.
 
     Raises:
         DatasetError: the dataset can't be read, or lacks a column that was named.
         OutputError: the manifest can't be written.
     """
-    entry = READY.get(name, Entry(name, {}))
-    mapping = {"audio": "audio", "text": "text"} | entry.columns | dict(columns or {})
-    if unknown := sorted(set(mapping) - set(COLUMNS)):
+    entries = known_entries() if entries is None else entries
+    entry = entries.get(name) or Entry.model_validate({"repository": name})
+    named = {**entry.columns, **(columns or {})}
+    if unknown := sorted(set(named) - set(COLUMNS)):
         raise DatasetError(f"'{unknown[0]}' isn't one of the columns {', '.join(COLUMNS)}.")
     manifest, recordings = folder / f"{output}.jsonl", folder / output
-    named = set(entry.columns) | set(columns or {})
-    dataset, found = _open(
-        entry.dataset, config or entry.config, split, revision, streaming, mapping["audio"]
-    )
-    if missing := [f"{k}={mapping[k]}" for k in sorted(named) if mapping[k] not in found]:
-        raise DatasetError(
-            f"'{name}' has no column for {missing[0]}; it has {', '.join(found)}. "
-            "Say which is which: columns, or --column text=sentence."
-        )
-    mapping = {k: v for k, v in mapping.items() if v in found}
-    if (source := Path(entry.dataset)).exists() and any(
+    if (source := Path(entry.repository)).exists() and any(
         _overlap(source.resolve(), target.resolve()) for target in (manifest, recordings)
     ):
         raise DatasetError(
             f"'{name}' is also an input, and the copies would be written into it: give another "
             "--output or --name."
         )
-    report = Report(manifest)
-    recordings.mkdir(parents=True, exist_ok=True)
-    lines: list[str] = []
-    labels = _labels(dataset, mapping)
-    with open_aside(manifest) as out:
-        for number, row in enumerate(_rows(dataset, name)):
-            if limit is not None and number >= limit:
-                break
-            values = {
-                k: labels[k].get(row[v]) if k in labels else row[v] for k, v in mapping.items()
-            }
-            try:
-                item = _example(values, recordings, number, language or entry.language)
-            except _BadRow as bad:
-                report.dropped[bad.reason] += 1
-                if len(lines) < _LISTED:
-                    lines.append(f"row {number}: {bad}")
-                continue
-            out.write(json.dumps(item, ensure_ascii=False) + "\n")
-            report.kept += 1
-            report.hours += item.get("duration", 0.0) / 3600
-        if not report.kept:
-            why = f": {lines[0]}" if lines else ", it is empty"
-            raise DatasetError(f"No row of '{name}' can be used{why}.")
+    with opened(
+        name,
+        entry.repository,
+        config=config or entry.config,
+        split=split,
+        revision=revision or entry.revision,
+        streaming=streaming,
+    ) as dataset:
+        mapping = _mapping(dataset, named)
+        report = Report(manifest)
+        recordings.mkdir(parents=True, exist_ok=True)
+        spoken = entry.language if language is None else language
+        lines: list[str] = []
+        with open_aside(manifest) as out:
+            # A stream isn't asked for a row more than the limit: it may lie in another file.
+            rows = islice(_values(dataset, mapping, entry.remove), limit)
+            for number, values in enumerate(rows):
+                try:
+                    item = _example(values, recordings, number, spoken)
+                except _BadRow as bad:
+                    report.dropped[bad.reason] += 1
+                    if len(lines) < _LISTED:
+                        lines.append(f"row {number}: {bad}")
+                    continue
+                out.write(json.dumps(item, ensure_ascii=False) + "\n")
+                report.kept += 1
+                report.hours += item.get("duration", 0.0) / 3600
+            if not report.kept:
+                why = f": {lines[0]}" if lines else ", it is empty"
+                raise DatasetError(f"No row of '{name}' can be used{why}.")
     if lines:
         write_text(folder / f"{output}.dropped.txt", "\n".join(lines) + "\n")
     return report
+
+
+def _mapping(dataset: Opened, named: Mapping[str, str]) -> dict[str, str]:
+    """Column by what it is: those named, and `audio` and `text` where they are found.
+
+    Raises:
+        DatasetError: a column isn't there, or nothing says what is said or asked.
+    """
+    has = f"it has {', '.join(dataset.columns)}. Say which is which: columns, or --column"
+    for what, column in named.items():
+        if column.split(".")[0] not in dataset.columns:
+            raise DatasetError(
+                f"'{dataset.name}' has no column for {what}={column}; {has} {what}=NAME."
+            )
+    mapping = dict(named)
+    if "audio" not in mapping:
+        one = dataset.recordings if len(dataset.recordings) == 1 else []
+        if found := next((c for c in ("audio", *one) if c in dataset.columns), None):
+            mapping["audio"] = found
+    if "text" not in mapping and "text" in dataset.columns:
+        mapping["text"] = "text"
+    if not set(mapping) & {"text", "answer", "messages"}:
+        raise DatasetError(f"'{dataset.name}' has no column 'text'; {has} text=NAME.")
+    return mapping
+
+
+def _values(
+    dataset: Opened, mapping: Mapping[str, str], remove: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """What rows say, by what it is."""
+    labels = {what: names for what, column in mapping.items() if (names := dataset.labels(column))}
+    for row in dataset.rows(sorted({column.split(".")[0] for column in mapping.values()})):
+        values = {what: _cell(row, column) for what, column in mapping.items()}
+        for what, names in labels.items():
+            values[what] = names.get(values[what])
+        if isinstance(question := values.get("question"), str):
+            for mark in remove:
+                question = question.replace(mark, " ")
+            values["question"] = question
+        yield values
+
+
+def _cell(row: Mapping[str, Any], column: str) -> Any:
+    """A value of a row; `json.text` is a field of what is in `json`."""
+    if column in row:
+        return row[column]
+    value: Any = row
+    for part in column.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _overlap(source: Path, target: Path) -> bool:
@@ -206,53 +199,6 @@ class _BadRow(Exception):
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = reason
         super().__init__(f"{reason}: {detail}" if detail else reason)
-
-
-def _open(
-    name: str,
-    config: str | None,
-    split: str,
-    revision: str | None,
-    streaming: bool,
-    audio: str,
-) -> tuple[Any, list[str]]:
-    """The dataset with undecoded audio, and the names of its columns."""
-    from datasets import Audio, load_dataset, load_from_disk
-
-    try:
-        if (Path(name) / "dataset_info.json").is_file() or (
-            Path(name) / "dataset_dict.json"
-        ).is_file():
-            dataset: Any = load_from_disk(name)
-            dataset = dataset[split] if isinstance(dataset, dict) else dataset
-        else:
-            dataset = load_dataset(
-                name, config, split=split, revision=revision, streaming=streaming
-            )
-        found = list(dataset.column_names or next(iter(dataset)))
-        if audio in found:
-            dataset = dataset.cast_column(audio, Audio(decode=False))
-    except Exception as error:  # the library raises of many kinds; the first line says which
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DatasetError(f"The dataset '{name}' can't be read: {first}") from None
-    return dataset, found
-
-
-def _rows(dataset: Any, name: str) -> Iterable[dict[str, Any]]:
-    try:
-        yield from dataset
-    except OSError as error:
-        raise DatasetError(f"Reading '{name}' broke off: {error}. Run it again.") from None
-
-
-def _labels(dataset: Any, mapping: Mapping[str, str]) -> dict[str, dict[Any, str]]:
-    """Names of columns that hold numbers of classes."""
-    out = {}
-    for key, column in mapping.items():
-        names = getattr((dataset.features or {}).get(column), "names", None)
-        if names:
-            out[key] = dict(enumerate(names))
-    return out
 
 
 def _example(values: dict[str, Any], folder: Path, number: int, language: str) -> dict[str, Any]:
@@ -305,15 +251,15 @@ def _keep(audio: Any, folder: Path, number: int) -> tuple[str, float]:
     """Write a recording as it came; its path and its length in seconds, measured by decoding."""
     from borealis.audio import SAMPLING_RATE, load_audio
 
+    if isinstance(audio, str):
+        audio = {"path": audio}
+    elif isinstance(audio, bytes):
+        audio = {"bytes": audio}
     if not isinstance(audio, dict) or not (audio.get("bytes") or audio.get("path")):
         raise _BadRow("no audio")
-    data = audio.get("bytes")
-    if data is None:
-        try:
-            data = Path(audio["path"]).read_bytes()
-        except OSError as error:
-            raise _BadRow("no audio", str(error)) from None
-    suffix = Path(audio.get("path") or "").suffix.lower()
+    path = audio.get("path") or ""
+    data = audio.get("bytes") or _read(path)
+    suffix = Path(path.split("::")[0]).suffix.lower()
     suffix = suffix or next((s for magic, s in _MAGIC if data.startswith(magic)), ".audio")
     target = folder / f"{number // 10_000:04d}" / f"{number:08d}{suffix}"
     target.parent.mkdir(exist_ok=True)
@@ -324,3 +270,19 @@ def _keep(audio: Any, folder: Path, number: int) -> tuple[str, float]:
         target.unlink()
         raise _BadRow("audio that can't be read", str(error)) from None
     return target.relative_to(folder.parent).as_posix(), round(seconds, 2)
+
+
+def _read(path: str) -> bytes:
+    """A file on the disk, or one of the hub where the dataset is streamed."""
+    try:
+        if "://" not in path:
+            return Path(path).read_bytes()
+        # A row may name any address: only files of the hub, or of its archives, are fetched.
+        if path.split("::")[-1].startswith("hf://"):
+            import fsspec
+
+            with fsspec.open(path, "rb") as file:
+                return file.read()
+    except (OSError, ValueError) as error:
+        raise _BadRow("no audio", str(error)) from None
+    raise _BadRow("no audio", f"'{path}' isn't a file of the hub")

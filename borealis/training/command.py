@@ -96,7 +96,9 @@ def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) 
     """
     from borealis.training.plan_command import describe
     from borealis.training.planner import Options, plan_recipe
+    from borealis.training.recipe.leaks import refuse_leaks
 
+    refuse_leaks(recipe, Path(args.data))
     chosen = [recipe.stage(name) for name in stages] if stages else recipe.stages
     chosen = [stage for stage in recipe.stages if stage in chosen]
     if args.max_steps is not None:

@@ -23,6 +23,7 @@ from borealis.training import processes
 from borealis.training.data.features import (
     FeatureCache,
 )
+from borealis.training.data.sources import without_missing_datasets
 from borealis.training.digests import weights_digest
 from borealis.training.loop.checkpoints import clear_stage, drop_model, publish, save_whole
 from borealis.training.loop.sharding import is_sharded
@@ -76,6 +77,9 @@ def run_recipe(
     """
     processes.start()
     recipe, chosen = resolve(recipe, data, stages, max_steps)
+    with processes.main_first():
+        recipe = without_missing_datasets(recipe, data)
+    chosen = [recipe.stage(stage.name) for stage in chosen]
     check_apart(recipe, data, output, pack_to)
     for stage in chosen:
         check_stage(stage)

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pyarrow
 import pytest
+import yaml
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, Value
 from pyarrow import parquet
 
 from borealis.cli import main
-from borealis.data.hub import READY, DatasetError, Entry, read_dataset
+from borealis.data.entries import bundled_entries
+from borealis.data.hub import DatasetError, read_dataset
 from borealis.data.manifest import read_manifest
-from borealis.errors import ManifestError
-from borealis.training.data.sources import read_source
-from borealis.training.recipe import SourceSection
+from borealis.errors import ManifestError, RecipeError
+from borealis.training.data.sources import read_source, without_missing_datasets
+from borealis.training.recipe import Recipe, SourceSection
 
 TALK = [{"role": "user", "content": "Привет"}, {"role": "bot", "content": "Здравствуйте."}]
 
@@ -64,12 +66,27 @@ def test_rows_become_a_manifest_and_bad_ones_are_counted(speech_set, clips, tmp_
     assert "row 3" in (tmp_path / "cv.dropped.txt").read_text("utf-8")
 
 
-def test_a_new_entry_is_a_dataset_and_its_columns(speech_set, clips, tmp_path, monkeypatch, capsys):
+def write_entry(folder: Path, name: str, **keys: object) -> Path:
+    """An entry as a user writes one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(keys, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def test_a_new_entry_is_a_file(speech_set, clips, tmp_path, capsys):
     """As "Contributing" adds one: the command lists and reads it, and so does a recipe's source."""
-    monkeypatch.setitem(READY, "my-set", Entry(str(speech_set), COLUMNS, note="three voices"))
-    assert main(["data", "hub"]) == 0
+    write_entry(
+        tmp_path / "datasets",
+        "my-set",
+        repository=str(speech_set),
+        columns=COLUMNS,
+        note="three voices",
+    )
+    data = ["--output", str(tmp_path)]
+    assert main(["data", "hub", *data]) == 0
     assert "three voices" in capsys.readouterr().out
-    assert main(["data", "hub", "my-set", "--output", str(tmp_path), "--name", "mine"]) == 0
+    assert main(["data", "hub", "my-set", *data, "--name", "mine"]) == 0
     assert [item.text for item in read_manifest(tmp_path / "mine.jsonl")] == [
         c.text for c in clips[:3]
     ]
@@ -86,7 +103,7 @@ def test_the_command_maps_columns(speech_set, tmp_path, capsys):
     assert len(read_manifest(tmp_path / "mine.jsonl")) == 2
     assert main(["data", "hub"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in READY)
+    assert all(name in out for name in bundled_entries())
     for more, words in (
         (
             [str(speech_set), "--column=text=words"],
@@ -131,6 +148,29 @@ def test_a_source_reads_its_dataset_once(speech_set, clips, tmp_path):
     assert first.dropped["too long"] >= 1 and first.dropped["too long"] + len(first.utterances) == 3
 
 
+def test_an_optional_dataset_may_be_missing(speech_set, tmp_path, caplog):
+    """The run goes on without it and says so; the others are read at once."""
+    stage = {"name": "tune", "kind": "instruct", "max_steps": 1, "learning_rate": 0.1}
+    sources = {
+        "here": {"dataset": str(speech_set), "columns": COLUMNS},
+        "gone": {"dataset": str(tmp_path / "gone")},
+    }
+
+    def made(learned: list[str], optional: list[str]) -> Recipe:
+        data = {"sources": sources, "optional": optional}
+        stages = [stage | {"sources": learned, "validation": ["gone"]}]
+        return Recipe(name="m", model={"checkpoint": "nano"}, data=data, stages=stages)
+
+    left = without_missing_datasets(made(["here", "gone"], ["here", "gone"]), tmp_path)
+    assert left.stages[0].sources == ["here"] and not left.stages[0].validation
+    assert "going on without the source gone" in caplog.text and "can't be read" in caplog.text
+    assert (tmp_path / "sources/here.jsonl").is_file()
+    with pytest.raises(RecipeError, match="has nothing to learn from"):
+        without_missing_datasets(made(["gone"], ["gone"]), tmp_path)
+    whole = made(["here", "gone"], [])
+    assert without_missing_datasets(whole, tmp_path) == whole, "it fails when it is read"
+
+
 def test_a_folder_is_a_source(tmp_path, clips):
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -167,5 +207,6 @@ def test_a_dataset_is_not_written_into(speech_set, capsys):
 
 
 def test_an_unreadable_dataset_is_an_error(tmp_path):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="can't be read"):
-        read_dataset(str(tmp_path), tmp_path, output="x")
+        read_dataset(str(tmp_path / "empty"), tmp_path, output="x")

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from borealis.data.manifest import Utterance, read_manifest, write_manifest
+from borealis.data.opening import DatasetError
 from borealis.errors import AudioError, RecipeError
 from borealis.training.digests import folder_digest
-from borealis.training.recipe import SourceSection
+from borealis.training.recipe import Recipe, SourceSection, StageSection
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ def _make_manifest(name: str, section: SourceSection, data: Path, made: Path) ->
         if not items:
             raise RecipeError(f"Source '{name}': '{data / section.folder}' has nothing to use.")
         return write_manifest(made, items)
+    from borealis.data.entries import known_entries
     from borealis.data.hub import read_dataset
 
     assert section.dataset is not None
@@ -115,11 +117,64 @@ def _make_manifest(name: str, section: SourceSection, data: Path, made: Path) ->
         revision=section.revision,
         streaming=section.streaming,
         columns=section.columns,
-        language=section.language,
+        language=section.language if "language" in section.model_fields_set else None,
         limit=section.limit,
+        entries=known_entries(data / "datasets"),
     )
     logger.info("source %s: %s", name, report)
     return report.manifest
+
+
+def without_missing_datasets(recipe: Recipe, data: Path) -> Recipe:
+    """The recipe without optional datasets that can't be read; the others of them are read now.
+
+    Raises:
+        RecipeError: nothing is left for a stage to learn from.
+    """
+    optional = [name for name in recipe.data.optional if name in recipe.data.sources]
+    gone = {name for name in optional if not _readable(name, recipe.data.sources[name], data)}
+    if not gone:
+        return recipe
+    features = {
+        name: [part for part in parts if part.source not in gone]
+        for name, parts in recipe.data.features.items()
+    }
+    features = {name: parts for name, parts in features.items() if parts}
+    stages = [_without(stage, gone, set(features)) for stage in recipe.stages]
+    data_section = recipe.data.model_copy(update={"features": features})
+    return recipe.model_copy(update={"data": data_section, "stages": stages})
+
+
+def _readable(name: str, section: SourceSection, data: Path) -> bool:
+    """Whether a source's manifest is there, or can be made."""
+    if section.dataset is None:
+        return True
+    try:
+        source_manifest(name, section, data)
+    except DatasetError as error:
+        logger.warning("going on without the source %s: %s", name, error)
+        return False
+    return True
+
+
+def _without(stage: StageSection, gone: set[str], features: set[str]) -> StageSection:
+    def left(names: Sequence[str]) -> list[str]:
+        return [name for name in names if name not in gone]
+
+    update: dict[str, Any] = {
+        "sources": left(stage.sources),
+        "validation.sources": left(stage.validation.sources),
+        "features": [name for name in stage.features if name in features],
+    }
+    if (stage.sources and not update["sources"]) or (stage.features and not update["features"]):
+        raise RecipeError(
+            f"Stage '{stage.name}' has nothing to learn from: none of its datasets can be read."
+        )
+    if stage.talk_sources:
+        update["tasks.conversations.sources"] = left(stage.talk_sources)
+        if not update["tasks.conversations.sources"]:
+            update["tasks.conversations.share"] = 0.0
+    return stage.changed(update)
 
 
 def read_source(

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from borealis.data.hub import READY
+from borealis.data.entries import bundled_entries
 from borealis.errors import BorealisError
 
 
@@ -36,7 +36,9 @@ def model_card(
         "license": licence,
         "language": ["ru", "en"],
         "library_name": "transformers",
-        "pipeline_tag": "automatic-speech-recognition",
+        # The hub's name for such models. transformers' pipeline for speech recognition takes other
+        # classes: declaring that task would promise what fails.
+        "pipeline_tag": "audio-text-to-text",
         "tags": ["borealis", "audio", "speech"],
         "base_model": [b for b in bases if b.count("/") == 1],
         "datasets": [d for d in datasets if d.count("/") == 1],
@@ -94,10 +96,14 @@ def _published(recipe: dict[str, Any], local: Collection[str]) -> dict[str, Any]
         if isinstance(value, list):
             return [named(item, key) for item in value]
         if isinstance(value, str) and (value in local or _is_path(value, key)):
-            return re.split(r"[\\/]", value.rstrip("\\/"))[-1]
+            return _last_part(value)
         return value
 
     return named(recipe)
+
+
+def _last_part(path: str) -> str:
+    return re.split(r"[\\/]", path.rstrip("\\/"))[-1]
 
 
 def _is_path(value: str, key: str) -> bool:
@@ -117,7 +123,8 @@ def _datasets(recipe: dict[str, Any]) -> list[str]:
         for name in (*stage.get("sources", []), *talks.get("sources", [])):
             section = data.get("sources", {}).get(name, {})
             dataset = section.get("dataset")
-            found.append(READY[dataset].dataset if dataset in READY else dataset or name)
+            entry = bundled_entries().get(dataset)
+            found.append(entry.repository if entry else dataset or name)
         found += stage.get("features", [])
     return list(dict.fromkeys(found))
 
@@ -160,7 +167,7 @@ def _results(results: Sequence[dict[str, Any]]) -> list[str]:
         manifest = result.get("data", {}).get("manifest", {})
         rate, letters = metrics.get("word_error_rate"), metrics.get("character_error_rate")
         if rate is not None:
-            name = manifest.get("manifest", "a manifest")
+            name = _last_part(manifest.get("manifest", "a manifest"))
             lines.append(f"| {name} | {100 * rate:.1f} | {100 * (letters or 0):.1f} |")
     if not lines:
         return ["Nothing yet: `borealis eval MANIFEST --output FILE` measures it."]

@@ -48,7 +48,7 @@ class SourceSection(Section):
     )
     dataset: str | None = Field(
         None,
-        description="Dataset read by the library datasets: a ready entry ('borealis data hub' "
+        description="Dataset read by the library datasets: an entry ('borealis data hub' "
         "lists them), a hub id, or a local folder. Kept as a manifest in the data folder.",
     )
     config: str | None = Field(None, description="Configuration of the dataset.")
@@ -84,7 +84,8 @@ class DataSection(Section):
 
     optional: list[str] = Field(
         default_factory=list,
-        description="Manifests and corpora that may be missing: the run warns and goes on.",
+        description="Manifests, corpora and names of dataset sources that may be missing: the run "
+        "warns and goes on.",
     )
     corpora: list[str] = Field(
         default_factory=list,

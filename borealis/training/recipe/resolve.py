@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from borealis.errors import RecipeError
+from borealis.training.recipe.leaks import refuse_leaks
 from borealis.training.recipe.schema import Recipe
 from borealis.training.recipe.stage import StageSection
 
@@ -67,6 +68,7 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
     manifests += [m for n in sorted(used) if (m := recipe.data.sources[n].manifest) is not None]
     ngram = recipe.model.ngram
     counted, words = (ngram.corpora, ngram.word_corpora) if ngram else ([], [])
+    refuse_leaks(recipe, data)
     files = [*recipe.data.corpora, *counted, *words, *manifests]
     missing = {name for name in files if not (data / name).is_file()}
     if needed := missing - set(recipe.data.optional):

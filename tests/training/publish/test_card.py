@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from transformers import AutoModelForSpeechSeq2Seq
 
 from borealis.training.publish.card import model_card
 from borealis.training.recipe import Recipe
@@ -62,3 +63,47 @@ def test_a_folder_that_looks_like_a_hub_id_is_no_base_model(tiny_config):
     head, text, shown = card_of(tiny_config, "org/model", "org/voices", local=[])
     assert head["base_model"] == ["org/model"] and "org/voices" in head["datasets"]
     assert "checkpoint: org/model" in shown
+
+
+def test_no_key_of_a_recipe_shows_a_place_on_the_disk(tiny_config):
+    """Whatever may be a path is given as one: the maker's name is in none of the card."""
+    home = "/srv/anna/disk"
+    recipe = Recipe(
+        name="mine",
+        model={
+            "audio_tower": f"{home}/whisper",
+            "language_model": f"{home}/qwen",
+            "ngram": {
+                "corpora": [f"{home}/a.txt"],
+                "word_bits": 8,
+                "word_corpora": [f"{home}/b.txt"],
+            },
+        },
+        data={
+            "optional": [f"{home}/c.txt"],
+            "corpora": [f"{home}/c.txt"],
+            "features": {"clean": [{"manifest": f"{home}/d.jsonl"}]},
+            "sources": {
+                "calls": {"folder": f"{home}/calls"},
+                "set": {"dataset": f"{home}/set", "columns": {"text": "said"}},
+            },
+        },
+        stages=[STAGE | {"sources": ["calls", "set"], "validation": ["calls"]}],
+    )
+    stages = [{"stage": "tune", "steps": 2, "seconds": 4.0}]
+    run = {"recipe": recipe.model_dump(mode="json"), "stages": stages, "threads": 1}
+    measured = {
+        "metrics": {"word_error_rate": 0.1},
+        "data": {"manifest": {"manifest": f"{home}/e.jsonl"}},
+    }
+    card = model_card(tiny_config, run, [measured], licence="mit")
+    assert "anna" not in card and "/srv" not in card
+    assert all(name in card for name in ("whisper", "qwen", "calls", "d.jsonl", "| e.jsonl |"))
+
+
+def test_the_card_declares_no_task_that_fails(tiny_config):
+    """transformers' pipeline for speech recognition takes no model of this kind."""
+    head, _, _ = card_of(tiny_config, "org/model", "org/voices", local=[])
+    assert head["pipeline_tag"] == "audio-text-to-text"
+    with pytest.raises(ValueError, match="Unrecognized configuration class"):
+        AutoModelForSpeechSeq2Seq.from_config(tiny_config)
