@@ -73,8 +73,8 @@ def recipe(training: str, validation: str, **section: object) -> Recipe:
         "learned": {"dataset": training} | section,
         "measured": {"dataset": validation, "split": "validation"},
     }
-    stage = {"name": "tune", "kind": "instruct", "max_steps": 1, "learning_rate": 0.1}
-    stages = [stage | {"sources": ["learned"], "validation": ["measured"]}]
+    stage = {"name": "tune", "max_steps": 1, "optimizer": {"learning_rate": 0.1}}
+    stages = [stage | {"sources": ["learned"], "validation": {"sources": ["measured"]}}]
     return Recipe(
         name="mine", model={"checkpoint": "nano"}, data={"sources": sources}, stages=stages
     )

@@ -150,7 +150,7 @@ def test_a_source_reads_its_dataset_once(speech_set, clips, tmp_path):
 
 def test_an_optional_dataset_may_be_missing(speech_set, tmp_path, caplog):
     """The run goes on without it and says so; the others are read at once."""
-    stage = {"name": "tune", "kind": "instruct", "max_steps": 1, "learning_rate": 0.1}
+    stage = {"name": "tune", "max_steps": 1, "optimizer": {"learning_rate": 0.1}}
     sources = {
         "here": {"dataset": str(speech_set), "columns": COLUMNS},
         "gone": {"dataset": str(tmp_path / "gone")},
@@ -158,11 +158,11 @@ def test_an_optional_dataset_may_be_missing(speech_set, tmp_path, caplog):
 
     def made(learned: list[str], optional: list[str]) -> Recipe:
         data = {"sources": sources, "optional": optional}
-        stages = [stage | {"sources": learned, "validation": ["gone"]}]
+        stages = [stage | {"sources": learned, "validation": {"sources": ["gone"]}}]
         return Recipe(name="m", model={"checkpoint": "nano"}, data=data, stages=stages)
 
     left = without_missing_datasets(made(["here", "gone"], ["here", "gone"]), tmp_path)
-    assert left.stages[0].sources == ["here"] and not left.stages[0].validation
+    assert left.stages[0].sources == ["here"] and not left.stages[0].validation.sources
     assert "going on without the source gone" in caplog.text and "can't be read" in caplog.text
     assert (tmp_path / "sources/here.jsonl").is_file()
     with pytest.raises(RecipeError, match="has nothing to learn from"):

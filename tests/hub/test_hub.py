@@ -179,10 +179,9 @@ data:
     gone: {dataset: org/gone}
 stages:
   - name: tune
-    kind: instruct
     max_steps: 1
-    learning_rate: 0.0001
-    batch_seconds: 20
+    optimizer: {learning_rate: 0.0001}
+    batch: {seconds: 20}
     trainable: [adapter]
     sources: [heard, gone]
 """

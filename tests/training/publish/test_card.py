@@ -88,7 +88,7 @@ def test_no_key_of_a_recipe_shows_a_place_on_the_disk(tiny_config):
                 "set": {"dataset": f"{home}/set", "columns": {"text": "said"}},
             },
         },
-        stages=[STAGE | {"sources": ["calls", "set"], "validation": ["calls"]}],
+        stages=[STAGE | {"sources": ["calls", "set"], "validation": {"sources": ["calls"]}}],
     )
     stages = [{"stage": "tune", "steps": 2, "seconds": 4.0}]
     run = {"recipe": recipe.model_dump(mode="json"), "stages": stages, "threads": 1}
