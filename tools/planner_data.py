@@ -21,6 +21,11 @@ from typing import Any
 
 from borealis.model.configuration import ADAPTER_TYPES
 from borealis.training.planner import GPUS, Options, Part, Plan, model_config, parts, plan
+from borealis.training.planner.bill import (
+    CHECKPOINT_BYTES,
+    MODEL_BYTES,
+    MODELS_BESIDE_STAGES,
+)
 from borealis.training.planner.costs import (
     BYTES,
     FEATURE_BYTES,
@@ -29,6 +34,7 @@ from borealis.training.planner.costs import (
     LEARNED_BYTES,
     LOGIT_BYTES,
     LORA_MODULES,
+    MAY_BE_ZERO,
 )
 from borealis.training.planner.operations import PASSES, TRAIN
 from borealis.training.planner.shapes import ENCODERS, LANGUAGE_MODELS, PADDINGS
@@ -58,6 +64,10 @@ def planner_json() -> str:
         "kept_bytes": KEPT_BYTES,
         "logit_bytes": LOGIT_BYTES,
         "feature_bytes": FEATURE_BYTES,
+        "checkpoint_bytes": CHECKPOINT_BYTES,
+        "model_bytes": MODEL_BYTES,
+        "models_beside_stages": MODELS_BESIDE_STAGES,
+        "may_be_zero": [name for name in MAY_BE_ZERO if name not in NOT_OFFERED],
         "gpus": {name: asdict(gpu) for name, gpu in GPUS.items()},
         "encoders": {
             name: _part(p["encoder"]) | {"width": widths[name]} for name, p in encoders.items()
@@ -169,8 +179,10 @@ def _choice(options: Options, language: str, keys: Sequence[str]) -> list[tuple[
             shown = GPUS[value].title
         elif isinstance(value, str):
             shown = names.get(key, {}).get(value, names["parts"].get(value, value))
-        elif key == "utilization":
+        elif key in PERCENT:
             shown = number(100 * value, language)
+        elif key == "price":
+            shown = number(options.hour_price, language)
         else:
             shown = number(value, language)
         rows.append((words[key], shown))
@@ -204,7 +216,7 @@ def cost_rows(result: Plan, language: str) -> list[tuple[str, str]]:
     ]
     exa = number(stage.flops["total"] / 1e18, language)
     return [
-        (words["dollars"], _money(result.dollars, language)),
+        *((words[f"bill_{name}"], _money(getattr(result.bill, name), language)) for name in BILL),
         (words["gpu_hours"], f"{number(result.gpu_hours, language)}\u00a0{units['hours']}"),
         (words["hours"], f"{number(result.hours, language)}\u00a0{units['hours']}"),
         (words["operations"], f"{exa}\u00a0·\u00a010¹⁸"),
@@ -219,6 +231,7 @@ def cost_rows(result: Plan, language: str) -> list[tuple[str, str]]:
             words["feature_cache"],
             _bytes(result.feature_cache, language) if result.feature_cache else "–",
         ),
+        (words["stored"], _bytes(sum(result.bill.stored.values()), language)),
     ]
 
 
@@ -227,7 +240,12 @@ COST_KEYS = (
     *SIZE_KEYS,
     *("hours_of_audio", "epochs", "clip_seconds", "padding", "feature_cache"),
     *("gpu", "gpus", "utilization", "price"),
+    *("test_hours", "bitrate", "storage_price", "storage_months", "failed"),
 )
+# Options that readers see in percent.
+PERCENT = ("utilization", "failed")
+# Lines of the bill, the sum first.
+BILL = ("total", "training", "evaluation", "storage", "failed")
 
 
 def savings(language: str) -> list[list[str]]:
@@ -252,6 +270,7 @@ def savings(language: str) -> list[list[str]]:
                 words[name],
                 number(result.gpu_hours, language),
                 _money(result.dollars, language),
+                _money(result.bill.total, language),
                 f"{number(first / result.dollars, language, 2)}×",
                 _bytes(result.stages[0].memory["total"], language),
                 number(heard, language, 2),
@@ -286,6 +305,8 @@ def snippet(language: str) -> str:
             number(gpu.teraflops, language, 4),
             f"{gpu.gigabytes}\u00a0{text['units']['e9']}",
             gpu.source,
+            _money(gpu.price, language),
+            text["price_sources"][gpu.price_source],
         ]
         for gpu in GPUS.values()
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from borealis.training.planner.gpus import ASSUMED, RUNPOD
+
 TEXTS: dict[str, dict[str, Any]] = {
     "ru": {
         "size": "Размеры",
@@ -13,6 +15,7 @@ TEXTS: dict[str, dict[str, Any]] = {
         "model": "Модель",
         "data": "Данные",
         "machine": "Оборудование",
+        "bill": "Остальной счёт (предположения)",
         "result": "Что получается",
         "invalid": "Исправьте отмеченное поле: считать не по чему.",
         "reset": "Вернуть как было",
@@ -38,6 +41,11 @@ TEXTS: dict[str, dict[str, Any]] = {
             "gpus": "Сколько видеокарт",
             "utilization": "Доля пиковой скорости (предположение), %",
             "price": "Цена часа одной видеокарты, $",
+            "test_hours": "Часов проверки в конце",
+            "bitrate": "Записи на диске, кбит/с",
+            "storage_price": "Хранение 1 ГБ в месяц, $",
+            "storage_months": "Сколько месяцев хранить",
+            "failed": "Неудачные прогоны, % обучения",
         },
         "results": {
             "encoder": "Аудиоэнкодер, параметров",
@@ -51,14 +59,19 @@ TEXTS: dict[str, dict[str, Any]] = {
             "weights_int8": "Веса в int8",
             "kv_cache": "Кэш ключей и значений на 30 с звука",
             "memory": "Память при обучении",
-            "dollars": "Цена",
-            "gpu_hours": "Часов одной видеокарты",
+            "bill_total": "Счёт целиком",
+            "bill_training": "Обучение",
+            "bill_evaluation": "Проверка",
+            "bill_storage": "Хранение",
+            "bill_failed": "Неудачные прогоны",
+            "gpu_hours": "Часов одной видеокарты на обучение",
             "hours": "Часов на всех видеокартах",
             "operations": "Операций",
             "shares": "Энкодер / адаптер / языковая модель",
             "tokens": "Токенов на запись: звук + текст",
             "fits": "Влезает в одну видеокарту",
             "feature_cache": "Признаки на диске",
+            "stored": "Всего на диске",
         },
         "savings": {
             "published": "Дополнение до 30 с, энкодер в каждой эпохе, вся языковая модель учится",
@@ -70,12 +83,24 @@ TEXTS: dict[str, dict[str, Any]] = {
         "savings_head": [
             "Как учим",
             "Часов H100",
-            "Цена",
+            "Обучение",
+            "Счёт целиком",
             "Дешевле",
             "Память",
             "Сколько часов можно прослушать за 2000 $",
         ],
-        "gpus_head": ["Видеокарта", "bf16, TFLOPS", "Память", "Источник"],
+        "gpus_head": [
+            "Видеокарта",
+            "bf16, TFLOPS",
+            "Память",
+            "Источник",
+            "Час",
+            "Откуда цена",
+        ],
+        "price_sources": {
+            RUNPOD: "RunPod, прерываемая машина, 10 марта 2026, deploybase.ai",
+            ASSUMED: "круглое предположение",
+        },
     },
     "en": {
         "size": "Sizes",
@@ -85,6 +110,7 @@ TEXTS: dict[str, dict[str, Any]] = {
         "model": "Model",
         "data": "Data",
         "machine": "Hardware",
+        "bill": "The rest of the bill (assumed)",
         "result": "What comes out",
         "invalid": "Mend the marked field: there is nothing to reckon with.",
         "reset": "As it was",
@@ -110,6 +136,11 @@ TEXTS: dict[str, dict[str, Any]] = {
             "gpus": "Number of GPUs",
             "utilization": "Share of peak speed (assumed), %",
             "price": "Price of one GPU hour, $",
+            "test_hours": "Hours of tests at the end",
+            "bitrate": "Recordings on disk, kbit/s",
+            "storage_price": "Storage of 1 GB for a month, $",
+            "storage_months": "Months of storage",
+            "failed": "Failed runs, % of training",
         },
         "results": {
             "encoder": "Audio tower, parameters",
@@ -123,14 +154,19 @@ TEXTS: dict[str, dict[str, Any]] = {
             "weights_int8": "Weights in int8",
             "kv_cache": "Cache of keys and values, 30 s of audio",
             "memory": "Memory in training",
-            "dollars": "Price",
-            "gpu_hours": "Hours of one GPU",
+            "bill_total": "The whole bill",
+            "bill_training": "Training",
+            "bill_evaluation": "Evaluation",
+            "bill_storage": "Storage",
+            "bill_failed": "Failed runs",
+            "gpu_hours": "Hours of one GPU, training",
             "hours": "Hours on all GPUs",
             "operations": "Operations",
             "shares": "Audio tower / adapter / language model",
             "tokens": "Tokens a recording: audio + text",
             "fits": "Fits into one GPU",
             "feature_cache": "Features on disk",
+            "stored": "On disk in all",
         },
         "savings": {
             "published": "Padding to 30 s, encoder every epoch, all of the language model learns",
@@ -142,12 +178,17 @@ TEXTS: dict[str, dict[str, Any]] = {
         "savings_head": [
             "How we train",
             "H100 hours",
-            "Price",
+            "Training",
+            "The whole bill",
             "Cheaper",
             "Memory",
             "Hours heard for $2,000",
         ],
-        "gpus_head": ["GPU", "bf16, TFLOPS", "Memory", "Source"],
+        "gpus_head": ["GPU", "bf16, TFLOPS", "Memory", "Source", "An hour", "Price from"],
+        "price_sources": {
+            RUNPOD: "RunPod, spot, 10 March 2026, deploybase.ai",
+            ASSUMED: "a round assumption",
+        },
     },
 }
 

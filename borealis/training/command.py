@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be done")
     parser.add_argument("--gpu", help="accelerator of the dry run: h100, rtx4090, ... (h100)")
     parser.add_argument("--gpus", type=int, help="how many, for the dry run (1)")
-    parser.add_argument("--price", type=float, help="dollars for an hour of one GPU")
+    parser.add_argument(
+        "--price", type=float, help="dollars for an hour of one GPU; the dry run knows some"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (all cores)")
     parser.add_argument("--pack", metavar="DIR", help="also write the compact form there")
     parser.add_argument("--help-recipe", action="store_true", help="explain every recipe key")
@@ -108,7 +110,7 @@ def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) 
     given = {"gpu": args.gpu, "gpus": args.gpus, "price": args.price}
     options = Options(**{name: value for name, value in given.items() if value is not None})
     plan = plan_recipe(recipe, options)
-    lines = [describe(plan, options, f"recipe {recipe.name}"), ""]
+    lines = [describe(plan, options, f"recipe {recipe.name}", whole_bill=False), ""]
     tokens = plan.tokens["audio_per_30_seconds"] / 30
     for stage, cost in zip(chosen, plan.stages, strict=True):
         batches = stage.max_steps * stage.batch.per_step

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--gpu", help="h100, h200, a100, rtx4090, ... (h100)")
     machine.add_argument("--gpus", type=int, help="how many (1)")
     machine.add_argument("--mfu", dest="utilization", type=float, help="share of the peak (0.3)")
-    machine.add_argument("--price", type=float, help="dollars for a GPU hour (3)")
+    machine.add_argument("--price", type=float, help="dollars for a GPU hour (the GPU's own)")
     machine.add_argument("--batch-tokens", type=int, help="tokens on a GPU at once (4096)")
     machine.add_argument(
         "--gradient-checkpointing",
@@ -57,8 +57,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     machine.add_argument("--frozen-precision", help="bfloat16, or nf4 for 4 bits (bfloat16)")
     machine.add_argument("--sharding", help="none, or fsdp: GPUs share the model (none)")
+    bill = parser.add_argument_group("the rest of the bill")
+    bill.add_argument("--validations", type=int, help="measurements during training (20)")
+    bill.add_argument("--validation-clips", type=int, help="recordings heard each time (64)")
+    bill.add_argument("--test-hours", type=float, help="recordings heard at the end (20)")
+    bill.add_argument(
+        "--decoding-mfu",
+        dest="decoding_utilization",
+        type=float,
+        help="share of the peak where tokens are written one by one (0.005)",
+    )
+    bill.add_argument("--bitrate", type=float, help="of recordings on disk, kbit/s (256)")
+    bill.add_argument("--checkpoints-kept", type=int, help="of each stage (3)")
+    bill.add_argument("--storage-price", type=float, help="dollars for a GB and month (0.07)")
+    bill.add_argument("--storage-months", type=float, help="how long all is kept (1)")
+    bill.add_argument(
+        "--failed", type=float, help="training lost or repeated, as a share of training (0.15)"
+    )
     parser.add_argument(
-        "--compare", action="store_true", help="also what other choices would cost, one by one"
+        "--compare",
+        action="store_true",
+        help="also what other choices and other GPUs would cost, one by one",
     )
     machine.add_argument(
         "--measured",
@@ -69,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 # What a recipe says itself.
-_MODEL_OPTIONS = (
+_OF_RECIPES = (
     "encoder",
     "language_model",
     "adapter",
@@ -77,6 +96,9 @@ _MODEL_OPTIONS = (
     "lora_rank",
     "encoder_lora_rank",
     "padding",
+    "validations",
+    "validation_clips",
+    "checkpoints_kept",
 )
 
 
@@ -93,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     values = {f.name: getattr(args, f.name, None) for f in fields(Options)}
     given = {name: value for name, value in values.items() if value is not None}
     if args.recipe:
-        if both := [name for name in _MODEL_OPTIONS if name in given]:
+        if both := [name for name in _OF_RECIPES if name in given]:
             option = both[0].replace("_", "-")
             raise PlanError(f"--{option} and a recipe: the recipe says that already; give one.")
         hours, epochs = given.pop("hours_of_audio", None), given.pop("epochs", None)
@@ -109,9 +131,10 @@ def run(args: argparse.Namespace) -> int:
         title = f"{options.encoder} + {options.adapter} + {options.language_model}"
     points = measured_points(Path(args.measured) if args.measured else None)
     if args.format == "json":
-        said = set() if not args.recipe else {*_MODEL_OPTIONS, "hours_of_audio", "epochs"}
+        said = set() if not args.recipe else {*_OF_RECIPES, "hours_of_audio", "epochs"}
         used = {name: value for name, value in asdict(options).items() if name not in said}
-        record = {"model": title, "options": used} | result.to_dict()
+        price = {"dollars_per_hour": options.hour_price, "source": price_source(options)}
+        record = {"model": title, "options": used, "price": price} | result.to_dict()
         if lines := measured_lines(result, options, points):
             record["measured"] = lines
         print(json.dumps(record, ensure_ascii=False))
@@ -124,8 +147,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+# What is changed, and what plans with it.
+_Choice = tuple[dict[str, Any], Callable[[], "Plan"]]
+
+
 def compare(options: Options) -> str:
-    """What one other choice each would cost in hours, dollars and memory."""
+    """What one other choice each would cost in hours, dollars and memory; then other GPUs."""
     from dataclasses import replace
 
     from borealis.training.planner import plan
@@ -140,11 +167,11 @@ def compare(options: Options) -> str:
     choices += [{"frozen_precision": name} for name in ("bfloat16", "nf4")]
     choices += [{"sharding": name} for name in ("none", "fsdp") if options.gpus > 1]
     choices += [{"feature_cache": False, "encoder_lora_rank": 16}]
-    plans: list[tuple[dict[str, Any], Callable[[], Plan]]] = []
+    plans: list[_Choice] = []
     for change in choices:
         if not change or any(getattr(options, name) != value for name, value in change.items()):
             plans.append((change, partial(plan, replace(options, **change))))
-    return _compared(plans)
+    return _compared(plans) + "\n\n" + _other_gpus(options, plan)
 
 
 def compare_recipe(recipe: Recipe, options: Options, **given: Any) -> str:
@@ -164,15 +191,40 @@ def compare_recipe(recipe: Recipe, options: Options, **given: Any) -> str:
     ]
     changes += [{"compute.frozen_precision": "nf4"}]
     changes += [{"compute.sharding": name} for name in ("none", "fsdp") if options.gpus > 1]
-    plans: list[tuple[dict[str, Any], Callable[[], Plan]]] = [
-        ({}, partial(plan_recipe, recipe, options, **given))
-    ]
+    plans: list[_Choice] = [({}, partial(plan_recipe, recipe, options, **given))]
     for change in changes:
         stages = [_changed(stage, change) for stage in recipe.stages]
         if stages != recipe.stages:
             other = recipe.model_copy(update={"stages": stages})
             plans.append((change, partial(plan_recipe, other, options, **given)))
-    return _compared(plans)
+    gpus = _other_gpus(options, lambda other: plan_recipe(recipe, other, **given))
+    return _compared(plans) + "\n\n" + gpus
+
+
+def _other_gpus(options: Options, make: Callable[[Options], Plan]) -> str:
+    """A table of the other GPUs that the plan fits on, the cheapest first, at their own prices.
+
+    Args:
+        options: as planned.
+        make: plans with other options.
+    """
+    from dataclasses import replace
+
+    from borealis.training.planner import GPUS
+
+    found = {
+        name: (gpu, make(replace(options, gpu=name, price=None)))
+        for name, gpu in GPUS.items()
+        if name != options.gpu
+    }
+    fitting = [(gpu, plan) for gpu, plan in found.values() if plan.fits]
+    rows = [("on another GPU", "an hour", "GPU h", "dollars", "bill", "memory", "has")]
+    for gpu, plan in sorted(fitting, key=lambda pair: pair[1].bill.total):
+        rows.append((gpu.title, _short(gpu.price), *_figures(plan), f"{gpu.gigabytes} GB"))
+    lines = _columns(rows, left=1) if fitting else []
+    if small := [gpu.title for gpu, plan in found.values() if not plan.fits]:
+        lines.append(f"doesn't fit on {', '.join(small)}")
+    return "\n".join(lines)
 
 
 def _changed(stage: StageSection, change: dict[str, Any]) -> StageSection:
@@ -185,11 +237,11 @@ def _changed(stage: StageSection, change: dict[str, Any]) -> StageSection:
         return stage
 
 
-def _compared(plans: Sequence[tuple[dict[str, Any], Callable[[], Plan]]]) -> str:
+def _compared(plans: Sequence[_Choice]) -> str:
     """A table of plans, each with what was changed for it."""
     from borealis.training.planner import PlanError
 
-    rows = [("instead", "GPU h", "dollars", "memory")]
+    rows = [("instead", "GPU h", "dollars", "bill", "memory")]
     for change, make in plans:
         try:
             result = make()
@@ -198,9 +250,14 @@ def _compared(plans: Sequence[tuple[dict[str, Any], Callable[[], Plan]]]) -> str
         words = (
             ", ".join(f"{k.split('.')[-1]} {_word(v)}" for k, v in change.items()) or "as planned"
         )
-        memory = max(stage.memory["total"] for stage in result.stages)
-        rows.append((words, _short(result.gpu_hours), _short(result.dollars), _bytes(memory)))
+        rows.append((words, *_figures(result)))
     return "\n".join(_columns(rows, left=1))
+
+
+def _figures(plan: Plan) -> tuple[str, str, str, str]:
+    """GPU hours and dollars of training, dollars in all, and memory."""
+    memory = _bytes(max(stage.memory["total"] for stage in plan.stages))
+    return _short(plan.gpu_hours), _short(plan.dollars), _short(plan.bill.total), memory
 
 
 def _word(value: Any) -> str:
@@ -208,7 +265,12 @@ def _word(value: Any) -> str:
 
 
 def describe(
-    plan: Plan, options: Options, title: str, points: Sequence[Point] | None = None
+    plan: Plan,
+    options: Options,
+    title: str,
+    points: Sequence[Point] | None = None,
+    *,
+    whole_bill: bool = True,
 ) -> str:
     """The plan for people.
 
@@ -217,6 +279,7 @@ def describe(
         options: what it was planned with.
         title: of the model.
         points: measured shares of the peak, quoted beside the assumed one; None: the checkout's.
+        whole_bill: a line for each part of the bill, with what it assumes; else one line in all.
     """
     from borealis.training.planner.measured import measured_points
 
@@ -246,12 +309,70 @@ def describe(
             f"memory      doesn't fit into the {gpu.gigabytes} GB of one {gpu.title}: try lora, "
             "fewer --batch-tokens or --gradient-checkpointing"
         )
+    lines += bill_lines(plan, options) if whole_bill else [f"bill        {bill_line(plan)}"]
     lines.append(
         f"assumed     {gpu.title} at {options.utilization:.0%} of {_short(gpu.teraflops)} TFLOPS, "
-        f"${_short(options.price)} an hour"
+        f"${_short(options.hour_price)} an hour: {price_source(options)}"
     )
+    if whole_bill:
+        lines += [f"assumed     {text}" for text in _bill_assumptions(options)]
     lines += [f"measured    {text}" for text in measured_lines(plan, options, points)]
     return "\n".join(lines)
+
+
+def price_source(options: Options) -> str:
+    """Who says what a GPU hour costs."""
+    from borealis.training.planner import GPUS
+
+    return GPUS[options.gpu].price_source if options.price is None else "as given"
+
+
+def bill_line(plan: Plan) -> str:
+    """The bill in one line: its sum, and the parts."""
+    bill = plan.bill
+    return (
+        f"${_short(bill.total)}: training {_short(bill.training)}, evaluation "
+        f"{_short(bill.evaluation)}, storage {_short(bill.storage)}, failed runs "
+        f"{_short(bill.failed)}"
+    )
+
+
+def bill_lines(plan: Plan, options: Options) -> list[str]:
+    """The bill, a line for each part with what it was reckoned from."""
+    bill = plan.bill
+    stored = ", ".join(f"{name} {_bytes(size)}" for name, size in bill.stored.items() if size)
+    rows = [
+        ("training", bill.training, f"{_short(plan.gpu_hours)} GPU hours"),
+        (
+            "evaluation",
+            bill.evaluation,
+            f"{_short(bill.evaluation_gpu_hours)} GPU hours: {bill.validation_recordings:,.0f} "
+            f"recordings on the way, {bill.test_recordings:,.0f} at the end",
+        ),
+        ("storage", bill.storage, stored),
+        ("failed runs", bill.failed, f"{options.failed:.0%} of training"),
+        ("sum", bill.total, ""),
+    ]
+    cells = _columns([(name, f"${_short(dollars)}") for name, dollars, _ in rows], left=1)
+    heads = ["bill", *[""] * (len(rows) - 1)]
+    return [
+        f"{head:12}{cell}  {words}".rstrip()
+        for head, cell, (_, _, words) in zip(heads, cells, rows, strict=True)
+    ]
+
+
+def _bill_assumptions(options: Options) -> list[str]:
+    from borealis.training.planner.bill import STORAGE_PRICE, STORAGE_SOURCE
+
+    source = STORAGE_SOURCE if options.storage_price == STORAGE_PRICE else "as given"
+    months = _short(options.storage_months)
+    return [
+        f"{_short(100 * options.decoding_utilization)}% of the peak where tokens are written one "
+        f"by one; tests of {_short(options.test_hours)} h",
+        f"recordings at {_short(options.bitrate)} kbit/s; all is kept for {months} "
+        f"month{'' if months == '1' else 's'}",
+        f"${_short(options.storage_price)} for a GB and month: {source}",
+    ]
 
 
 def measured_lines(plan: Plan, options: Options, points: Sequence[Point]) -> list[str]:

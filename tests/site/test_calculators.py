@@ -7,12 +7,20 @@ from typing import Any
 
 import pytest
 
-from borealis.training.planner import Options, plan
+from borealis.training.planner import GPUS, Options, plan
 
 CHOICES = [
     {},
     {"encoder": "base", "language_model": "qwen3-0.6b", "train": "full", "gpu": "a100"},
     {"adapter": "deep", "train": "adapter", "clip_seconds": 3, "padding": "all", "price": 1.5},
+    {
+        "adapter": "ctc",
+        "gpu": "rtx4090",
+        "test_hours": 5,
+        "bitrate": 64,
+        "storage_months": 3,
+        "failed": 0.5,
+    },
     {"train": "lora", "epochs": 1.5, "feature_cache": False, "gpus": 8, "utilization": 0.45},
 ]
 
@@ -46,14 +54,18 @@ def test_reader_changes_the_cost(open_page):
     form = page.get_by_role("form")
     money = page.locator(".bo-calculator__table td").first
     money.wait_for()
-    assert digits(money.inner_text()) == pytest.approx(plan().dollars, rel=0.01)
+    assert digits(money.inner_text()) == pytest.approx(plan().bill.total, rel=0.01)
     form.locator("[name=gpu]").select_option("a100")
+    assert float(form.locator("[name=price]").input_value()) == GPUS["a100"].price
+    expected = plan(Options(gpu="a100")).bill.total
+    assert digits(money.inner_text()) == pytest.approx(expected, rel=0.01)
     form.locator("[name=price]").fill("1.5")
-    expected = plan(Options(gpu="a100", price=1.5)).dollars
+    form.locator("[name=failed]").fill("50")
+    expected = plan(Options(gpu="a100", price=1.5, failed=0.5)).bill.total
     assert digits(money.inner_text()) == pytest.approx(expected, rel=0.01)
     form.get_by_role("button").click()
     page.wait_for_function("document.querySelector('[name=price]').value === '3'")
-    assert digits(money.inner_text()) == pytest.approx(plan().dollars, rel=0.01)
+    assert digits(money.inner_text()) == pytest.approx(plan().bill.total, rel=0.01)
 
 
 def test_reader_changes_the_size(open_page):

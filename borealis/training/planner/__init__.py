@@ -5,10 +5,11 @@
     >>> result.parameters["adapter"]
     14680064
 
-`shapes` has the sizes, `costs` the arithmetic, `gpus` the accelerators, `recipes` reads recipes,
-`site` writes what the calculators of the documentation read.
+`shapes` has the sizes, `costs` the arithmetic, `bill` what is paid beside training, `gpus` the
+accelerators and their prices; `recipes` reads recipes.
 """
 
+from borealis.training.planner.bill import Bill
 from borealis.training.planner.costs import Options, Plan, Stage, StageCost, plan, plan_stages
 from borealis.training.planner.gpus import GPUS, Gpu
 from borealis.training.planner.recipes import plan_recipe
@@ -16,6 +17,7 @@ from borealis.training.planner.shapes import Part, PlanError, model_config, part
 
 __all__ = [
     "GPUS",
+    "Bill",
     "Gpu",
     "Options",
     "Part",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from borealis.training.planner.bill import STORAGE_PRICE, Bill, hearing, make_bill
 from borealis.training.planner.gpus import GPUS
 from borealis.training.planner.operations import TRAIN, operations
 from borealis.training.planner.shapes import (
@@ -48,7 +49,11 @@ SHARDINGS = ("none", "fsdp")
 GATHERED_LAYERS = 2
 FEATURE_BYTES = 2  # float16
 _LARGEST = 1e12
-_MAY_BE_ZERO = ("price", "prompt_tokens", "text_tokens_per_second", "encoder_lora_rank")
+MAY_BE_ZERO = (
+    *("price", "prompt_tokens", "text_tokens_per_second", "encoder_lora_rank"),
+    *("validations", "validation_clips", "test_hours", "bitrate", "checkpoints_kept"),
+    *("storage_price", "storage_months", "failed"),
+)
 LORA_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj")
 ENCODER_LORA_MODULES = ("q_proj", "k_proj", "v_proj", "out_proj")
 
@@ -85,7 +90,17 @@ class Options:
         gpu: a name of the table.
         gpus: how many; they are taken to scale without loss.
         utilization: share of the peak that training reaches (MFU). An assumption.
-        price: dollars for a GPU hour.
+        price: dollars for a GPU hour; None: that of the table.
+        validations: how often the word error rate is measured during training.
+        validation_clips: recordings heard each time.
+        test_hours: recordings heard when all is done. An assumption.
+        decoding_utilization: share of the peak that is reached where the model writes token by
+            token, eight recordings or so at once: every token reads all weights. An assumption.
+        bitrate: of the recordings on disk, kbit/s; by default 16 bits at 16 kHz, uncompressed.
+        checkpoints_kept: of each stage: the newest and the best.
+        storage_price: dollars for 10⁹ bytes and a month.
+        storage_months: how long data, features, checkpoints and models are kept. An assumption.
+        failed: training that is lost or has to be repeated, as a share of training. An assumption.
     """
 
     encoder: str = "large-v3"
@@ -109,7 +124,16 @@ class Options:
     gpu: str = "h100"
     gpus: int = 1
     utilization: float = 0.3
-    price: float = 3.0
+    price: float | None = None
+    validations: int = 20
+    validation_clips: int = 64
+    test_hours: float = 20.0
+    decoding_utilization: float = 0.005
+    bitrate: float = 256.0
+    checkpoints_kept: int = 3
+    storage_price: float = STORAGE_PRICE
+    storage_months: float = 1.0
+    failed: float = 0.15
 
     def check(self) -> None:
         """Raise PlanError for a value that makes no sense; names are checked where used."""
@@ -119,16 +143,16 @@ class Options:
                 continue
             if not math.isfinite(value):
                 raise PlanError(f"{field.name} is {value}; it must be a number.")
-            free = field.name in _MAY_BE_ZERO
+            free = field.name in MAY_BE_ZERO
             if value < 0 or (value == 0 and not free):
                 raise PlanError(f"{field.name} is {value:g}; it must be above 0.")
             if value > _LARGEST:
                 raise PlanError(f"{field.name} is {value:g}; that is too much to plan for.")
-        if self.utilization > 1:
-            raise PlanError(
-                f"utilization is {self.utilization:g}; it is a share of the peak, at most 1 "
-                "(0.3 for 30 %)."
-            )
+        for name in ("utilization", "decoding_utilization"):
+            if (share := getattr(self, name)) > 1:
+                raise PlanError(
+                    f"{name} is {share:g}; it is a share of the peak, at most 1 (0.3 for 30 %)."
+                )
         known(self.train, TRAIN, "train")
         known(self.gpu, GPUS, "gpu")
         known(self.padding, PADDINGS, "padding")
@@ -136,6 +160,11 @@ class Options:
         known(self.sharding, SHARDINGS, "sharding")
         if self.frozen_precision == "nf4" and (self.train == "full" or self.sharding == "fsdp"):
             raise PlanError("frozen_precision nf4 goes with a frozen model that isn't sharded.")
+
+    @property
+    def hour_price(self) -> float:
+        """Dollars for a GPU hour: the given price, or that of the table."""
+        return GPUS[self.gpu].price if self.price is None else self.price
 
     @property
     def text_rate(self) -> float:
@@ -165,6 +194,9 @@ class Stage:
         packing: the same.
         frozen_precision: the same.
         sharding: the same.
+        validations: the same.
+        validation_clips: the same.
+        checkpoints_kept: the same.
     """
 
     name: str
@@ -181,11 +213,15 @@ class Stage:
     packing: bool | None = None
     frozen_precision: str | None = None
     sharding: str | None = None
+    validations: int | None = None
+    validation_clips: int | None = None
+    checkpoints_kept: int | None = None
 
     def own(self, options: Options) -> Options:
         """The options with what the stage says itself."""
         names = ("batch_tokens", "gradient_checkpointing", "packing", "frozen_precision")
-        said = {name: getattr(self, name) for name in (*names, "sharding")}
+        more = ("sharding", "validations", "validation_clips", "checkpoints_kept")
+        said = {name: getattr(self, name) for name in (*names, *more)}
         return replace(options, **{k: v for k, v in said.items() if v is not None})
 
 
@@ -220,7 +256,8 @@ class Plan:
         stages: costs, in order.
         gpu_hours: of all stages.
         hours: by the clock, on all GPUs.
-        dollars: of all stages.
+        dollars: of all stages: training alone.
+        bill: dollars of training and of all that goes with it.
         fits: whether the memory of the largest stage is below that of the GPU.
     """
 
@@ -233,6 +270,7 @@ class Plan:
     gpu_hours: float
     hours: float
     dollars: float
+    bill: Bill
     fits: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -301,6 +339,25 @@ def plan_stages(config: BorealisConfig, stages: Sequence[Stage], options: Option
     frames = sum(config.num_encoder_frames(n) for n in windows) / options.clip_seconds
     cached = options.hours_of_audio if options.feature_cache else 0.0
     half_minute = config.num_audio_tokens(30 * rate)
+    stored = cached * 3600 * frames * config.audio_config.d_model * FEATURE_BYTES
+    dollars = sum(cost.dollars for cost in costs)
+    heard = hearing(
+        sizes,
+        read,
+        adapter,
+        prompt=audio + options.prompt_tokens,
+        text=text - options.prompt_tokens,
+        letters=config.adapter_type == "ctc",
+    )
+    bill = make_bill(
+        options,
+        stages,
+        training=dollars,
+        heard=heard,
+        learned=[cost.learned_parameters for cost in costs],
+        parameters=total,
+        features=stored,
+    )
     gpu_hours = sum(cost.gpu_hours for cost in costs)
     needed = max((cost.memory["total"] for cost in costs), default=0.0)
     return Plan(
@@ -312,11 +369,12 @@ def plan_stages(config: BorealisConfig, stages: Sequence[Stage], options: Option
         },
         weights={name: size * total for name, size in BYTES.items()},
         kv_cache=half_minute * sizes["language_model"].cache * BYTES["bf16"],
-        feature_cache=cached * 3600 * frames * config.audio_config.d_model * FEATURE_BYTES,
+        feature_cache=stored,
         stages=tuple(costs),
         gpu_hours=gpu_hours,
         hours=gpu_hours / options.gpus,
-        dollars=sum(cost.dollars for cost in costs),
+        dollars=dollars,
+        bill=bill,
         fits=needed <= GPUS[options.gpu].gigabytes * 1e9,
     )
 
@@ -387,7 +445,7 @@ def _stage_cost(
         flops_per_text_token=(language(text) / text) if text else 0.0,
         memory=memory,
         gpu_hours=gpu_hours,
-        dollars=gpu_hours * options.price,
+        dollars=gpu_hours * options.hour_price,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,10 @@ def plan_recipe(
             packing=section.batch.packing or None,
             frozen_precision="nf4" if section.compute.frozen_precision == "nf4" else None,
             sharding="fsdp" if section.compute.sharding == "fsdp" else None,
+            validations=_validations(section),
+            validation_clips=section.validation.clips,
+            # The best one is known where something is measured.
+            checkpoints_kept=section.checkpoints.keep + bool(section.validation.sources),
             **_lora(section),
         )
         for i, (section, hours) in enumerate(_pairs(recipe, heard))
@@ -118,6 +123,13 @@ def _pairs(recipe: Recipe, heard: list[float]) -> list[tuple[StageSection, float
 
 def _batches(stage: StageSection) -> int:
     return stage.max_steps * stage.batch.per_step
+
+
+def _validations(stage: StageSection) -> int:
+    """How often a stage measures its word error rate: every N steps, and at the last one."""
+    if not stage.validation.sources:
+        return 0
+    return math.ceil(stage.max_steps / stage.validation.every)
 
 
 def _audio_share(stage: StageSection) -> float:

@@ -25,15 +25,16 @@
   }
 
   function check(options) {
-    const free = ["price", "prompt_tokens", "text_tokens_per_second"];
     for (const [name, standard] of Object.entries(data.defaults)) {
       const value = options[name];
       if (typeof standard === "string" || typeof standard === "boolean" || value === null) continue;
-      if (!Number.isFinite(value) || value < 0 || (value === 0 && !free.includes(name))) {
+      if (!Number.isFinite(value) || value < 0 || (value === 0 && !data.may_be_zero.includes(name))) {
         throw new RangeError(`${name} is ${value}; it must be a number above 0.`);
       }
     }
-    if (options.utilization > 1) throw new RangeError("utilization is a share of the peak, at most 1.");
+    for (const name of ["utilization", "decoding_utilization"]) {
+      if (options[name] > 1) throw new RangeError(`${name} is a share of the peak, at most 1.`);
+    }
     const [shortest, longest] = data.clip_seconds;
     const seconds = options.clip_seconds;
     if (!Number.isInteger(seconds) || seconds < shortest || seconds > longest) {
@@ -90,13 +91,16 @@
     const gpuHours = flops.total / (gpu.teraflops * 1e12 * options.utilization) / 3600;
     const memory = memoryOf(options, { adapter, model, learned, modelState, frozen: total + lora - learned, share: audio / (audio + text) });
     const cached = options.feature_cache ? options.hours_of_audio : 0;
-    const dollars = gpuHours * options.price;
+    const price = options.price ?? gpu.price;
+    const dollars = gpuHours * price;
+    const features = cached * 3600 * (counts.kept_frames[at] / seconds) * encoder.width * data.feature_bytes;
+    const one = hearing(model, perEncoder + forward(adapter, audio), audio + options.prompt_tokens, rate * seconds, options.adapter === "ctc");
     return {
       parameters: { encoder: encoder.parameters, adapter: adapter.parameters, language_model: model.parameters, total },
       tokens: { audio_per_30_seconds: halfMinute, audio_per_clip: audio, text_per_clip: text },
       weights: Object.fromEntries(Object.entries(data.bytes).map(([name, size]) => [name, size * total])),
       kv_cache: halfMinute * model.cache * data.bytes.bf16,
-      feature_cache: cached * 3600 * (counts.kept_frames[at] / seconds) * encoder.width * data.feature_bytes,
+      feature_cache: features,
       stages: [{
         name: "train",
         train: options.train,
@@ -114,7 +118,43 @@
       gpu_hours: gpuHours,
       hours: gpuHours / options.gpus,
       dollars,
+      bill: billOf(options, { training: dollars, price, peak: gpu.teraflops * 1e12, heard: one, learned, total, features }),
       fits: memory.total <= gpu.gigabytes * 1e9,
+    };
+  }
+
+  // Operations of writing one recording down: in one pass, and token by token.
+  function hearing(model, sound, prompt, text, letters) {
+    const [whole, given] = [forward(model, prompt + text), forward(model, prompt)];
+    return letters ? [sound + whole, 0] : [sound + given, whole - given];
+  }
+
+  function billOf(options, { training, price, peak, heard: [read, written], learned, total, features }) {
+    const validated = options.validations * options.validation_clips;
+    const tested = (options.test_hours * 3600) / options.clip_seconds;
+    const effective = read / options.utilization + written / options.decoding_utilization;
+    // The other GPUs wait while one hears the validation recordings.
+    const hours = (effective / peak / 3600) * (validated * options.gpus + tested);
+    const stored = {
+      recordings: (options.hours_of_audio * 3600 * options.bitrate * 1000) / 8,
+      features,
+      checkpoints: options.checkpoints_kept * learned * data.checkpoint_bytes,
+      models: (1 + data.models_beside_stages) * data.model_bytes * total,
+    };
+    const bytes = Object.values(stored).reduce((sum, size) => sum + size, 0);
+    const evaluation = hours * price;
+    const storage = (bytes / 1e9) * options.storage_months * options.storage_price;
+    const failed = training * options.failed;
+    return {
+      training,
+      evaluation,
+      storage,
+      failed,
+      total: training + evaluation + storage + failed,
+      evaluation_gpu_hours: hours,
+      validation_recordings: validated,
+      test_recordings: tested,
+      stored,
     };
   }
 
@@ -173,7 +213,7 @@
       const [stage] = plan.stages;
       const shares = ["encoder", "adapter", "language_model"].map((part) => `${number((100 * stage.flops[part]) / stage.flops.total, 2)}\u00a0%`);
       const rows = [
-        ["dollars", money(plan.dollars)],
+        ...["total", "training", "evaluation", "storage", "failed"].map((name) => [`bill_${name}`, money(plan.bill[name])]),
         ["gpu_hours", hours(plan.gpu_hours)],
         ["hours", hours(plan.hours)],
         ["operations", `${number(stage.flops.total / 1e18)}\u00a0·\u00a010¹⁸`],
@@ -182,8 +222,9 @@
         ["memory", bytes(stage.memory.total)],
         ["fits", yes(plan.fits)],
         ["feature_cache", plan.feature_cache ? bytes(plan.feature_cache) : "–"],
+        ["stored", bytes(Object.values(plan.bill.stored).reduce((sum, size) => sum + size, 0))],
       ];
-      return { rows, main: ["dollars", "gpu_hours"] };
+      return { rows, main: ["bill_total", "gpu_hours"] };
     },
   };
 
@@ -196,6 +237,7 @@
       model: MODEL,
       data: ["hours_of_audio", "epochs", "clip_seconds", "padding", "feature_cache"],
       machine: ["gpu", "gpus", "utilization", "price"],
+      bill: ["test_hours", "bitrate", "storage_price", "storage_months", "failed"],
     },
   };
   const LIMITS = {
@@ -204,7 +246,14 @@
     gpus: { min: 1, max: 1024, step: 1 },
     utilization: { min: 1, max: 100, step: 1 },
     price: { min: 0, max: 1000, step: "any" },
+    test_hours: { min: 0, max: 1e5, step: "any" },
+    bitrate: { min: 0, max: 1e4, step: "any" },
+    storage_price: { min: 0, max: 100, step: "any" },
+    storage_months: { min: 0, max: 1000, step: "any" },
+    failed: { min: 0, max: 1000, step: "any" },
   };
+  // Readers see these in percent.
+  const PERCENT = ["utilization", "failed"];
 
   function element(tag, properties = {}, ...children) {
     const made = Object.assign(document.createElement(tag), properties);
@@ -227,7 +276,7 @@
   }
 
   function control(name, id) {
-    const standard = data.defaults[name];
+    const standard = name === "price" ? data.gpus[data.defaults.gpu].price : data.defaults[name];
     if (typeof standard === "string") {
       const options = choices(name).map(([value, title]) => element("option", { value, textContent: title, defaultSelected: value === standard }));
       return element("select", { id, name }, ...options);
@@ -235,7 +284,7 @@
     if (typeof standard === "boolean") return element("input", { id, name, type: "checkbox", defaultChecked: standard });
     const [min, max] = data.clip_seconds;
     const limits = name === "clip_seconds" ? { min, max, step: 1 } : LIMITS[name];
-    const value = name === "utilization" ? 100 * standard : standard;
+    const value = PERCENT.includes(name) ? 100 * standard : standard;
     return element("input", { id, name, type: "number", inputMode: "decimal", required: true, ...limits, defaultValue: String(value) });
   }
 
@@ -255,7 +304,7 @@
       else if (input.type === "number") options[input.name] = input.valueAsNumber;
       else options[input.name] = input.value;
     }
-    if ("utilization" in options) options.utilization /= 100;
+    for (const name of PERCENT) if (name in options) options[name] /= 100;
     return options;
   }
 
@@ -292,7 +341,11 @@
       answer.textContent = rows.filter(([name]) => main.includes(name)).map(([name, value]) => `${words.results[name]}: ${value}`).join(". ") + ".";
     }
 
-    form.addEventListener("input", update);
+    form.addEventListener("input", (event) => {
+      // A chosen GPU brings its own price; what the reader types after that stays.
+      if (event.target.name === "gpu") form.elements.price.value = String(data.gpus[event.target.value].price);
+      update();
+    });
     form.addEventListener("submit", (event) => event.preventDefault());
     // The fields get their values back after the event.
     form.addEventListener("reset", () => setTimeout(update));

@@ -34,6 +34,8 @@ CASES = [
     {"encoder": "small", "language_model": "qwen3-0.6b", "adapter": "deep", "train": "full", "padding": "all", "clip_seconds": 7},
     {"adapter": "ctc", "train": "adapter", "feature_cache": False, "padding": "encoder", "clip_seconds": 30, "gpus": 8},
     {"train": "full", "gradient_checkpointing": True, "gpu": "rtx4090", "utilization": 0.45, "price": 0.35, "epochs": 0.5},
+    {"gpu": "l40s", "gpus": 4, "validations": 7, "test_hours": 3.5, "storage_months": 2.5, "failed": 0},
+    {"adapter": "ctc", "train": "full", "gpu": "b200", "validation_clips": 0, "bitrate": 64, "checkpoints_kept": 0, "decoding_utilization": 0.02, "storage_price": 0.015},
     {"lora_rank": 64, "text_tokens_per_second": 0, "prompt_tokens": 0, "batch_tokens": 1000, "hours_of_audio": 12.5},
 ]  # fmt: skip
 

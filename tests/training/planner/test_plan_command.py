@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from borealis import cli
-from borealis.training.planner import Options, PlanError, parts, plan, plan_recipe
+from borealis.training.planner import GPUS, Options, PlanError, parts, plan, plan_recipe
 from borealis.training.planner.recipes import recipe_config
 from borealis.training.planner.shapes import language_model_part
 from borealis.training.recipe import Recipe, load_recipe
@@ -113,18 +113,45 @@ def test_command_prints_the_plan(capsys) -> None:
 def test_command_compares_choices_of_a_recipe(capsys) -> None:
     code, out, _ = run(capsys, "5b", "--compare", "--gpus", 8, "--gpu", "rtx4090", "--price", 0.35)
     assert code == 0
-    _, table = out.split("\n\ninstead")
+    _, table = out.partition("\n\non another GPU")[0].split("\n\ninstead")
     rows = [line.split("  ")[0] for line in table.splitlines()[1:]]
     assert rows == [
         "as planned", "gradient_checkpointing no", "packing yes", "frozen_precision nf4",
         "sharding fsdp",
     ]  # fmt: skip
     planned, _, _, four_bits, shared = table.splitlines()[1:]
-    assert planned.split()[2:4] == four_bits.split()[2:4], "4 bits cost no hours by the plan"
+    assert planned.split()[2:5] == four_bits.split()[2:5], "4 bits cost no hours by the plan"
     memory = [float(line.split()[-2]) for line in (planned, four_bits, shared)]
     assert memory[1] < memory[0] and memory[2] < memory[0]
     total = next(line for line in out.splitlines() if line.startswith("in all"))
     assert planned.split()[3] in total.replace("$", "").replace(",", " ").split()
+
+
+@pytest.mark.parametrize("model", [["5b"], ["--train", "lora"]])
+def test_command_compares_other_gpus(model: list[str], capsys) -> None:
+    code, out, _ = run(capsys, *model, "--gpu", "l40s", "--price", 9, "--compare")
+    assert code == 0
+    table = out.partition("on another GPU")[2].splitlines()[1:]
+    fitting, small = [], ""
+    for line in table:
+        if line.startswith("doesn't fit on "):
+            small = line
+        else:
+            fitting.append(line)
+    for name, gpu in GPUS.items():
+        told = [line for line in fitting if line.startswith(f"{gpu.title}  ")]
+        if name == "l40s":
+            assert not told and gpu.title not in small.split(", ")
+            continue
+        options = Options(gpu=name)
+        result = plan_recipe(load_recipe("5b"), options) if model == ["5b"] else plan(options)
+        assert len(told) == result.fits and (gpu.title in small) != result.fits
+        if told:
+            hour, hours, dollars, bill = map(float, told[0].removeprefix(gpu.title).split()[:4])
+            assert hour == gpu.price, "the price that was given is that of the first GPU"
+            assert hours == pytest.approx(result.gpu_hours, rel=0.01)
+            assert dollars == pytest.approx(result.dollars, rel=0.01)
+            assert bill == pytest.approx(result.bill.total, rel=0.01)
 
 
 def test_command_compares_choices(capsys) -> None:
@@ -165,6 +192,8 @@ def test_command_gives_json(capsys) -> None:
     record = json.loads(out)
     options = Options(train="full", feature_cache=False, utilization=0.4)
     assert record.pop("model") == "large-v3 + mlp + qwen3-4b"
+    price = record.pop("price")
+    assert price == {"dollars_per_hour": 3, "source": GPUS["h100"].price_source}
     assert Options(**record.pop("options")) == options
     assert record == json.loads(json.dumps(plan(options).to_dict()))
 
@@ -186,6 +215,9 @@ def test_command_plans_a_recipe(capsys) -> None:
         (["--mfu", "30"], "at most 1"),
         (["nano", "--train", "full"], "the recipe says that already"),
         (["nano", "--epochs", "2"], "needs --hours-of-audio"),
+        (["nano", "--validations", "3"], "--validations and a recipe"),
+        (["--failed", "-0.1"], "failed is -0.1"),
+        (["--decoding-mfu", "5"], "decoding_utilization is 5"),
         (["nowhere.yaml"], "no recipe 'nowhere.yaml'"),
     ],
 )
