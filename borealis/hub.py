@@ -1,4 +1,4 @@
-"""Sends a folder to a repository of the Hugging Face hub."""
+"""Sends a folder to a repository of the Hugging Face hub, and fetches one."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ def upload(
     space_sdk: str | None = None,
     private: bool = False,
     patterns: Sequence[str] | None = None,
+    but: Sequence[str] | None = None,
+    replaced: Sequence[str] | None = None,
     message: str,
 ) -> str:
     """Send a folder; the repository is made if it isn't there yet.
@@ -35,6 +37,8 @@ def upload(
         space_sdk: for a Space that is made: `gradio`, `docker` or `static`.
         private: make a new repository private.
         patterns: send only files of these names; everything if not given.
+        but: patterns of files that aren't sent.
+        replaced: patterns of files that are removed there where the folder has none of that name.
         message: of the commit.
 
     Returns:
@@ -43,10 +47,8 @@ def upload(
     Raises:
         HubError: the name is wrong, there is no token or no network, or the hub refused.
     """
-    if repo.count("/") != 1 or not all(repo.split("/")):
-        raise HubError(f"'{repo}' isn't a hub id; write OWNER/NAME.")
+    check_name(repo)
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     api = HfApi()
     try:
@@ -58,13 +60,61 @@ def upload(
             repo_type=kind,
             folder_path=Path(folder),
             allow_patterns=None if patterns is None else list(patterns),
+            ignore_patterns=None if but is None else list(but),
+            delete_patterns=None if replaced is None else list(replaced),
             commit_message=message,
         )
-    except OfflineModeIsEnabled:
-        raise HubError(f"'{repo}' can't be written: the variable HF_HUB_OFFLINE is set.") from None
     except Exception as error:  # of the library, of its network layer, of the disk
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        refused = isinstance(error, HfHubHTTPError) or "token" in first
-        what_to_do = "'hf auth login' stores a token" if refused else "Run it again"
-        raise HubError(f"'{repo}' can't be written: {first}. {what_to_do}.") from None
+        raise _told(error, f"'{repo}' can't be written") from None
     return str(address)
+
+
+def download(repo: str, folder: str | os.PathLike[str], but: Sequence[str] | None = None) -> bool:
+    """Fetch a model repository into a folder; false where there is no such repository.
+
+    Args:
+        repo: `OWNER/NAME`.
+        folder: to fill; files of the same names are replaced.
+        but: patterns of files that aren't fetched.
+
+    Raises:
+        HubError: the name is wrong, there is no network, or the hub refused.
+    """
+    check_name(repo)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        snapshot_download(
+            repo, local_dir=Path(folder), ignore_patterns=None if but is None else list(but)
+        )
+    except RepositoryNotFoundError:
+        return False
+    except Exception as error:  # of the library, of its network layer, of the disk
+        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
+        if isinstance(cause, RepositoryNotFoundError):
+            return False
+        raise _told(cause or error, f"'{repo}' can't be read") from None
+    return True
+
+
+def check_name(repo: str) -> None:
+    """Whether this can be a hub id.
+
+    Raises:
+        HubError: it can't.
+    """
+    if repo.count("/") != 1 or not all(repo.split("/")):
+        raise HubError(f"'{repo}' isn't a hub id; write OWNER/NAME.")
+
+
+def _told(error: BaseException, what: str) -> HubError:
+    """An error of the library in a sentence that says what to do."""
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    if isinstance(error, OfflineModeIsEnabled):
+        return HubError(f"{what}: the variable HF_HUB_OFFLINE is set.")
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    refused = isinstance(error, HfHubHTTPError) or "token" in first
+    what_to_do = "'hf auth login' stores a token" if refused else "Run it again"
+    return HubError(f"{what}: {first}. {what_to_do}.")
