@@ -187,15 +187,16 @@ class _Cuts:
         for word in range(i, i_end):
             at = j + word - i
             one = self._heard[at]
-            before = self._heard[at - 1].end if at else 0.0
-            after = self._heard[at + 1].start if at + 1 < len(self._heard) else self._seconds
-            if (
-                sum(map(len, given[word:i_end])) >= _FIRM
-                and (pause := one.start - before) >= _PAUSE
-            ):
+            first, last = at == 0, at + 1 == len(self._heard)
+            before = 0.0 if first else self._heard[at - 1].end
+            after = self._seconds if last else self._heard[at + 1].start
+            # Before the first word and after the last nobody speaks, however short that is.
+            pause = max(one.start - before, _PAUSE * first)
+            if pause >= _PAUSE and sum(map(len, given[word:i_end])) >= _FIRM:
                 low = max(before, one.start - _REACH)
                 self.starts[word] = _Edge(self._quietest(low, one.start), pause)
-            if sum(map(len, given[i : word + 1])) >= _FIRM and (pause := after - one.end) >= _PAUSE:
+            pause = max(after - one.end, _PAUSE * last)
+            if pause >= _PAUSE and sum(map(len, given[i : word + 1])) >= _FIRM:
                 high = min(after, one.end + _REACH)
                 self.ends[word + 1] = _Edge(self._quietest(one.end, high), pause)
 

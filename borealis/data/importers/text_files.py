@@ -123,4 +123,4 @@ def _likeness(data: bytes, codec: str) -> float:
         plain += all(_RUSSIAN.fullmatch(p) or _LATIN.fullmatch(p) or p.isdecimal() for p in parts)
     letters = re.findall("[а-яё]", text.lower())
     common = sum(map("оеаинт".count, letters))
-    return plain / max(1, len(words)) + common / max(1, len(letters))
+    return plain / max(1, len(words)) * (1 + common / max(1, len(letters)))

@@ -40,6 +40,8 @@ def read(path: Path, reading: Reading) -> Iterator[Found]:
         named = {what: header.index(column) for what, column in mapping.items()}
         width: int | None = len(header)
     else:
+        if reading.columns:  # that are named and aren't there
+            understand(_header(lines), reading.columns)
         delimiter, named = _without_names(lines, path)
         _, _, rows = _parsed(["", *lines], delimiter)
         number, width = 0, None
@@ -76,6 +78,11 @@ def _with_names(lines: Sequence[str], chosen: Mapping[str, str]) -> tuple[str, d
             understand(header, chosen)  # a column that was named and isn't there is told
             best = delimiter, mapping
     return best
+
+
+def _header(lines: Sequence[str]) -> list[str]:
+    """Fields of the first line, by what splits it into most."""
+    return max((lines[0].split(delimiter) for delimiter in _DELIMITERS), key=len)
 
 
 def _without_names(lines: Sequence[str], path: Path) -> tuple[str, dict[str, int]]:
