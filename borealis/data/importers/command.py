@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from borealis.data.importers.alignment import TimedWord
     from borealis.data.manifest import Utterance
 
+_NOTES = 24  # what was understood: a folder may have a thousand TextGrids
 _SHOWN = 10  # problems on the screen; all are in a file
 
 
@@ -142,7 +143,7 @@ class Target:
         Raises:
             OutputError: something is an input, or is there already and may not be written over.
         """
-        inputs = list(inputs)
+        inputs = sorted(inputs)
         outputs = [self.manifest(split) for split in splits]
         for output in (*outputs, self.skipped, self.clips):
             refuse_inputs(output, inputs)
@@ -173,7 +174,9 @@ class Summary:
     listed: Path | None = None
 
     def __str__(self) -> str:
-        lines = list(self.notes)
+        lines = self.notes[:_NOTES]
+        if (more := len(self.notes) - _NOTES) > 0:
+            lines.append(f"and {more} more lines like these")
         lines += [f"skipped: {problem.text}" for problem in self.problems[:_SHOWN]]
         if (more := len(self.problems) - _SHOWN) > 0:
             lines.append(f"skipped: {more} more, all in {self.listed}")
@@ -220,7 +223,7 @@ def import_recordings(
     from borealis.data.importers.segments import Limits
     from borealis.data.manifest import write_manifest
 
-    found = _split(list(read(source, reading)))
+    found = _split(list(read(source, reading)), target.name)
     splits = {row.split for row in found if isinstance(row, Row)}
     target.check(splits, [*reading.inputs, *_recordings(found)])
     made: dict[str, list[Utterance]] = defaultdict(list)
@@ -271,12 +274,17 @@ class _Listener:
         return heard.words
 
 
-def _split(found: list[Found]) -> list[Found]:
-    """Rows that name no split are for training where others name one."""
-    if not any(isinstance(row, Row) and row.split for row in found):
+def _split(found: list[Found], name: str | None) -> list[Found]:
+    """Rows that name no split are for training where others name one.
+
+    A split that is alone needs no name of its own where the manifest has one.
+    """
+    splits = {row.split for row in found if isinstance(row, Row)}
+    if splits <= {""}:
         return found
+    alone = name is not None and len(splits) == 1
     return [
-        replace(row, split="train") if isinstance(row, Row) and not row.split else row
+        replace(row, split="" if alone else row.split or "train") if isinstance(row, Row) else row
         for row in found
     ]
 

@@ -221,6 +221,7 @@ def test_an_audiofolder_with_one_table_for_all_splits(folder, run):
         "file_name,text\na.flac,Раз\nvalidation/b.wav,Два\n", encoding="utf-8"
     )
     done = run(folder, "--name", "mine")
+    assert run(folder / "validation", "--name", "x").code == 2, "no text lies there"
     assert {n: [i.text for i in items] for n, items in done.manifests.items()} == {
         "mine.train": ["Раз"],
         "mine.validation": ["Два"],
