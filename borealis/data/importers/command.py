@@ -224,7 +224,7 @@ def import_recordings(
     from borealis.data.manifest import write_manifest
 
     found = _split(list(read(source, reading)), target.name)
-    splits = {row.split for row in found if isinstance(row, Row)}
+    splits = {row.split for row in found if isinstance(row, Row)} or {""}
     target.check(splits, [*reading.inputs, *_recordings(found)])
     made: dict[str, list[Utterance]] = defaultdict(list)
     problems: list[Problem] = []
