@@ -8,6 +8,7 @@ What disagrees is left out: nothing is guessed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -105,7 +106,7 @@ def align_text(
         Piece(
             cuts.starts[a].time,
             cuts.ends[b].time,
-            " ".join(words[a:b]),
+            _tidy(" ".join(words[a:b])),
             round(cuts.error(a, b), 3),
         )
         for a, b in pieces
@@ -122,6 +123,11 @@ def _words(text: str) -> list[str]:
         else:
             words.append(piece)
     return words
+
+
+def _tidy(text: str) -> str:
+    """Without dashes at its edges: they belong to what the clip was cut from."""
+    return re.sub(r"^[—–-]\s+|\s+[—–-]$", "", text)
 
 
 def _letters(word: str) -> str:

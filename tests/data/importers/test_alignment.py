@@ -86,6 +86,12 @@ def test_small_errors_of_the_model_are_no_reason_to_leave_a_clip_out():
     assert 0 < made.pieces[0].error < 0.1
 
 
+def test_a_dash_between_two_clips_belongs_to_neither():
+    heard, audio = say(f"{TEXT} {TEXT}")
+    made = align_text(f"— {TEXT} — {TEXT}", heard, audio, rate=RATE, longest=13.0)
+    assert [piece.text for piece in made.pieces] == [TEXT, TEXT]
+
+
 def test_numbers_in_digits_cannot_be_heard_and_are_left_out():
     heard, audio = say(f"{TEXT} тысяча девятьсот {TEXT}")
     made = align_text(f"{TEXT} 1900 {TEXT}", heard, audio, rate=RATE, longest=30.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,15 +27,15 @@ def _sniff(path: Path) -> bool:
 def _read(path: Path, reading: Reading) -> Iterator[Found]:
     """Rows of all recordings in and under a folder, in the order of their paths."""
     recordings = [path] if path.is_file() else []
-    listings: dict[Path, list[Path]] = {}
+    listings: dict[Path, dict[str, list[Path]]] = {}
     for root, folders, names in os.walk(path if path.is_dir() else path.parent):
         folders.sort()
         if path.is_file():
             folders.clear()
-        files = sorted(Path(root) / name for name in names)
-        listings[Path(root)] = files
-        if path.is_dir():
-            recordings += [file for file in files if is_audio(file)]
+        files = [Path(root) / name for name in sorted(names)]
+        listings[Path(root)] = _by_stem(files)
+        if path.is_dir():  # a pipe would never end
+            recordings += [file for file in files if is_audio(file) and file.is_file()]
     if not recordings:
         raise ImportProblem(f"'{path}' has no recording in it ({_tables(path)}).")
     reading.inputs.update(recordings)
@@ -57,13 +57,20 @@ def _read(path: Path, reading: Reading) -> Iterator[Found]:
     reading.note(f"beside the recordings: {shown or 'nothing; ' + _tables(path)}")
 
 
-def _beside(recording: Path, files: list[Path]) -> list[tuple[Path, Importer]]:
+def _by_stem(files: list[Path]) -> dict[str, list[Path]]:
+    """Files by what stands before each of the dots in their names."""
+    out: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        parts = file.name.split(".")
+        for count in range(1, len(parts)):
+            out[".".join(parts[:count])].append(file)
+    return out
+
+
+def _beside(recording: Path, files: dict[str, list[Path]]) -> list[tuple[Path, Importer]]:
     """Files that tell what is said in a recording, the one to prefer first."""
-    own = [
-        file
-        for file in files
-        if file.name.startswith((f"{recording.stem}.", f"{recording.name}.")) and file != recording
-    ]
+    own = [*files.get(recording.stem, ()), *files.get(recording.name, ())]
+    own = [file for file in dict.fromkeys(own) if file != recording]
     found: list[tuple[Path, Importer]] = []
     for importer in registry.beside():
         fitting = [f for f in own if f.name.lower().endswith(importer.beside) and importer.sniff(f)]
