@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from borealis import arguments
@@ -47,7 +46,7 @@ _SPLITS = {
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
 }
-_MORE = ("kind", "question", "answer", "messages")
+_MORE = ("kind", "question", "answer")
 
 
 def plain_name(column: str) -> str:
@@ -127,10 +126,11 @@ def row_of(values: Mapping[str, Any], place: str) -> Found:
         start, end = _times(values)
     except ValueError as error:
         return Problem("times that can't be understood", f"{place}: {error}")
-    more = {what: texts[what] for what in ("kind", "question", "answer") if texts[what]}
-    if (wrong := _wrong(more, values.get("messages"))) is not None:
+    more: dict[str, Any] = {what: texts[what] for what in _MORE if texts.get(what)}
+    messages = values.get("messages")
+    if (wrong := _wrong(more, messages)) is not None:
         return Problem("keys that a manifest can't have", f"{place}: {wrong}")
-    row = Row(
+    return Row(
         None,
         texts["text"],
         start,
@@ -140,9 +140,8 @@ def row_of(values: Mapping[str, Any], place: str) -> Found:
         language=language,
         split=split_of(texts["split"]),
         place=place,
-        more=more,
+        more=more | ({"messages": messages} if messages else {}),
     )
-    return replace(row, more={**more, "messages": values["messages"]}) if _talk(values) else row
 
 
 def needs_text(row: Row) -> bool:
@@ -151,11 +150,7 @@ def needs_text(row: Row) -> bool:
     return speech and not (row.text or row.more.get("answer") or row.more.get("messages"))
 
 
-def _talk(values: Mapping[str, Any]) -> bool:
-    return bool(values.get("messages"))
-
-
-def _wrong(more: Mapping[str, str], messages: Any) -> str | None:
+def _wrong(more: Mapping[str, Any], messages: Any) -> str | None:
     from borealis.data.manifest import KINDS, conversation_problem
 
     if more.get("kind", "speech") not in KINDS:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from borealis.audio import load_audio
 from borealis.cli import main
 from borealis.data import limits
-from borealis.data.importers.registry import importers
+from borealis.data.importers.registry import importers, read
+from borealis.data.importers.rows import ImportProblem, Problem, Reading, Row
 from borealis.data.manifest import read_manifest
 from borealis.training.recipe import SourceSection
+
+NAMES = ["t.csv", "t.tsv", "t.jsonl", "t.json", "a.txt", "a.srt", "a.TextGrid", "a.eaf", "t.tar"]
+STARTS = [
+    *(b"", b"audio,text\n", b"audio\ttext\na.flac\t", b'{"audio": "a.flac", "text": "', b"0\t1\t"),
+    *(b"1\n00:00:00,0 --> 00:00:01,0\n", b'"ooTextFile"\n"TextGrid"\n0\n1\n<exists>\n1\n', b"<A>"),
+    *(b'[{"annotations": ', b"\xff\xfe", b"1.flac".ljust(124, b"\0")),
+]
 
 
 def test_texts_beside_recordings_in_any_encoding(folder, run):
@@ -90,6 +101,16 @@ def test_junk_under_any_name_ends_in_a_sentence(folder, run, name, data):
     (folder / name).write_bytes(data)
     done = run(folder / name)
     assert done.texts if done.code == 0 else done.error.startswith("borealis: ")
+
+
+@given(st.sampled_from(NAMES), st.binary(max_size=400), st.sampled_from(STARTS))
+def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path_factory, name, data, start):
+    place = tmp_path_factory.mktemp("any")
+    (place / "a.flac").write_bytes(b"fLaC")
+    (place / name).write_bytes(start + data)
+    with suppress(ImportProblem):
+        for row in read(place / name, Reading()):
+            assert isinstance(row, Row | Problem)
 
 
 def test_recordings_that_cannot_be_read_are_told(folder, run):

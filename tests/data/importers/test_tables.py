@@ -133,6 +133,14 @@ def test_columns_of_times_cut_a_recording(folder, run, seconds):
     assert "'start' is 'x', seconds are wanted" in done.out
 
 
+def test_a_quotation_mark_left_open_in_the_names_is_told(folder, run):
+    (folder / "t.csv").write_text('audio;"text\na.flac;Раз\n', encoding="utf-8")
+    done = run(folder / "t.csv")
+    assert done.code == 2 and "line 1: a quotation mark is left open" in done.error
+    (folder / "t.csv").write_text('audio;"text\n' + "а" * 200_000, encoding="utf-8")
+    assert "line 1: field larger" in run(folder / "t.csv").error
+
+
 def test_rows_that_cannot_be_used_are_counted(folder, run):
     (folder / "t.csv").write_text(
         "audio,text\na.flac,Раз\nb.wav,\nnone.wav,Два\n,Три\na.flac,Да, нет\n", encoding="utf-8"

@@ -35,7 +35,12 @@ def read(path: Path, reading: Reading) -> Iterator[Found]:
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     delimiter, mapping = _with_names(lines, reading.columns)
     if mapping:
-        number, header, rows = _parsed(lines, delimiter)
+        try:
+            number, header, rows = _parsed(lines, delimiter)
+        except csv.Error as error:
+            raise ImportProblem(f"'{path.name}', line 1: {error}.") from None
+        if not set(mapping.values()) <= set(header):
+            raise ImportProblem(f"'{path.name}', line 1: a quotation mark is left open there.")
         tell(mapping, header, reading)
         named = {what: header.index(column) for what, column in mapping.items()}
         width: int | None = len(header)

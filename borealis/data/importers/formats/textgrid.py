@@ -15,12 +15,9 @@ from borealis.data.importers.text_files import read_text
 # What Praat itself reads: texts in quotes, flags, and numbers that stand alone; all else between
 # them, such as `xmin =`, is for people.
 _TOKENS = re.compile(
-    r'"((?:[^"]|"")*)"|<(\w+)>|(?:(?<=\s)|^)([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)(?=\s|$)|(!.*)'
+    r'"([^"]*(?:""[^"]*)*)"|<(\w+)>|(?:(?<=\s)|^)([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)(?=\s|$)|(!.*)'
 )
-# Tiers of what is said, by their usual names, the best first; and of parts of words.
-_SPEECH = re.compile(
-    r"utt|sent|phrase|text|transcript|ort|segment|фраз|предлож|текст|word|слов", re.I
-)
+# Tiers of what is said, by their usual names, the best first; and those of parts of words.
 _BEST = (
     *("sentence", "utterance", "utt", "phrase", "text", "transcript", "segment", "предлож", "фраз"),
     *("текст", "ort", "word", "слов"),
