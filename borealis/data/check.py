@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from borealis.audio import SAMPLING_RATE, load_audio
+from borealis.audio import SAMPLING_RATE, level_db, load_audio
+from borealis.data.limits import LONGEST_SECONDS, SHORTEST_SECONDS, SILENCE_DB
 from borealis.data.manifest import Utterance, read_manifest
 from borealis.data.text import control_words
 from borealis.errors import BorealisError
@@ -64,13 +65,26 @@ def check_manifest(path: str | Path, *, any_text: bool = False) -> Checked:
         if not item.audio:
             continue
         try:
-            length = len(load_audio(item.audio)) / SAMPLING_RATE
+            audio = load_audio(item.audio)
         except BorealisError as error:
             tell(str(error))
             continue
+        length = len(audio) / SAMPLING_RATE
         found.seconds += length
         if item.duration and abs(length - item.duration) > _TOLERANCE:
             tell(f"the manifest says {item.duration} s, it lasts {length:.2f} s")
+        if length > LONGEST_SECONDS:
+            tell(
+                f"it lasts {length:.2f} s, and training leaves out what is longer than "
+                f"{LONGEST_SECONDS:g} s; 'borealis data import' cuts it"
+            )
+        elif length < SHORTEST_SECONDS:
+            tell(
+                f"it lasts {length:.2f} s, and training leaves out what is shorter than "
+                f"{SHORTEST_SECONDS:g} s"
+            )
+        if item.kind == "speech" and level_db(audio) <= SILENCE_DB:
+            tell("speech, and the recording is silent")
         if item.kind == "speech" and not (item.text or item.answer or item.messages):
             tell("speech without a text")
         digest = _digest(item.audio)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 ANSWER_TOKENS = 48
 # Clips in memory at once: four batches of the default size give room to sort by length.
 _CHUNK = 32
+# Reasons that the summary shows of clips that were left out.
+_REASONS = 8
 
 
 @dataclass
@@ -114,14 +117,17 @@ def read_clips(
 
 
 def comparable(utterances: Sequence[Utterance], skipped: list[dict[str, str]]) -> list[Utterance]:
-    """Utterances with something to compare with; speech without a text is added to `skipped`."""
+    """Utterances with something to compare with; speech without a text is added to `skipped`.
+
+    Of those without a text the recording is read as well: if it is missing or broken, that is why.
+    """
     kept = [u for u in utterances if u.text or u.kind != "speech"]
     if not kept:
         raise ManifestError("No utterance of the manifest has a text to compare with.")
+    wordless = [u for u in utterances if not u.text and u.kind == "speech"]
     skipped.extend(
-        {"audio": Path(u.audio).name, "reason": "speech without a reference text"}
-        for u in utterances
-        if not u.text and u.kind == "speech"
+        {"audio": Path(item.audio).name, "reason": "speech without a reference text"}
+        for item, _ in read_clips(wordless, skipped)
     )
     return kept
 
@@ -271,14 +277,26 @@ def summary(report: dict[str, Any]) -> str:
         lines += [_rates(report), f"speed       {report['times_real_time']} times real time"]
     if report["wordless"]:
         lines.append(f"no speech   {report['wordless']} clips, {report['invented_words']} words")
-    if report["skipped"]:
-        lines.append(f"skipped     {len(report['skipped'])}: {report['skipped'][0]['reason']}")
+    lines += _skipped(report["skipped"])
     if peer := report.get("peer"):
         lines += [f"{peer['name']}:", _rates(peer)]
     if questions := report.get("questions"):
         lines.append(f"questions   {questions['balanced_accuracy']:.1%}")
         lines += [f"  {task:<14}{score:.1%}" for task, score in questions["tasks"].items()]
     return "\n".join(lines)
+
+
+def _skipped(skipped: list[dict[str, str]]) -> list[str]:
+    """How many were left out, and each reason; of many the first."""
+    if not skipped:
+        return []
+    reasons = Counter(row["reason"] for row in skipped)
+    shown = [f"{reason} ({n})" if n > 1 else reason for reason, n in reasons.items()][:_REASONS]
+    lines = [f"skipped     {len(skipped)}: {shown[0]}"]
+    lines += [f"            {reason}" for reason in shown[1:]]
+    if more := len(reasons) - len(shown):
+        lines.append(f"            and {more} more reasons")
+    return lines
 
 
 def _rates(report: dict[str, Any]) -> str:

@@ -87,6 +87,27 @@ def test_speech_without_a_text_is_skipped_and_counted(manifest: Path) -> None:
         runner.evaluate_manifest(Perfect(), items[:4])
 
 
+def test_bad_recordings_are_never_called_speech_without_a_text(manifest: Path) -> None:
+    items = runner.select(manifest)
+    sound, rate = soundfile.read(items[3].audio)
+    sound[5] = np.nan
+    soundfile.write(items[3].audio, sound, rate, subtype="FLOAT")
+    Path(items[1].audio).unlink()
+    cut = Path(items[2].audio)
+    long = np.tile(soundfile.read(cut)[0], 10)
+    soundfile.write(cut, long, rate)
+    cut.write_bytes(cut.read_bytes()[:20_000])
+    for item in items[1:4]:
+        item.text = ""
+    report = runner.evaluate_manifest(Perfect(), items)
+    reasons = {row["audio"]: row["reason"] for row in report.skipped}
+    assert "no file" in reasons["1.wav"] and "cut off" in reasons["2.wav"]
+    assert "NaN" in reasons["3.wav"]
+    summary = runner.summary(report.to_dict())
+    assert "skipped     3" in summary
+    assert all(reason in summary for reason in reasons.values()), "not the first one alone"
+
+
 def test_manifest_without_a_readable_clip_is_an_error(manifest: Path) -> None:
     for path in manifest.parent.glob("*.wav"):
         path.unlink()
