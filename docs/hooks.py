@@ -7,7 +7,8 @@ A page writes one of these marks, and the text comes from its source, so that it
     <!-- borealis results [which] -->  tables from results/*.json: all, `headline` (the short one),
                                        one group, or `minutes`, which each took; sentences
                                        `compared` and `answers`
-    <!-- borealis training TABLE -->   speed, counted, losses or options of training
+    <!-- borealis training TABLE -->   speed, counted, losses, options, gain, terms or
+                                        picture of training
     <!-- borealis nano TABLE -->       training, ablation or scaling of nano
     <!-- borealis changelog -->        CHANGELOG.md
     <!-- borealis notice -->           NOTICE

@@ -112,8 +112,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of lab.tuning.material")
     parser.add_argument("--known", type=Path, required=True, help="manifest of a known voice")
-    parser.add_argument("--output", type=Path, default=Path("results/fine-tuning.json"))
-    parser.add_argument("--work", type=Path, default=Path("runs/fine-tuning"), help="runs lie here")
+    parser.add_argument("--output", type=Path, default=Path("results/training-gain.json"))
+    parser.add_argument("--work", type=Path, default=Path("runs/gain"), help="runs lie here")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
@@ -123,7 +123,7 @@ def main() -> None:
     known = read_manifest(args.known)[:40]
     model = borealis.load()
     record = results.describe(
-        "fine-tuning",
+        "training-gain",
         recipe=RECIPE.name,
         model=model,
         decoding=results.describe_decoding(model, batch_size=8),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.site.freshness import ReportError
+from tools.site.gain_plot import SUBJECTS, plot
 from tools.site.tables import NOT_MEASURED, machine_note, markdown
 
 PREFIX = "training-"
@@ -76,13 +77,15 @@ def table(which: str, folder: Path, language: str) -> str:
     """A Markdown table and a note on where its numbers come from.
 
     Args:
-        which: `speed`, `counted`, `losses` or `options`.
+        which: `speed`, `counted`, `losses`, `options`, `gain` or `terms`; `picture` draws the gain.
         folder: of the result files.
         language: `en` or `ru`.
 
     Raises:
         ReportError: there is no such table, or a file isn't a result file.
     """
+    if which == "picture":
+        return _picture(folder, language)
     if which not in _TABLES:
         raise ReportError(
             f"There is no table '{which}' of training; there are {', '.join(_TABLES)}."
@@ -98,6 +101,13 @@ def table(which: str, folder: Path, language: str) -> str:
     except (ValueError, KeyError, TypeError):
         raise ReportError(f"'{path.name}' isn't a file of the training benchmarks.") from None
     return f"{markdown(cells)}\n\n{note}"
+
+
+def _picture(folder: Path, language: str) -> str:
+    path = folder / f"{PREFIX}gain.json"
+    if not path.is_file():
+        return NOT_MEASURED[language]
+    return plot(json.loads(path.read_text(encoding="utf-8"))["metrics"], language)
 
 
 def _speed(metrics: dict[str, Any], russian: bool) -> list[list[str]]:
@@ -188,10 +198,77 @@ def _local(numbers: Sequence[str], russian: bool) -> list[str]:
     return [n.replace(".", ",") for n in numbers] if russian else list(numbers)
 
 
+_GAIN_HEAD = (
+    "what | clips | WER before, % | WER after, three runs, % | change, 95 % | a known voice, % | "
+    "minutes",
+    "что | записей | WER до, % | WER после, три запуска, % | изменение, 95 % | знакомый голос, % "
+    "| минут",
+)
+
+
+def _gain(metrics: dict[str, Any], russian: bool) -> list[list[str]]:
+    """Before and after fine-tuning; a change is of the middle run of three."""
+    rows = [_GAIN_HEAD[russian].split(" | ")]
+    for name, title in SUBJECTS.items():
+        before = metrics[name]["before"]
+        first = [_percent(before["word_error_rate"]), "–", "–", _known(before), "–"]
+        rows.append([title[russian], "0", *_decimal(first, russian)])
+        for clips in dict.fromkeys(row["clips"] for row in metrics[name]["after"]):
+            runs = [row for row in metrics[name]["after"] if row["clips"] == clips]
+            runs.sort(key=lambda row: row["word_error_rate"])
+            middle = runs[len(runs) // 2]
+            low, high = middle["change"]["word_error_rate_95"]
+            cells = [
+                title[russian],
+                str(clips),
+                _percent(before["word_error_rate"]),
+                ", ".join(_percent(row["word_error_rate"]) for row in runs),
+                f"{100 * low:+.1f} … {100 * high:+.1f}",
+                _known(middle),
+                f"{middle['seconds'] / 60:.1f}",
+            ]
+            rows.append([*cells[:2], *_decimal(cells[2:], russian)])
+    return rows
+
+
+def _terms(metrics: dict[str, Any], russian: bool) -> list[list[str]]:
+    """How many of a trade's words are written right, with hot words and without."""
+    head = "clips | words found, % | with hot words, %"
+    if russian:
+        head = "записей | найдено слов, % | с подсказками слов, %"
+    rows, subject = [head.split(" | ")], metrics["terms"]
+    by_clips: dict[int, list[dict[str, Any]]] = {0: [subject["before"]]}
+    for row in subject["after"]:
+        by_clips.setdefault(row["clips"], []).append(row)
+    for clips, found in by_clips.items():
+        plain = [row["terms_found"] for row in found]
+        hot = [row["hot_words"]["terms_found"] for row in found]
+        shares = [_percent(sum(values) / len(values)) for values in (plain, hot)]
+        rows.append([str(clips), *_decimal(shares, russian)])
+    return rows
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _known(row: dict[str, Any]) -> str:
+    return _percent(row["known"]["word_error_rate"])
+
+
+def _decimal(cells: Sequence[str], russian: bool) -> list[str]:
+    """Numbers with the language's decimal mark; several in a cell stay apart."""
+    if not russian:
+        return list(cells)
+    return ["; ".join(part.replace(".", ",") for part in cell.split(", ")) for cell in cells]
+
+
 _Rows = Callable[[dict[str, Any], bool], list[list[str]]]
 _TABLES: dict[str, tuple[str, _Rows]] = {
     "speed": ("speed", _speed),
     "counted": ("speed", _counted),
     "losses": ("speed", _losses),
     "options": ("options", _options),
+    "gain": ("gain", _gain),
+    "terms": ("gain", _terms),
 }
