@@ -27,7 +27,7 @@ from borealis.training.data.sources import without_missing_datasets
 from borealis.training.digests import weights_digest
 from borealis.training.loop.checkpoints import clear_stage, drop_model, publish, save_whole
 from borealis.training.loop.sharding import is_sharded
-from borealis.training.loop.trainer import run_stage
+from borealis.training.loop.stage import run_stage
 from borealis.training.preflight import check_model, check_stage
 from borealis.training.prepare import encode_features, make_batches, make_validation
 from borealis.training.recipe import Recipe
@@ -121,9 +121,9 @@ def run_recipe(
             seed,
         )
         batches = make_batches(recipe, stage, context, data, output, model, processor)
-        validate = None
+        validation = None
         if stage.validation.sources:
-            validate = make_validation(recipe, stage, data, output, model, processor)
+            validation = make_validation(recipe, stage, data, output, model, processor)
         if processes.is_main():
             drop_model(output / FINAL)
             (drop_model if work == "on" else clear_stage)(folder)
@@ -137,7 +137,7 @@ def run_recipe(
             seed=seed,
             resume=work == "on",
             price=price,
-            validate=validate,
+            validation=validation,
         )
         if is_sharded(stage):
             model = _read(folder)
@@ -148,7 +148,7 @@ def run_recipe(
     if chosen and at != chosen[-1].name:
         model = _read(output / chosen[-1].name)
     final = output / FINAL
-    model.config.use_cache = True  # Trainer switches it off
+    model.config.use_cache = True
     for key, value in recipe.model.decoding.items():
         setattr(model.config, key, value)
     if processes.is_main():

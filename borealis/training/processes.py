@@ -15,9 +15,14 @@ def count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def rank() -> int:
+    """Number of this process, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_main() -> bool:
     """Whether this process writes what all share."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return rank() == 0
 
 
 def start() -> None:
@@ -38,6 +43,20 @@ def wait() -> None:
     """Until every process is here."""
     if distributed.is_initialized():
         distributed.barrier()
+
+
+def total(*numbers: float, device: str | torch.device = "cpu") -> list[float]:
+    """Numbers summed over all processes; every process has to call this.
+
+    Args:
+        numbers: of this process.
+        device: that the processes exchange tensors of.
+    """
+    if not distributed.is_initialized():
+        return list(numbers)
+    summed = torch.tensor(numbers, dtype=torch.float64, device=device)
+    distributed.all_reduce(summed)
+    return summed.tolist()
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

@@ -2,78 +2,61 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import TrainerCallback
 
 from borealis.data.manifest import Utterance
 from borealis.training import processes
-from borealis.training.loop.checkpoints import VALIDATION
+from borealis.training.losses.stage import autocast
 
 if TYPE_CHECKING:
-    from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
+    from borealis.model import BorealisProcessor
+    from borealis.training.loop.trainer import StageTrainer
 
 logger = logging.getLogger(__name__)
 
 _SAMPLES = 3
 
 
-class Validation(TrainerCallback):
-    """Transcribes the same recordings every N steps; the training's random numbers aren't touched.
+class Validation:
+    """Transcribes the same recordings now and then; the training's random numbers aren't touched.
 
     Args:
-        model: the model that learns.
-        processor: its processor.
+        processor: of the model.
         utterances: recordings with their texts.
-        every: steps between measurements.
-        max_steps: the last step is measured too.
     """
 
-    def __init__(
-        self,
-        model: BorealisForConditionalGeneration,
-        processor: BorealisProcessor,
-        utterances: Sequence[Utterance],
-        *,
-        every: int,
-        max_steps: int,
-    ) -> None:
-        self.model, self.processor, self.utterances = model, processor, list(utterances)
-        self.every, self.max_steps = every, max_steps
-        self.around: Callable[[], AbstractContextManager] = nullcontext
-        # Of a model that is spread over processes: gathers what a call of all of them needs.
-        self.through: Callable[[Callable[[], dict[str, Any]]], dict[str, Any]] | None = None
-        self.last: dict[str, Any] | None = None
+    def __init__(self, processor: BorealisProcessor, utterances: Sequence[Utterance]) -> None:
+        self.processor, self.utterances = processor, list(utterances)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measure, if it is time."""
-        step = state.global_step
-        if step % self.every and step != self.max_steps:
-            return
-        if self.through is not None:
-            self.last = {"step": step} | self.through(self.measure)
+    def measure(self, trainer: StageTrainer) -> dict[str, Any] | None:
+        """What `validation.json` says of the model as it is; None but on the main process.
+
+        Every process has to call this. Of a sharded model all of them measure, for each layer is
+        gathered from them all.
+        """
+        found = None
+        if trainer.sharded is not None:
+            found = trainer.sharded.run(lambda: self._measure(trainer))
         elif processes.is_main():
-            self.last = {"step": step} | self.measure()
-        if self.last is not None and processes.is_main():
-            state.log_history.append({"step": step, "wer": self.last["word_error_rate"]})
+            found = self._measure(trainer)
         processes.wait()
+        return found if processes.is_main() else None
 
-    def measure(self) -> dict[str, Any]:
-        """Word and character error rate, and a few of the transcripts."""
+    def _measure(self, trainer: StageTrainer) -> dict[str, Any]:
         from borealis.evaluation.metrics import error_rates
         from borealis.inference.engine import Borealis
 
-        training = self.model.training
-        engine = Borealis(self.model, self.processor)
-        with torch.random.fork_rng(), self.around():
+        model = trainer.model
+        training = model.training
+        engine = Borealis(model, self.processor)
+        enabled = trainer.bfloat16 and bool(trainer.stage.sources)
+        with torch.random.fork_rng(), autocast(model, enabled=enabled):
             heard = engine.transcribe([item.audio for item in self.utterances])
-        self.model.train(training)
+        model.train(training)
         texts = [transcript.text for transcript in heard]
         rates = error_rates([item.text for item in self.utterances], texts)
         logger.info("validation: %d recordings, WER %s", len(texts), _percent(rates))
@@ -85,17 +68,12 @@ class Validation(TrainerCallback):
             logger.info("  said   %s", sample["text"])
             logger.info("  heard  %s", sample["heard"])
         return {
+            "step": trainer.taken,
             "word_error_rate": rates.word_error_rate,
             "character_error_rate": rates.character_error_rate,
             "recordings": len(texts),
             "samples": samples,
         }
-
-    def write(self, folder: Path, step: int) -> None:
-        """Put the measurement of this step, if it was made, into a checkpoint."""
-        if self.last is not None and self.last["step"] == step:
-            text = json.dumps(self.last, ensure_ascii=False, indent=1)
-            (folder / VALIDATION).write_text(text + "\n", encoding="utf-8")
 
 
 def _percent(rates: Any) -> str:

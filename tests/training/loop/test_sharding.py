@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from borealis.errors import TrainingError
-from borealis.training.loop.sharding import load_optimizer
+from borealis.training.loop.optimizer import load_optimizer
 from tests.training.keys import a_stage
 
 ENCODER_LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}
@@ -71,9 +71,9 @@ def test_two_that_share_equal_one_and_go_on(large, run_train, two, tmp_path):
     assert all(torch.equal(again[name], weight) for name, weight in b.items())
 
 
-def test_a_checkpoint_that_was_not_shared_is_named(tmp_path):
-    with pytest.raises(TrainingError, match="made without sharding"):
-        load_optimizer(torch.nn.Linear(1, 1), None, None, tmp_path)
+def test_a_checkpoint_of_an_earlier_version_is_named(tmp_path):
+    with pytest.raises(TrainingError, match="an earlier version of Borealis made it"):
+        load_optimizer(torch.nn.Linear(1, 1), None, tmp_path)
 
 
 def test_sharding_needs_sources():
