@@ -29,39 +29,40 @@ def make_optimizer(model: torch.nn.Module, stage: StageSection) -> torch.optim.A
         for own, _ in module.named_parameters(recurse=False)
     }
     settings = stage.optimizer
-    decayed: list[torch.nn.Parameter] = []
-    free: list[torch.nn.Parameter] = []
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             without = name in norms or _FREE.search(name.lower())
-            (free if without else decayed).append(parameter)
-    groups = [(decayed, settings.weight_decay), (free, 0.0)]
-    rate = settings.learning_rate
+            kind = (_rate_of(name, stage), 0.0 if without else settings.weight_decay)
+            groups.setdefault(kind, []).append(parameter)
     return torch.optim.AdamW(
         [
             {"params": parameters, "weight_decay": decay, "initial_lr": rate}
-            for parameters, decay in groups
-            if parameters
+            for (rate, decay), parameters in groups.items()
         ],
-        lr=rate,
+        lr=settings.learning_rate,
         betas=(0.9, settings.adam_beta2),
         fused=True,
     )
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
+def _rate_of(name: str, stage: StageSection) -> float:
+    """Peak rate of a parameter."""
+    short = name.removeprefix("model.")
+    rates = stage.optimizer.rates
+    fitting = [p for p in rates if short == p or short.startswith(f"{p}.")]
+    return rates[max(fitting, key=len)] if fitting else stage.optimizer.learning_rate
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the rates of a step.
 
     Args:
         optimizer: of `make_optimizer`.
         rate: of the step, relative to the peak.
-
-    Returns:
-        The rate of the first group, for the log.
     """
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * rate
-    return optimizer.param_groups[0]["lr"]
 
 
 # ---- files ----

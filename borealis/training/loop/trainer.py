@@ -45,7 +45,7 @@ class Step:
         parts: losses of each batch, by what was heard and their names (`audio_lm`).
         audio_seconds: that this process heard.
         gradient: its norm before clipping.
-        rate: learning rate of the first group.
+        rate: learning rate of what has none of its own.
     """
 
     number: int
@@ -163,7 +163,9 @@ class StageTrainer:
                 loss.backward()
             step.loss += float(loss.detach())
         step.gradient = self._clip(audio)
-        step.rate = set_rate(self.optimizer, self._rate(self.taken))
+        rate = self._rate(self.taken)
+        step.rate = self.stage.optimizer.learning_rate * rate
+        set_rate(self.optimizer, rate)
         self.optimizer.step()
         self.losses.zero_grad()
         self._seen.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -49,6 +49,11 @@ class OptimizerSection(Section):
     """AdamW (Loshchilov and Hutter, 2019) and its learning rate."""
 
     learning_rate: float = Field(description="Peak learning rate.", gt=0)
+    rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="Peak learning rates of parts, by beginnings of parameters' names as in "
+        "trainable, such as adapter: 1e-3; the longest that fits counts, else learning_rate.",
+    )
     warmup_steps: int = Field(100, ge=0, description="Linear warm-up, steps.")
     scheduler: Literal[
         "cosine",
