@@ -20,6 +20,17 @@ class LoraSection(Section):
 
     rank: int = Field(16, gt=0, description="Rank of the update.")
     alpha: int = Field(32, gt=0, description="Scale; the update is multiplied by alpha / rank.")
+    use_rslora: bool = Field(
+        False,
+        description="Multiply the update by alpha / sqrt(rank) instead (rsLoRA, Kalajdzievski, "
+        "2023): a high rank learns as fast as a low one.",
+    )
+    use_dora: bool = Field(
+        False,
+        description="Learn how large each row of the weights is apart from where it points (DoRA, "
+        "Liu et al., 2024): steps are slower, and servers that put LoRA on as they run may not "
+        "know it.",
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the update.")
     target_modules: list[str] = Field(
         default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj"],

@@ -72,6 +72,8 @@ def add_lora(
     wanted = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
+        use_rslora=settings.use_rslora,
+        use_dora=settings.use_dora,
         lora_dropout=settings.dropout,
         target_modules=list(settings.target_modules),
     )
@@ -108,6 +110,8 @@ def split_lora(
     LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
+        use_rslora=settings.use_rslora,
+        use_dora=settings.use_dora,
         target_modules=rf".*language_model.*\.({layers})",
         task_type="CAUSAL_LM",
         inference_mode=True,
