@@ -106,7 +106,8 @@ def run_recipe(
     for stage in chosen:
         folder, work, before = output / stage.name, plan.work[stage.name], plan.before[stage.name]
         if work == "done":
-            logger.info("stage %s is done already: %d steps", stage.name, stage.max_steps)
+            steps = log.get(stage.name, {}).get("steps", stage.max_steps)
+            logger.info("stage %s is done already: %d steps", stage.name, steps)
             continue
         if at != before:
             model = _read(output / before)
@@ -123,7 +124,7 @@ def run_recipe(
         batches = make_batches(recipe, stage, context, data, output, model, processor)
         validation = None
         if stage.validation.sources:
-            validation = make_validation(recipe, stage, data, output, model, processor)
+            validation = make_validation(recipe, stage, context, data, output, model, processor)
         if processes.is_main():
             drop_model(output / FINAL)
             (drop_model if work == "on" else clear_stage)(folder)
@@ -141,9 +142,9 @@ def run_recipe(
         )
         if is_sharded(stage):
             model = _read(folder)
-        log[stage.name] = {"stage": stage.name, "steps": stage.max_steps, **took}
+        log[stage.name] = {"stage": stage.name, **took}
         if processes.is_main():
-            run.finish(stage.name, stage.max_steps)
+            run.finish(stage.name, int(took["steps"]))
             _write_log(output / "run.json", recipe, list(log.values()), price)
     if chosen and at != chosen[-1].name:
         model = _read(output / chosen[-1].name)

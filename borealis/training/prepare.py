@@ -138,6 +138,7 @@ def _sources(
 def make_validation(
     recipe: Recipe,
     stage: StageSection,
+    context: BatchContext,
     data: Path,
     output: Path,
     model: BorealisForConditionalGeneration,
@@ -151,4 +152,4 @@ def make_validation(
         raise RecipeError(f"Stage '{stage.name}': no recording of validation has a text.")
     step = len(items) / min(len(items), stage.validation.clips)
     chosen = [items[int(i * step)] for i in range(min(len(items), stage.validation.clips))]
-    return Validation(processor, chosen)
+    return Validation(stage, context, processor, chosen)

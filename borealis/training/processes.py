@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import distributed
+
+Result = TypeVar("Result")
 
 
 def count() -> int:
@@ -57,6 +60,14 @@ def total(*numbers: float, device: str | torch.device = "cpu") -> list[float]:
     summed = torch.tensor(numbers, dtype=torch.float64, device=device)
     distributed.all_reduce(summed)
     return summed.tolist()
+
+
+def from_main(value: Result | None) -> Result:
+    """What the main process has, on every process; all have to call this."""
+    found = [value]
+    if distributed.is_initialized():
+        distributed.broadcast_object_list(found)
+    return found[0]  # type: ignore[return-value]
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

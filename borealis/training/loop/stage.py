@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from torch.utils.data import Dataset
@@ -9,15 +10,23 @@ from torch.utils.data import Dataset
 from borealis.model import BorealisForConditionalGeneration
 from borealis.training import processes
 from borealis.training.loop import sharding
-from borealis.training.loop.checkpoints import latest_checkpoint, save_whole, step_of
+from borealis.training.loop.checkpoints import (
+    best_checkpoint,
+    latest_checkpoint,
+    load_learned,
+    save_whole,
+    step_of,
+)
 from borealis.training.loop.log import StageLog
 from borealis.training.loop.progress import Meter
 from borealis.training.loop.trainer import StageTrainer
-from borealis.training.loop.validation import Validation
+from borealis.training.loop.validation import Validation, best_of, row_of
 from borealis.training.loop.writer import CheckpointWriter
 from borealis.training.recipe import StageSection
 from borealis.training.weights.kernels import leave_liger
 from borealis.training.weights.learning import finish_weights, prepare_weights
+
+logger = logging.getLogger(__name__)
 
 
 def run_stage(
@@ -47,8 +56,8 @@ def run_stage(
         validation: measures the model now and then.
 
     Returns:
-        What the whole stage took, interruptions included: `seconds`, `audio_hours`, `dollars`
-        (with a price).
+        What the whole stage took, interruptions included: `steps`, `seconds`, `audio_hours`,
+        `dollars` (with a price).
 
     Raises:
         RecipeError: see `StageTrainer`.
@@ -63,19 +72,43 @@ def run_stage(
     writer = CheckpointWriter(trainer, log, output)
     if newest is not None:
         writer.restore(newest)
-    while trainer.taken < stage.max_steps:
+    stopped = _is_worn_out(stage, log)  # a run may be cut off after its last step, too
+    while trainer.taken < stage.max_steps and not stopped:
         log.add(trainer.step())
         last = trainer.taken == stage.max_steps
         measured = None
         if validation is not None and (last or trainer.taken % stage.validation.every == 0):
             measured = validation.measure(trainer)
-            if measured is not None:
-                log.write(trainer.taken, {"wer": measured["word_error_rate"]})
-        if last or trainer.taken % stage.checkpoints.every == 0:
+            log.write(trainer.taken, row_of(measured))
+            stopped = _is_worn_out(stage, log)
+        # The best has to be there when the stage ends by it.
+        best = measured and stage.validation.patience and best_of(log.rows)[1] == 0
+        if last or stopped or best or trainer.taken % stage.checkpoints.every == 0:
             writer.save(measured)
     log.close()
+    if stopped:
+        _take_best(trainer, log, output)
     _finish(trainer, output)
-    return meter.numbers()
+    return {"steps": trainer.taken} | meter.numbers()
+
+
+def _is_worn_out(stage: StageSection, log: StageLog) -> bool:
+    """Whether as many measurements in a row as a stage has patience for weren't the best."""
+    patience = stage.validation.patience
+    return patience is not None and best_of(log.rows)[1] >= patience
+
+
+def _take_best(trainer: StageTrainer, log: StageLog, output: Path) -> None:
+    """Go back to the best weights of a stage that ends early."""
+    best = best_checkpoint(output)
+    assert best is not None  # it was written when it was measured, and stays
+    logger.info(
+        "stage %s ends at step %d: the WER hasn't fallen since step %d, whose weights it takes",
+        trainer.stage.name,
+        trainer.taken,
+        best_of(log.rows)[0],
+    )
+    load_learned(trainer.model, best)
 
 
 def _finish(trainer: StageTrainer, output: Path) -> None:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -197,7 +198,7 @@ class StageTrainer:
     def _loss(self, batch: Batch, answers: float, step: Step) -> torch.Tensor:
         """What a batch adds to the loss of its step."""
         self._seen.append(batch)
-        parts = self.losses(_on(self.device, batch))
+        parts = self.losses(self.on_device(batch))
         for name, value in parts.items():
             key = f"{batch['mode']}_{name}"
             step.parts.setdefault(key, []).append(float(value.detach()))
@@ -211,6 +212,16 @@ class StageTrainer:
         elif batch["mode"] == "audio":
             step.audio_seconds += float(batch["frame_mask"].sum()) / 50
         return loss
+
+    def on_device(self, batch: Batch) -> Batch:
+        """A batch where the model is."""
+        moved = {
+            key: value.to(self.device, non_blocking=True)
+            if isinstance(value, torch.Tensor)
+            else value
+            for key, value in batch.items()
+        }
+        return cast(Batch, moved)
 
     def _share_of_step(
         self, parts: dict[str, torch.Tensor], batch: Batch, answers: float
@@ -252,14 +263,6 @@ class StageTrainer:
 def _answers(batch: Batch) -> torch.Tensor:
     """Tokens of a batch that are learned."""
     return batch["labels"][..., 1:].ne(IGNORE).sum()
-
-
-def _on(device: torch.device, batch: Batch) -> Batch:
-    moved = {
-        key: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-        for key, value in batch.items()
-    }
-    return moved  # type: ignore[return-value]
 
 
 def _as_it_is(batch: Batch) -> Batch:

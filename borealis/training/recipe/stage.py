@@ -183,10 +183,17 @@ class ValidationSection(Section):
     """Measurements on recordings that aren't learned from."""
 
     sources: list[str] = Field(
-        default_factory=list, description="Sources on which the word error rate is measured."
+        default_factory=list,
+        description="Sources on which the word error rate and the losses are measured.",
     )
-    every: int = Field(1000, gt=0, description="Measure it every N steps.")
+    every: int = Field(1000, gt=0, description="Measure every N steps, and after the last.")
     clips: int = Field(64, gt=0, description="On at most so many recordings.")
+    patience: int | None = Field(
+        None,
+        gt=0,
+        description="End the stage early when so many measurements in a row had no lower word "
+        "error rate than the best before; its result is then the weights of the best.",
+    )
 
 
 class StageSection(Section):
@@ -328,6 +335,12 @@ class StageSection(Section):
             raise ValueError("batch.packing and compute.sharding need sources")
         if self.makes_pseudo_audio and self.pseudo_audio.source == "clips" and not self.features:
             raise ValueError("pseudo_audio.source clips needs features to cut the pieces from")
+        return self
+
+    @model_validator(mode="after")
+    def _validation_fits(self) -> StageSection:
+        if self.validation.patience and not self.validation.sources:
+            raise ValueError("validation.patience needs validation.sources to measure on")
         return self
 
     @model_validator(mode="after")
