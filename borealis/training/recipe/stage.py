@@ -214,6 +214,12 @@ class StageSection(Section):
         description="Sources (data.sources) of recordings that the stage learns from, encoded anew "
         "at every step; instead of features.",
     )
+    mixing_temperature: float = Field(
+        1.0,
+        gt=0,
+        description="How evenly the sources are heard: each as often as (its hours x weight) to "
+        "the power of 1 / temperature. 1: by hours and weight; large: all alike.",
+    )
     pseudo_audio: PseudoAudioSection = Field(
         default_factory=PseudoAudioSection,
         description="Sound of the tasks pseudo and pseudo_questions.",
@@ -329,6 +335,8 @@ class StageSection(Section):
     def _sounds_fit(self) -> StageSection:
         if self.sources and self.augment.style_mix:
             raise ValueError("augment.style_mix goes with features, not sources")
+        if self.mixing_temperature != 1 and not self.sources:
+            raise ValueError("mixing_temperature needs sources: passes over features are explicit")
         if self.encoder_lora and not self.sources:
             raise ValueError("encoder_lora needs sources: cached features don't change")
         if not self.sources and (self.batch.packing or self.compute.sharding != "none"):
