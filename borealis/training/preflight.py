@@ -31,13 +31,10 @@ def check_stage(stage: StageSection, *, use_cpu: bool | None = None) -> None:
     from borealis.training.weights.kernels import check_liger
     from borealis.training.weights.quantization import check_bitsandbytes
 
-    lora = stage.lora or stage.encoder_lora
-    for name in ("accelerate", *(["peft"] if lora else [])):
-        if find_spec(name) is None:
-            raise RecipeError(
-                f"Training needs {name}, which isn't installed: "
-                "pip install 'borealis-audio[train]'."
-            )
+    if (stage.lora or stage.encoder_lora) and find_spec("peft") is None:
+        raise RecipeError(
+            "LoRA needs peft, which isn't installed: pip install 'borealis-audio[train]'."
+        )
     if stage.batch.per_step % processes.count():
         raise RecipeError(
             f"Stage '{stage.name}': {processes.count()} processes can't share "
