@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from pathlib import Path
 
 from torch.utils.data import Dataset
 
+from borealis.errors import TrainingError
 from borealis.model import BorealisForConditionalGeneration
 from borealis.training import processes
 from borealis.training.loop import sharding
 from borealis.training.loop.checkpoints import (
-    best_checkpoint,
+    STATE,
     latest_checkpoint,
     load_learned,
     save_whole,
@@ -62,7 +64,7 @@ def run_stage(
     Raises:
         RecipeError: see `StageTrainer`.
         TrainingError: a loss isn't finite, the disk is full, a row can't be learned from, or the
-            batches end before the steps.
+            batches end before the steps; or it has to go back to a checkpoint that is gone.
     """
     newest = latest_checkpoint(output) if resume else None
     taken = step_of(newest) if newest else 0
@@ -73,19 +75,19 @@ def run_stage(
     if newest is not None:
         writer.restore(newest)
     stopped = _is_worn_out(stage, log)  # a run may be cut off after its last step, too
-    while trainer.taken < stage.max_steps and not stopped:
-        log.add(trainer.step())
-        last = trainer.taken == stage.max_steps
-        measured = None
-        if validation is not None and (last or trainer.taken % stage.validation.every == 0):
-            measured = validation.measure(trainer)
-            log.write(trainer.taken, row_of(measured))
-            stopped = _is_worn_out(stage, log)
-        # The best has to be there when the stage ends by it.
-        best = measured and stage.validation.patience and best_of(log.rows)[1] == 0
-        if last or stopped or best or trainer.taken % stage.checkpoints.every == 0:
-            writer.save(measured)
-    log.close()
+    with closing(log):
+        while trainer.taken < stage.max_steps and not stopped:
+            log.add(trainer.step())
+            last = trainer.taken == stage.max_steps
+            measured = None
+            if validation is not None and (last or trainer.taken % stage.validation.every == 0):
+                measured = validation.measure(trainer)
+                log.write(trainer.taken, row_of(measured))
+                stopped = _is_worn_out(stage, log)
+            # The best has to be there when the stage ends by it.
+            best = measured and stage.validation.patience and best_of(log.rows)[1] == 0
+            if last or stopped or best or trainer.taken % stage.checkpoints.every == 0:
+                writer.save(measured)
     if stopped:
         _take_best(trainer, log, output)
     _finish(trainer, output)
@@ -100,15 +102,20 @@ def _is_worn_out(stage: StageSection, log: StageLog) -> bool:
 
 def _take_best(trainer: StageTrainer, log: StageLog, output: Path) -> None:
     """Go back to the best weights of a stage that ends early."""
-    best = best_checkpoint(output)
-    assert best is not None  # it was written when it was measured, and stays
+    step, _ = best_of(log.rows)
+    folder = output / f"checkpoint-{step}"
+    if not (folder / STATE).is_file():
+        raise TrainingError(
+            f"Stage '{trainer.stage.name}' ended early, and '{folder}', its best checkpoint, is "
+            "gone. Put it back, or train the stage anew: --no-resume."
+        )
     logger.info(
         "stage %s ends at step %d: the WER hasn't fallen since step %d, whose weights it takes",
         trainer.stage.name,
         trainer.taken,
-        best_of(log.rows)[0],
+        step,
     )
-    load_learned(trainer.model, best)
+    load_learned(trainer.model, folder)
 
 
 def _finish(trainer: StageTrainer, output: Path) -> None:

@@ -58,12 +58,12 @@ class Validation:
         """
         found = None
         if trainer.sharded is not None:
-            found = trainer.sharded.run(lambda: self._measure(trainer))
+            found = trainer.sharded.run(lambda: self._look(trainer))
         elif processes.is_main():
-            found = self._measure(trainer)
+            found = self._look(trainer)
         return processes.from_main(found)
 
-    def _measure(self, trainer: StageTrainer) -> dict[str, Any]:
+    def _look(self, trainer: StageTrainer) -> dict[str, Any]:
         model = trainer.model
         training = model.training
         model.eval()

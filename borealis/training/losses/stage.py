@@ -53,7 +53,7 @@ def stage_losses(
         `lm` (next token, mean over answer tokens), and the parts of `auxiliary_losses` that apply.
     """
     with autocast(model, enabled=bfloat16 and bool(stage.sources)):
-        return _stage_losses(model, batch, stage, everywhere, bfloat16)
+        return _parts_of_batch(model, batch, stage, everywhere, bfloat16)
 
 
 def autocast(model: torch.nn.Module, *, enabled: bool) -> AbstractContextManager:
@@ -62,7 +62,7 @@ def autocast(model: torch.nn.Module, *, enabled: bool) -> AbstractContextManager
     return torch.autocast(device, torch.bfloat16) if enabled else nullcontext()
 
 
-def _stage_losses(
+def _parts_of_batch(
     model: BorealisForConditionalGeneration,
     batch: Batch,
     stage: StageSection,

@@ -93,7 +93,9 @@ def history(run) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_a_stage_that_gets_no_better_ends_with_its_best_weights(large, run_train, tmp_path, caplog):
+def test_a_stage_that_gets_no_better_ends_with_its_best_weights(
+    large, run_train, tmp_path, caplog, capsys
+):
     caplog.set_level("INFO")
     # A rate at which no transcript changes: the first measurement stays the best.
     recipe = large(
@@ -126,6 +128,11 @@ def test_a_stage_that_gets_no_better_ends_with_its_best_weights(large, run_train
         again = load_file(run / "final/model.safetensors")
         assert all(torch.equal(end[name], again[name]) for name in end)
         assert history(run) == rows
+    # Without its best checkpoint there is nothing to go back to.
+    (run / "instruct/model.safetensors").unlink()
+    shutil.rmtree(run / "instruct/checkpoint-2")
+    assert run_train(recipe, run) == 2
+    assert "checkpoint-2', its best checkpoint, is gone" in capsys.readouterr().err
 
 
 def test_validation_that_may_end_a_stage_belongs_to_the_run(large):
