@@ -19,15 +19,14 @@ import numpy as np
 import torch
 import transformers
 from torch.utils.data import Dataset
-from training_world import Clock, Run
+from training_world import Run, take_steps
 from transformers import Qwen3Config, WhisperConfig
-from transformers.trainer_utils import SaveStrategy
 
 from borealis.evaluation.results import describe, write
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration
 from borealis.training.data.epochs import length_buckets
 from borealis.training.data.talks import IGNORE
-from borealis.training.loop.trainer import stage_trainer
+from borealis.training.loop.trainer import StageTrainer
 from borealis.training.planner import GPUS, Options, parts
 from borealis.training.planner.measured import gpu_of
 from borealis.training.planner.operations import batch_operations
@@ -173,11 +172,8 @@ def measure(shape: str, train: str, stage: StageSection, args: argparse.Namespac
     if len(batches) <= args.warmup:
         raise SystemExit(f"--steps is {len(batches)}; it must be above --warmup {args.warmup}")
     with tempfile.TemporaryDirectory() as folder:
-        trainer = stage_trainer(model, stage, batches, Path(folder), seed=0)
-        trainer.args.save_strategy = SaveStrategy.NO
         run = Run()
-        trainer.add_callback(Clock(run))
-        trainer.train()
+        take_steps(StageTrainer(model, stage, batches, Path(folder), seed=0), run)
     lora = sum(p.numel() for n, p in model.named_parameters() if "lora_" in n)
     measured = range(args.warmup, len(batches))
     seconds = sum(run.step_seconds[i] for i in measured)

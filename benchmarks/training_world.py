@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from transformers import TrainerCallback
-from transformers.trainer_utils import SaveStrategy
 
 from borealis.data.manifest import Utterance, read_manifest, write_manifest
 from borealis.data.phrasings import load_phrasings
@@ -24,7 +22,7 @@ from borealis.training.batches.cached import CachedBatches
 from borealis.training.batches.recorded import RecordingBatches, Source
 from borealis.training.data.epochs import Epochs
 from borealis.training.data.features import FeatureCache, FeatureSource, build_features, plan_clips
-from borealis.training.loop.trainer import stage_trainer
+from borealis.training.loop.trainer import StageTrainer
 from borealis.training.pipeline import build_model
 from borealis.training.planner import parts
 from borealis.training.planner.operations import batch_operations
@@ -349,21 +347,16 @@ class Run:
     step_seconds: list[float] = field(default_factory=list)
 
 
-class Clock(TrainerCallback):
-    """Takes the time of a run and of its steps."""
-
-    def __init__(self, run: Run) -> None:
-        self.run, self.start, self.last, self.begun = run, 0.0, 0.0, 0.0
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.start = self.last = _now()
-        self.begun = time.process_time()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
+def take_steps(trainer: StageTrainer, run: Run) -> None:
+    """Take all steps of a stage, without checkpoints, and say what they took."""
+    start = last = _now()
+    begun = time.process_time()
+    while trainer.taken < trainer.stage.max_steps:
+        run.losses.append(trainer.step().loss)
         now = _now()
-        self.run.step_seconds.append(now - self.last)
-        self.run.seconds, self.last = now - self.start, now
-        self.run.processor_seconds = time.process_time() - self.begun
+        run.step_seconds.append(now - last)
+        run.seconds, last = now - start, now
+    run.processor_seconds = time.process_time() - begun
 
 
 def watch(
@@ -380,9 +373,9 @@ def watch(
 
     Args:
         model: changed in place.
-        stage: settings; `log.every` must be 1.
+        stage: settings.
         batches: its batches.
-        folder: for the trainer.
+        folder: for a batch that turns out bad.
         train: what learns, in the planner's words.
         steps: how many; by default `max_steps` of the stage.
         use_cpu: stay on the CPU even if there is an accelerator.
@@ -391,13 +384,9 @@ def watch(
     steps = steps or stage.max_steps
     stage = stage.model_copy(update={"max_steps": steps})
     watched = _Watched(batches, train, steps * stage.batch.per_step, run)
-    trainer = stage_trainer(model, stage, watched, folder, seed=0, use_cpu=use_cpu)
-    trainer.args.save_strategy = SaveStrategy.NO
-    trainer.args.disable_tqdm = True
-    trainer.add_callback(Clock(run))
+    trainer = StageTrainer(model, stage, watched, folder, seed=0, use_cpu=use_cpu)
     with _timed(model.model.audio_tower, run):
-        trainer.train()
-    run.losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+        take_steps(trainer, run)
     return run
 
 

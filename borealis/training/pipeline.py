@@ -27,7 +27,7 @@ from borealis.training.data.sources import without_missing_datasets
 from borealis.training.digests import weights_digest
 from borealis.training.loop.checkpoints import clear_stage, drop_model, publish, save_whole
 from borealis.training.loop.sharding import is_sharded
-from borealis.training.loop.trainer import run_stage
+from borealis.training.loop.stage import run_stage
 from borealis.training.preflight import check_model, check_stage
 from borealis.training.prepare import encode_features, make_batches, make_validation
 from borealis.training.recipe import Recipe
@@ -106,7 +106,8 @@ def run_recipe(
     for stage in chosen:
         folder, work, before = output / stage.name, plan.work[stage.name], plan.before[stage.name]
         if work == "done":
-            logger.info("stage %s is done already: %d steps", stage.name, stage.max_steps)
+            steps = log.get(stage.name, {}).get("steps", stage.max_steps)
+            logger.info("stage %s is done already: %d steps", stage.name, steps)
             continue
         if at != before:
             model = _read(output / before)
@@ -121,9 +122,9 @@ def run_recipe(
             seed,
         )
         batches = make_batches(recipe, stage, context, data, output, model, processor)
-        validate = None
+        validation = None
         if stage.validation.sources:
-            validate = make_validation(recipe, stage, data, output, model, processor)
+            validation = make_validation(recipe, stage, context, data, output, model, processor)
         if processes.is_main():
             drop_model(output / FINAL)
             (drop_model if work == "on" else clear_stage)(folder)
@@ -137,18 +138,18 @@ def run_recipe(
             seed=seed,
             resume=work == "on",
             price=price,
-            validate=validate,
+            validation=validation,
         )
         if is_sharded(stage):
             model = _read(folder)
-        log[stage.name] = {"stage": stage.name, "steps": stage.max_steps, **took}
+        log[stage.name] = {"stage": stage.name, **took}
         if processes.is_main():
-            run.finish(stage.name, stage.max_steps)
+            run.finish(stage.name, int(took["steps"]))
             _write_log(output / "run.json", recipe, list(log.values()), price)
     if chosen and at != chosen[-1].name:
         model = _read(output / chosen[-1].name)
     final = output / FINAL
-    model.config.use_cache = True  # Trainer switches it off
+    model.config.use_cache = True
     for key, value in recipe.model.decoding.items():
         setattr(model.config, key, value)
     if processes.is_main():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from borealis.errors import RecipeError
 from borealis.training import processes
 from borealis.training.recipe import LoraSection, StageSection
-from borealis.training.weights.lora import check_lora
+from borealis.training.weights.lora import check_lora, lora_layers
 
 if TYPE_CHECKING:
     from borealis.model import BorealisForConditionalGeneration
@@ -31,13 +31,10 @@ def check_stage(stage: StageSection, *, use_cpu: bool | None = None) -> None:
     from borealis.training.weights.kernels import check_liger
     from borealis.training.weights.quantization import check_bitsandbytes
 
-    lora = stage.lora or stage.encoder_lora
-    for name in ("accelerate", *(["peft"] if lora else [])):
-        if find_spec(name) is None:
-            raise RecipeError(
-                f"Training needs {name}, which isn't installed: "
-                "pip install 'borealis-audio[train]'."
-            )
+    if (stage.lora or stage.encoder_lora) and find_spec("peft") is None:
+        raise RecipeError(
+            "LoRA needs peft, which isn't installed: pip install 'borealis-audio[train]'."
+        )
     if stage.batch.per_step % processes.count():
         raise RecipeError(
             f"Stage '{stage.name}': {processes.count()} processes can't share "
@@ -74,8 +71,8 @@ def check_model(model: BorealisForConditionalGeneration, stage: StageSection) ->
     """Whether a model has the parts that a stage names.
 
     Raises:
-        RecipeError: it lacks a layer that is looked at, or a part that is to learn; or LoRA can't
-            be put on what is named.
+        RecipeError: it lacks a layer that is looked at, or a part that is to learn; LoRA can't be
+            put on what is named, or a part that has a rate of its own doesn't learn.
     """
     from borealis.training.losses.stage import auxiliary_losses
 
@@ -92,3 +89,29 @@ def check_model(model: BorealisForConditionalGeneration, stage: StageSection) ->
         settings: LoraSection | None = getattr(stage, key)
         if settings is not None:
             check_lora(model, settings, tower)
+    learning = _learning(model, stage)
+    for prefix in stage.optimizer.rates:
+        if not any(name == prefix or name.startswith(f"{prefix}.") for name in learning):
+            raise RecipeError(
+                f"Stage '{stage.name}': nothing that learns begins with '{prefix}' "
+                "(optimizer.rates). Give a beginning of what trainable or LoRA names, or leave it "
+                "out."
+            )
+
+
+def _learning(model: BorealisForConditionalGeneration, stage: StageSection) -> list[str]:
+    """Names of the parameters that will learn, and of the layers that will get LoRA."""
+    given = {"language_model": stage.lora, "audio_tower": stage.encoder_lora}
+    towers = {tower: settings for tower, settings in given.items() if settings is not None}
+    names = [name.removeprefix("model.") for name, _ in model.named_parameters()]
+    named = [
+        name
+        for name in names
+        if any(name == p or name.startswith(f"{p}.") for p in stage.trainable)
+        and not name.startswith(tuple(f"{tower}." for tower in towers))
+    ]
+    return named + [
+        f"{tower}.{layer}"
+        for tower, settings in towers.items()
+        for layer in lora_layers(model, settings, tower)
+    ]

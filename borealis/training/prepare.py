@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from borealis.data.manifest import read_manifest, write_manifest
@@ -138,12 +138,13 @@ def _sources(
 def make_validation(
     recipe: Recipe,
     stage: StageSection,
+    context: BatchContext,
     data: Path,
     output: Path,
     model: BorealisForConditionalGeneration,
     processor: BorealisProcessor,
-) -> Callable[[], Validation]:
-    """Makes the measurement of a stage: recordings with texts, spread over its sources."""
+) -> Validation:
+    """The measurement of a stage: recordings with texts, spread over its sources."""
     longest = model.config.max_audio_seconds
     sources = _sources(recipe, stage.validation.sources, data, output, longest, audio=True)
     items = [item for source in sources for item in source.utterances if item.text]
@@ -151,10 +152,4 @@ def make_validation(
         raise RecipeError(f"Stage '{stage.name}': no recording of validation has a text.")
     step = len(items) / min(len(items), stage.validation.clips)
     chosen = [items[int(i * step)] for i in range(min(len(items), stage.validation.clips))]
-
-    def make() -> Validation:
-        return Validation(
-            model, processor, chosen, every=stage.validation.every, max_steps=stage.max_steps
-        )
-
-    return make
+    return Validation(stage, context, processor, chosen)

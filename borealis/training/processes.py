@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import distributed
+
+Result = TypeVar("Result")
 
 
 def count() -> int:
@@ -15,9 +18,14 @@ def count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def rank() -> int:
+    """Number of this process, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_main() -> bool:
     """Whether this process writes what all share."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return rank() == 0
 
 
 def start() -> None:
@@ -38,6 +46,28 @@ def wait() -> None:
     """Until every process is here."""
     if distributed.is_initialized():
         distributed.barrier()
+
+
+def total(*numbers: float, device: str | torch.device = "cpu") -> list[float]:
+    """Numbers summed over all processes; every process has to call this.
+
+    Args:
+        numbers: of this process.
+        device: that the processes exchange tensors of.
+    """
+    if not distributed.is_initialized():
+        return list(numbers)
+    summed = torch.tensor(numbers, dtype=torch.float64, device=device)
+    distributed.all_reduce(summed)
+    return summed.tolist()
+
+
+def from_main(value: Result | None) -> Result:
+    """What the main process has, on every process; all have to call this."""
+    found = [value]
+    if distributed.is_initialized():
+        distributed.broadcast_object_list(found)
+    return found[0]  # type: ignore[return-value]
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ SHORT = {
     "learning_rate": "optimizer.learning_rate",
     "warmup_steps": "optimizer.warmup_steps",
     "scheduler": "optimizer.scheduler",
+    "rates": "optimizer.rates",
     "batch_seconds": "batch.seconds",
     "batch_tokens": "batch.tokens",
     "batches_per_step": "batch.per_step",

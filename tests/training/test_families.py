@@ -22,7 +22,7 @@ from borealis.data.phrasings import load_phrasings
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
 from borealis.model.processing import AUDIO_TOKEN
 from borealis.training.batches.recorded import RecordingBatches, Source
-from borealis.training.loop.trainer import run_stage
+from borealis.training.loop.stage import run_stage
 from borealis.training.planner.shapes import encoder_config
 from borealis.training.tasks.task import BatchContext
 from tests.training.keys import a_stage

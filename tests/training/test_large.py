@@ -18,7 +18,7 @@ from borealis.cli import main
 from borealis.data.manifest import read_manifest
 from borealis.errors import RecipeError
 from borealis.training.loop.checkpoints import best_checkpoint
-from borealis.training.loop.trainer import run_stage
+from borealis.training.loop.stage import run_stage
 from tests.training.keys import a_stage
 
 LORA = {"rank": 2, "alpha": 4}

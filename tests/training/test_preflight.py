@@ -41,8 +41,10 @@ LATE = {
         "pip install bitsandbytes",
     ),
     "liger_kernel": ({"use_liger_kernel": True}, "pip install liger-kernel"),
-    "peft": ({"lora": {"rank": 2}}, "needs peft"),
-    "accelerate": ({}, "pip install 'borealis-audio[train]'"),
+    "peft": (
+        {"lora": {"rank": 2}},
+        "needs peft, which isn't installed: pip install 'borealis-audio[train]'",
+    ),
 }
 
 

@@ -83,7 +83,7 @@ class RecordingBatches(Dataset):
         self.audio_sources = len(sources)
         self.unreadable: set[str] = set()
         talked = stage.tasks.share("conversations")
-        shares = _shares([s.seconds * s.weight for s in sources]) * (1 - talked)
+        shares = source_shares(sources, stage.mixing_temperature) * (1 - talked)
         if talks:
             sizes = _shares([len(s.utterances) * s.weight for s in talks])
             shares = np.concatenate([shares, sizes * talked])
@@ -248,6 +248,18 @@ def _words(item: Utterance) -> str:
     return item.text or item.answer
 
 
-def _shares(amounts: Sequence[float]) -> np.ndarray:
+def source_shares(sources: Sequence[Source], temperature: float = 1.0) -> np.ndarray:
+    """How often each source is heard; they sum to 1.
+
+    Args:
+        sources: recordings.
+        temperature: 1: by hours and weight; the larger, the more alike (Arivazhagan et al., 2019,
+            https://arxiv.org/abs/1907.05019).
+    """
+    by_hours = _shares([source.seconds * source.weight for source in sources])
+    return by_hours if temperature == 1 else _shares(by_hours ** (1 / temperature))
+
+
+def _shares(amounts: Sequence[float] | np.ndarray) -> np.ndarray:
     values = np.asarray(amounts, float)
     return values / values.sum()

@@ -19,7 +19,8 @@ from borealis.errors import TrainingError
 from borealis.files import usual_permissions
 from borealis.training import processes
 
-LEARNED = "learned.safetensors"
+LEARNED, WHOLE = "learned.safetensors", "model.safetensors"
+STATE = "trainer_state.json"  # of a checkpoint: its step and the log up to there
 VALIDATION = "validation.json"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # Libraries in Rust and C++ tell it in words.
@@ -137,7 +138,7 @@ def clear_stage(folder: Path) -> None:
     """Remove what a stage left, so that nothing of it is taken for a new one's."""
     drop_model(folder)
     for checkpoint in _checkpoints(folder):
-        (checkpoint / "trainer_state.json").unlink()
+        (checkpoint / STATE).unlink()
         shutil.rmtree(checkpoint)
 
 
@@ -158,15 +159,18 @@ def save_learned(model: torch.nn.Module, folder: Path) -> None:
 
 @torch.no_grad()
 def load_learned(model: torch.nn.Module, folder: Path) -> None:
-    """Read what `save_learned` wrote into a model whose same parameters learn.
+    """Read the parameters of a checkpoint into a model in which the same ones learn.
 
     Raises:
         TrainingError: other parameters learn now, or they have other shapes.
     """
     from borealis.training.loop.sharding import part_of
 
-    weights = load_file(folder / LEARNED)
     own = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if (folder / LEARNED).is_file():
+        weights = load_file(folder / LEARNED)
+    else:  # of the whole model; the rest of it is as the stage began
+        weights = {k: v for k, v in load_file(folder / WHOLE).items() if k in own}
     strange = sorted(own.keys() ^ weights.keys()) or [
         n for n in own if own[n].shape != weights[n].shape
     ]
@@ -182,7 +186,7 @@ def load_learned(model: torch.nn.Module, folder: Path) -> None:
 def latest_checkpoint(output: Path) -> Path | None:
     """The newest complete `checkpoint-N` folder of a stage.
 
-    Trainer writes its state last, so a folder without it was cut off while saving.
+    A folder without a state was being removed.
     """
     return max(_checkpoints(output), key=step_of, default=None)
 
@@ -194,7 +198,7 @@ def rotate(output: Path, keep: int) -> None:
     for folder in found[:-keep]:
         if folder != best:
             # Its state goes first: half a checkpoint is then none.
-            (folder / "trainer_state.json").unlink(missing_ok=True)
+            (folder / STATE).unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -210,7 +214,7 @@ def best_checkpoint(output: Path) -> Path | None:
 
 
 def _checkpoints(output: Path) -> list[Path]:
-    return [p for p in output.glob("checkpoint-*") if (p / "trainer_state.json").is_file()]
+    return [p for p in output.glob("checkpoint-*") if (p / STATE).is_file()]
 
 
 def step_of(checkpoint: Path) -> int:

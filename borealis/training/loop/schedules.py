@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from borealis.training.recipe import StageSection
@@ -14,21 +15,27 @@ def schedule_of(stage: StageSection) -> tuple[str, dict[str, Any]]:
     return stage.optimizer.scheduler, {}
 
 
-def rates(stage: StageSection, steps: int) -> list[float] | None:
-    """Rates of the first steps, relative to the peak; None where the schedule has none for them."""
+def schedule(stage: StageSection) -> Callable[[int], float]:
+    """The rate of each step of a stage, from 0, relative to the peak."""
     import torch
     from transformers import get_scheduler
 
     name, settings = schedule_of(stage)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule: Any = get_scheduler(
+    made: Any = get_scheduler(
         name,
         optimizer,
         num_warmup_steps=stage.optimizer.warmup_steps,
         num_training_steps=stage.max_steps,
         scheduler_specific_kwargs=settings,
     )
+    return lambda step: float(made.lr_lambdas[0](step))
+
+
+def rates(stage: StageSection, steps: int) -> list[float] | None:
+    """Rates of the first steps, relative to the peak; None where the schedule has none for them."""
+    rate = schedule(stage)
     try:
-        return [float(schedule.lr_lambdas[0](step)) for step in range(steps)]
+        return [rate(step) for step in range(steps)]
     except ZeroDivisionError:  # a stage that is nothing but warm-up
         return None

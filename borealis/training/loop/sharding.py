@@ -7,35 +7,26 @@ encoder, output layer) is gathered for the whole step.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from borealis.errors import TrainingError
 from borealis.model import BorealisForConditionalGeneration
 from borealis.training import processes
-from borealis.training.losses.stage import StepLosses, stage_losses
+from borealis.training.losses.stage import StepLosses
 from borealis.training.recipe import StageSection
 
-OPTIMIZER = "optimizer.safetensors"
-SCHEDULE = "schedule.json"
 Result = TypeVar("Result")
 
 
 class ShardedLosses(StepLosses):
     """The losses of a step on a model of which each process holds a part."""
 
-    def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """See `stage_losses`."""
-        return stage_losses(self.model, batch, self.stage, everywhere=True)
+    everywhere = True
 
     def run(self, function: Callable[[], Result]) -> Result:
         """Call something that uses the model; all processes have to, with the same input."""
@@ -56,7 +47,7 @@ def is_sharded(stage: StageSection) -> bool:
 
 
 def shard(
-    model: BorealisForConditionalGeneration, stage: StageSection, device: str
+    model: BorealisForConditionalGeneration, stage: StageSection, device: str, *, bfloat16: bool
 ) -> ShardedLosses:
     """Leave each process its part of the model.
 
@@ -65,11 +56,12 @@ def shard(
             goes to the device and is cut there, so that it never has to hold the whole model.
         stage: settings.
         device: `cpu` or `cuda`.
+        bfloat16: see `stage_losses`.
 
     Returns:
         The module that computes the losses: what is gathered is gathered in its forward pass.
     """
-    losses = ShardedLosses(model, stage)
+    losses = ShardedLosses(model, stage, bfloat16=bfloat16)
     mesh = init_device_mesh(device, (processes.count(),))
     kinds = {*(model.model.language_model._no_split_modules or ())}
     for module in model.model.language_model.modules():
@@ -109,65 +101,6 @@ def whole_model(
     fresh.tie_weights()
     fresh.generation_config = model.generation_config
     return fresh
-
-
-# ---- checkpoints ----
-
-
-def save_optimizer(model: torch.nn.Module, optimizer: Any, scheduler: Any, folder: Path) -> None:
-    """Write the optimizer's state whole: another number of processes can go on with it.
-
-    Args:
-        model: sharded; its names are the keys of the file. Every process has to call this.
-        optimizer: of torch, over the model's parameters.
-        scheduler: of the learning rate.
-        folder: of the checkpoint.
-    """
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    tensors = {}
-    for parameter, state in optimizer.state.items():
-        for key, value in state.items():
-            value = processes.whole(torch.as_tensor(value))
-            if processes.is_main():
-                tensors[f"{names[parameter]}/{key}"] = value.cpu().contiguous()
-    if processes.is_main():
-        save_file(tensors, folder / OPTIMIZER, metadata={"format": "pt"})
-        rates = [{k: group[k] for k in ("lr", "initial_lr")} for group in optimizer.param_groups]
-        record = {"scheduler": scheduler.state_dict(), "rates": rates}
-        (folder / SCHEDULE).write_text(json.dumps(record), encoding="utf-8")
-
-
-def load_optimizer(model: torch.nn.Module, optimizer: Any, scheduler: Any, folder: Path) -> None:
-    """Read what `save_optimizer` wrote, each process its own part of it.
-
-    Raises:
-        TrainingError: the checkpoint was made without sharding.
-    """
-    if not (folder / OPTIMIZER).is_file():
-        raise TrainingError(
-            f"'{folder}' was made without sharding: its optimizer can't be shared out. Go on with "
-            "sharding=none, or give another --output, or --no-resume."
-        )
-    named = {parameter: name for name, parameter in model.named_parameters()}
-    record = json.loads((folder / SCHEDULE).read_text(encoding="utf-8"))
-    state = optimizer.state_dict()
-    order = [p for group in optimizer.param_groups for p in group["params"]]
-    with safe_open(folder / OPTIMIZER, framework="pt") as file:
-        keys: dict[str, list[str]] = {}
-        for key in file.keys():  # noqa: SIM118  (not a dict)
-            keys.setdefault(key.rpartition("/")[0], []).append(key)
-        state["state"] = {
-            number: {
-                key.rpartition("/")[2]: part_of(file.get_tensor(key), parameter)
-                for key in keys[named[parameter]]
-            }
-            for number, parameter in enumerate(order)
-            if named[parameter] in keys
-        }
-    for group, rates in zip(state["param_groups"], record["rates"], strict=True):
-        group |= rates
-    optimizer.load_state_dict(state)
-    scheduler.load_state_dict(record["scheduler"])
 
 
 def part_of(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:

@@ -1,79 +1,89 @@
-"""Word error rate on a few recordings in the middle of training, with sample outputs."""
+"""Error rates and losses on a few recordings in the middle of training, with sample outputs."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from transformers import TrainerCallback
 
+from borealis.audio import load_audio
 from borealis.data.manifest import Utterance
 from borealis.training import processes
-from borealis.training.loop.checkpoints import VALIDATION
+from borealis.training.data.batch import Batch, Example
+from borealis.training.data.packing import padded
+from borealis.training.data.talks import IGNORE, encode_talk
+from borealis.training.losses.stage import autocast, auxiliary_losses, stage_losses
+from borealis.training.recipe import StageSection
+from borealis.training.tasks.task import BatchContext, targets_of
+from borealis.training.tasks.turns import clip_turn
 
 if TYPE_CHECKING:
-    from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
+    from borealis.model import BorealisProcessor
+    from borealis.training.loop.trainer import StageTrainer
 
 logger = logging.getLogger(__name__)
 
 _SAMPLES = 3
 
 
-class Validation(TrainerCallback):
-    """Transcribes the same recordings every N steps; the training's random numbers aren't touched.
+class Validation:
+    """Measures the same recordings now and then; the training's random numbers aren't touched.
 
     Args:
-        model: the model that learns.
-        processor: its processor.
+        stage: settings.
+        context: what prompts are made of.
+        processor: of the model.
         utterances: recordings with their texts.
-        every: steps between measurements.
-        max_steps: the last step is measured too.
     """
 
     def __init__(
         self,
-        model: BorealisForConditionalGeneration,
+        stage: StageSection,
+        context: BatchContext,
         processor: BorealisProcessor,
         utterances: Sequence[Utterance],
-        *,
-        every: int,
-        max_steps: int,
     ) -> None:
-        self.model, self.processor, self.utterances = model, processor, list(utterances)
-        self.every, self.max_steps = every, max_steps
-        self.around: Callable[[], AbstractContextManager] = nullcontext
-        # Of a model that is spread over processes: gathers what a call of all of them needs.
-        self.through: Callable[[Callable[[], dict[str, Any]]], dict[str, Any]] | None = None
-        self.last: dict[str, Any] | None = None
+        # Transcripts have no marks that the other losses could learn from.
+        self.stage = stage.changed({"losses.guide.weight": 0.0, "losses.counting.weight": 0.0})
+        self.context, self.processor, self.utterances = context, processor, list(utterances)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Measure, if it is time."""
-        step = state.global_step
-        if step % self.every and step != self.max_steps:
-            return
-        if self.through is not None:
-            self.last = {"step": step} | self.through(self.measure)
+    def measure(self, trainer: StageTrainer) -> dict[str, Any]:
+        """What `validation.json` says of the model as it is; every process has to call this.
+
+        Of a sharded model all of them measure, for each layer is gathered from them all.
+        """
+        found = None
+        if trainer.sharded is not None:
+            found = trainer.sharded.run(lambda: self._look(trainer))
         elif processes.is_main():
-            self.last = {"step": step} | self.measure()
-        if self.last is not None and processes.is_main():
-            state.log_history.append({"step": step, "wer": self.last["word_error_rate"]})
-        processes.wait()
+            found = self._look(trainer)
+        return processes.from_main(found)
 
-    def measure(self) -> dict[str, Any]:
-        """Word and character error rate, and a few of the transcripts."""
+    def _look(self, trainer: StageTrainer) -> dict[str, Any]:
+        model = trainer.model
+        training = model.training
+        model.eval()
+        try:
+            with torch.random.fork_rng(), torch.no_grad():
+                losses = self._losses(trainer)
+                written = self._write_down(trainer)
+        finally:
+            model.train(training)
+        return {"step": trainer.taken} | written | {"losses": losses}
+
+    def _write_down(self, trainer: StageTrainer) -> dict[str, Any]:
+        """Error rates of the transcripts, and a few of them."""
         from borealis.evaluation.metrics import error_rates
         from borealis.inference.engine import Borealis
 
-        training = self.model.training
-        engine = Borealis(self.model, self.processor)
-        with torch.random.fork_rng(), self.around():
+        engine = Borealis(trainer.model, self.processor)
+        enabled = trainer.bfloat16 and bool(self.stage.sources)
+        with autocast(trainer.model, enabled=enabled):
             heard = engine.transcribe([item.audio for item in self.utterances])
-        self.model.train(training)
         texts = [transcript.text for transcript in heard]
         rates = error_rates([item.text for item in self.utterances], texts)
         logger.info("validation: %d recordings, WER %s", len(texts), _percent(rates))
@@ -91,11 +101,66 @@ class Validation(TrainerCallback):
             "samples": samples,
         }
 
-    def write(self, folder: Path, step: int) -> None:
-        """Put the measurement of this step, if it was made, into a checkpoint."""
-        if self.last is not None and self.last["step"] == step:
-            text = json.dumps(self.last, ensure_ascii=False, indent=1)
-            (folder / VALIDATION).write_text(text + "\n", encoding="utf-8")
+    # ---- losses ----
+
+    def _losses(self, trainer: StageTrainer) -> dict[str, float]:
+        """`lm`, the mean over answer tokens; of a stage with CTC `ctc`, over recordings."""
+        sums: dict[str, float] = {}
+        counts: dict[str, float] = {}
+        for batch in self._batches():
+            moved = trainer.on_device(batch)
+            parts = stage_losses(trainer.model, moved, self.stage, bfloat16=trainer.bfloat16)
+            for name, value in parts.items():
+                count = int(batch["labels"][..., 1:].ne(IGNORE).sum()) if name == "lm" else 1
+                sums[name] = sums.get(name, 0.0) + float(value) * count
+                counts[name] = counts.get(name, 0.0) + count
+        return {name: total / counts[name] for name, total in sums.items() if counts[name]}
+
+    def _batches(self) -> Iterator[Batch]:
+        """Each recording with a request to write it down, worded as in training, undistorted."""
+        config, tokenizer = self.context.config, self.context.tokenizer
+        rng = np.random.default_rng([self.context.seed, 7])
+        losses = auxiliary_losses(self.stage)
+        for item in self.utterances:
+            audio = load_audio(item.audio)
+            heard = self.processor.extract_features([audio])
+            turn = clip_turn(item, self.context.phrasings, rng, 0.0, {})
+            if len(heard["num_samples"]) > 1 and self.stage.losses.ctc.weight:
+                continue  # CTC reads one window
+            batch = Batch(
+                mode="audio",
+                input_features=heard["input_features"],
+                num_samples=heard["num_samples"],
+            )
+            if set(self.stage.tasks.given) != {"letters"}:
+                tokens = [config.num_audio_tokens(len(audio))]
+                row = encode_talk(tokenizer, [turn], tokens, config.audio_token_id)
+                batch |= padded([row], tokenizer.pad_token_id)
+            example = Example([], item.text)
+            vocabulary = self.context.vocabulary
+            yield batch | targets_of(losses, "transcription", batch, [example], vocabulary)
+
+
+def row_of(measured: dict[str, Any]) -> dict[str, Any]:
+    """A measurement as a row of the log."""
+    losses = {f"eval_{name}": round(value, 4) for name, value in measured["losses"].items()}
+    return {"wer": measured["word_error_rate"]} | losses
+
+
+def best_of(rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """The step of the lowest word error rate, and how many measurements came after it.
+
+    Args:
+        rows: of a log. Of equal rates the earliest is the best; (0, 0) where none is known.
+    """
+    best, step, since = math.inf, 0, 0
+    for row in rows:
+        rate = row.get("wer")
+        if rate is not None and rate < best:
+            best, step, since = rate, row["step"], 0
+        elif "wer" in row and step:
+            since += 1
+    return step, since
 
 
 def _percent(rates: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ def stage_losses(
     stage: StageSection,
     *,
     everywhere: bool = False,
+    bfloat16: bool = False,
 ) -> dict[str, torch.Tensor]:
     """The unweighted losses of a batch.
 
@@ -44,16 +46,35 @@ def stage_losses(
         stage: says which losses have a weight.
         everywhere: go through the audio tower and the adapter even where there is no audio;
             processes that share a model have to take the same way through it.
+        bfloat16: compute the language model in it, and of a stage on recordings the encoder and the
+            adapter too. From cached features the adapter learns in float32: nano was made so.
 
     Returns:
         `lm` (next token, mean over answer tokens), and the parts of `auxiliary_losses` that apply.
     """
+    with autocast(model, enabled=bfloat16 and bool(stage.sources)):
+        return _parts_of_batch(model, batch, stage, everywhere, bfloat16)
+
+
+def autocast(model: torch.nn.Module, *, enabled: bool) -> AbstractContextManager:
+    """Compute in bfloat16 what is worth it; the weights stay as they are."""
+    device = next(model.parameters()).device.type
+    return torch.autocast(device, torch.bfloat16) if enabled else nullcontext()
+
+
+def _parts_of_batch(
+    model: BorealisForConditionalGeneration,
+    batch: Batch,
+    stage: StageSection,
+    everywhere: bool,
+    bfloat16: bool,
+) -> dict[str, torch.Tensor]:
     inner = model.model
     if batch["mode"] == "text":
         embeds = inner.get_input_embeddings()(batch["input_ids"])
         if everywhere:
             embeds = embeds + 0.0 * _silence(inner).to(embeds.dtype)
-        return {"lm": _answers(model, embeds, batch, stage).loss}
+        return {"lm": _answers(model, embeds, batch, stage, bfloat16).loss}
     if "input_features" in batch:
         batch = batch | encode(inner, batch["input_features"], batch["num_samples"])
     mask = batch["frame_mask"]
@@ -76,7 +97,7 @@ def stage_losses(
     inside = [loss for loss in losses if loss.looks_inside]
     kept = [name for loss in inside for name, wanted in loss.wants(batch).items() if wanted]
     embeds = inner.embed_prompt(batch["input_ids"], flat)
-    passed.outputs = _answers(model, embeds, batch, stage, **dict.fromkeys(kept, True))
+    passed.outputs = _answers(model, embeds, batch, stage, bfloat16, **dict.fromkeys(kept, True))
     parts["lm"] = passed.outputs.loss
     for loss in inside:
         parts |= loss.values(batch, passed)
@@ -88,6 +109,7 @@ def _answers(
     embeds: torch.Tensor,
     batch: Batch,
     stage: StageSection,
+    bfloat16: bool,
     **kwargs: Any,
 ) -> BorealisOutputWithPast:
     """The language model's output on prompts and answers, with the loss on the answers."""
@@ -96,7 +118,12 @@ def _answers(
     given = {"inputs_embeds": embeds, "position_ids": batch.get("position_ids")}
     given |= {"use_cache": False, **kwargs}
     if not stage.compute.use_liger_kernel:
-        return model(**given, labels=batch["labels"])
+        with autocast(model, enabled=bfloat16):
+            outputs = model(**given, labels=batch["labels"])
+        for name in ("attentions", "hidden_states"):  # losses of them are computed in float32
+            if (layers := outputs.get(name)) is not None:
+                outputs[name] = tuple(layer.float() for layer in layers)
+        return outputs
     hidden = model.model(**given)[0].last_hidden_state
     return BorealisOutputWithPast(loss=fused_loss(model.lm_head.weight, hidden, batch["labels"]))
 
@@ -120,12 +147,24 @@ def encode(inner: Any, input_features: torch.Tensor, num_samples: torch.Tensor) 
 
 
 class StepLosses(torch.nn.Module):
-    """`stage_losses` as a module: what DistributedDataParallel wraps, so that gradients meet."""
+    """`stage_losses` as a module: what DistributedDataParallel wraps, so that gradients meet.
 
-    def __init__(self, model: BorealisForConditionalGeneration, stage: StageSection) -> None:
+    Args:
+        model: the model.
+        stage: settings.
+        bfloat16: see `stage_losses`.
+    """
+
+    everywhere = False
+
+    def __init__(
+        self, model: BorealisForConditionalGeneration, stage: StageSection, *, bfloat16: bool
+    ) -> None:
         super().__init__()
-        self.model, self.stage = model, stage
+        self.model, self.stage, self.bfloat16 = model, stage, bfloat16
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """See `stage_losses`."""
-        return stage_losses(self.model, batch, self.stage)
+        return stage_losses(
+            self.model, batch, self.stage, everywhere=self.everywhere, bfloat16=self.bfloat16
+        )

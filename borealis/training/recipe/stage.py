@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,17 @@ class LoraSection(Section):
 
     rank: int = Field(16, gt=0, description="Rank of the update.")
     alpha: int = Field(32, gt=0, description="Scale; the update is multiplied by alpha / rank.")
+    use_rslora: bool = Field(
+        False,
+        description="Multiply the update by alpha / sqrt(rank) instead (rsLoRA, Kalajdzievski, "
+        "2023): a high rank learns as fast as a low one.",
+    )
+    use_dora: bool = Field(
+        False,
+        description="Learn how large each row of the weights is apart from where it points (DoRA, "
+        "Liu et al., 2024): steps are slower, and servers that put LoRA on as they run may not "
+        "know it.",
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the update.")
     target_modules: list[str] = Field(
         default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj"],
@@ -49,6 +60,11 @@ class OptimizerSection(Section):
     """AdamW (Loshchilov and Hutter, 2019) and its learning rate."""
 
     learning_rate: float = Field(description="Peak learning rate.", gt=0)
+    rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="Peak learning rates of parts, by beginnings of parameters' names as in "
+        "trainable, such as adapter: 1e-3; the longest that fits counts, else learning_rate.",
+    )
     warmup_steps: int = Field(100, ge=0, description="Linear warm-up, steps.")
     scheduler: Literal[
         "cosine",
@@ -167,10 +183,17 @@ class ValidationSection(Section):
     """Measurements on recordings that aren't learned from."""
 
     sources: list[str] = Field(
-        default_factory=list, description="Sources on which the word error rate is measured."
+        default_factory=list,
+        description="Sources on which the word error rate and the losses are measured.",
     )
-    every: int = Field(1000, gt=0, description="Measure it every N steps.")
+    every: int = Field(1000, gt=0, description="Measure every N steps, and after the last.")
     clips: int = Field(64, gt=0, description="On at most so many recordings.")
+    patience: int | None = Field(
+        None,
+        gt=0,
+        description="End the stage early when so many measurements in a row had no lower word "
+        "error rate than the best before; its result is then the weights of the best.",
+    )
 
 
 class StageSection(Section):
@@ -190,6 +213,12 @@ class StageSection(Section):
         default_factory=list,
         description="Sources (data.sources) of recordings that the stage learns from, encoded anew "
         "at every step; instead of features.",
+    )
+    mixing_temperature: float = Field(
+        1.0,
+        gt=0,
+        description="How evenly the sources are heard: each as often as (its hours x weight) to "
+        "the power of 1 / temperature. 1: by hours and weight; large: all alike.",
     )
     pseudo_audio: PseudoAudioSection = Field(
         default_factory=PseudoAudioSection,
@@ -306,12 +335,20 @@ class StageSection(Section):
     def _sounds_fit(self) -> StageSection:
         if self.sources and self.augment.style_mix:
             raise ValueError("augment.style_mix goes with features, not sources")
+        if self.mixing_temperature != 1 and not self.sources:
+            raise ValueError("mixing_temperature needs sources: passes over features are explicit")
         if self.encoder_lora and not self.sources:
             raise ValueError("encoder_lora needs sources: cached features don't change")
         if not self.sources and (self.batch.packing or self.compute.sharding != "none"):
             raise ValueError("batch.packing and compute.sharding need sources")
         if self.makes_pseudo_audio and self.pseudo_audio.source == "clips" and not self.features:
             raise ValueError("pseudo_audio.source clips needs features to cut the pieces from")
+        return self
+
+    @model_validator(mode="after")
+    def _validation_fits(self) -> StageSection:
+        if self.validation.patience and not self.validation.sources:
+            raise ValueError("validation.patience needs validation.sources to measure on")
         return self
 
     @model_validator(mode="after")

@@ -13,7 +13,8 @@ from borealis.training.run.record import Made
 
 # Keys that change no weight; all others may not differ when a part of a run is used again. Nor does
 # it matter where data and run lie, how many threads, processes or GPUs there are, what an hour
-# costs, and where the compact form is put: none of that is a key.
+# costs, and where the compact form is put: none of that is a key. Validation matters where a stage
+# may end by it.
 HARMLESS: dict[type[BaseModel], dict[str, Any]] = {
     ModelSection: {"decoding": True},  # every command puts it into the finished model
     SourceSection: {"streaming": True},
@@ -56,7 +57,10 @@ def stage_settings(recipe: Recipe, name: str) -> dict[str, Any]:
 
 
 def _values(section: BaseModel) -> dict[str, Any]:
-    return section.model_dump(mode="json", exclude=HARMLESS.get(type(section)))
+    harmless = HARMLESS.get(type(section))
+    if isinstance(section, StageSection) and section.validation.patience and harmless:
+        harmless = {key: value for key, value in harmless.items() if key != "validation"}
+    return section.model_dump(mode="json", exclude=harmless)
 
 
 def _flat(key: str, value: Any) -> dict[str, Any]:
@@ -75,7 +79,8 @@ def stage_of(recipe: Recipe, name: str) -> StageSection | None:
 def _sources(recipe: Recipe, stage: StageSection) -> list[str]:
     parts = [part for name in stage.features for part in recipe.data.features.get(name, [])]
     passed = [part.source for part in parts if part.source]
-    return list(dict.fromkeys([*stage.sources, *stage.talk_sources, *passed]))
+    measured = stage.validation.sources if stage.validation.patience else []
+    return list(dict.fromkeys([*stage.sources, *stage.talk_sources, *passed, *measured]))
 
 
 def manifests_of(recipe: Recipe, stage: StageSection) -> list[str]:

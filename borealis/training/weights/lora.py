@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 TOWERS = ("language_model", "audio_tower")
 
 
+def lora_layers(
+    model: BorealisForConditionalGeneration, settings: LoraSection, tower: str
+) -> list[str]:
+    """Names, within a tower, of the layers that get an update."""
+    names = [name for name, _ in getattr(model.model, tower).named_modules()]
+    return [n for n in names if any(n == t or n.endswith(f".{t}") for t in settings.target_modules)]
+
+
 def check_lora(model: BorealisForConditionalGeneration, settings: LoraSection, tower: str) -> None:
     """Whether LoRA can be put on the layers that are named, and merged.
 
@@ -25,12 +33,11 @@ def check_lora(model: BorealisForConditionalGeneration, settings: LoraSection, t
         RecipeError: the tower has none of them, or one shares its weights with the output layer.
     """
     modules = dict(getattr(model.model, tower).named_modules())
-    wanted = settings.target_modules
-    found = [n for n in modules if any(n == t or n.endswith(f".{t}") for t in wanted)]
+    found = lora_layers(model, settings, tower)
     if not found:
         raise RecipeError(
-            f"LoRA of the {tower}: it has no layer called {', '.join(wanted) or 'nothing'} "
-            "(target_modules)."
+            f"LoRA of the {tower}: it has no layer called "
+            f"{', '.join(settings.target_modules) or 'nothing'} (target_modules)."
         )
     if tower != "language_model":
         return
@@ -65,6 +72,8 @@ def add_lora(
     wanted = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
+        use_rslora=settings.use_rslora,
+        use_dora=settings.use_dora,
         lora_dropout=settings.dropout,
         target_modules=list(settings.target_modules),
     )
@@ -101,6 +110,8 @@ def split_lora(
     LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
+        use_rslora=settings.use_rslora,
+        use_dora=settings.use_dora,
         target_modules=rf".*language_model.*\.({layers})",
         task_type="CAUSAL_LM",
         inference_mode=True,

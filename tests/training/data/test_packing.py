@@ -18,7 +18,7 @@ from transformers import (
 from borealis.errors import RecipeError
 from borealis.training.data.epochs import length_buckets
 from borealis.training.data.packing import check_packing, packed, padded
-from borealis.training.loop.trainer import run_stage
+from borealis.training.loop.stage import run_stage
 from borealis.training.losses.stage import stage_losses
 from borealis.training.weights.learning import prepare_weights
 from tests.training.keys import a_stage

@@ -23,16 +23,16 @@ from borealis.cli import main
 from borealis.training import pipeline
 from borealis.training.data import features
 from borealis.training.loop import checkpoints as saving
-from borealis.training.loop import trainer
+from borealis.training.loop import writer
 from borealis.training.loop.trainer import StageTrainer
 
 # Where a process may die: (holder, attribute).
 PLACES = {
     "encode": (features, "encode_windows"),  # while the feature cache is made
-    "forward": (StageTrainer, "compute_loss"),
-    "update": (StageTrainer, "_clip_grad_norm"),  # gradients are there, weights are the old ones
-    "checkpoint": (trainer, "publish"),  # written, without its name yet
-    "learned": (trainer, "save_learned"),  # before a byte of a checkpoint is written
+    "forward": (StageTrainer, "_loss"),
+    "update": (StageTrainer, "_clip"),  # gradients are there, weights are the old ones
+    "checkpoint": (writer, "publish"),  # written, without its name yet
+    "learned": (writer, "save_learned"),  # before a byte of a checkpoint is written
     "model": (saving, "sync_folder"),  # files are there, nothing of it is promised
 }
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from borealis.errors import TrainingError
-from borealis.training.loop.sharding import load_optimizer
+from borealis.training.loop.optimizer import load_optimizer
 from tests.training.keys import a_stage
 
 ENCODER_LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}
@@ -71,9 +71,32 @@ def test_two_that_share_equal_one_and_go_on(large, run_train, two, tmp_path):
     assert all(torch.equal(again[name], weight) for name, weight in b.items())
 
 
-def test_a_checkpoint_that_was_not_shared_is_named(tmp_path):
-    with pytest.raises(TrainingError, match="made without sharding"):
-        load_optimizer(torch.nn.Linear(1, 1), None, None, tmp_path)
+@pytest.mark.slow
+def test_two_stop_early_as_one_and_one_goes_on_from_two(large, run_train, two, tmp_path):
+    # A rate at which no transcript changes: the first measurement stays the best.
+    measured = {"sources": ["speech"], "every": 2, "clips": 2, "patience": 2}
+    keys = {"lora": {"rank": 2, "use_dora": True}, "learning_rate": 1e-7, "logging_steps": 4}
+    recipe = large(**(KEYS | keys | {"max_steps": 9, "save_steps": 9, "validation": measured}))
+    one, shared = tmp_path / "one", tmp_path / "two"
+    assert run_train(recipe, one) == 0
+    two(recipe, shared, "stages.*.compute.sharding=fsdp")
+    [stage] = json.loads((shared / "run.json").read_text("utf-8"))["stages"]
+    assert stage["steps"] == 6
+    expected = load_file(one / "final/model.safetensors")
+    for _ in range(2):
+        found = load_file(shared / "final/model.safetensors")
+        for name, weight in expected.items():
+            torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=1e-5)
+        # Cut off after the best step, one process goes on with what two have written.
+        shutil.rmtree(shared / "final")
+        shutil.rmtree(shared / "instruct/checkpoint-6")
+        (shared / "instruct/model.safetensors").unlink()
+        assert run_train(recipe, shared, "stages.*.compute.sharding=fsdp") == 0
+
+
+def test_a_checkpoint_of_an_earlier_version_is_named(tmp_path):
+    with pytest.raises(TrainingError, match="an earlier version of Borealis made it"):
+        load_optimizer(torch.nn.Linear(1, 1), None, tmp_path)
 
 
 def test_sharding_needs_sources():

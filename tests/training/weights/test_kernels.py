@@ -12,7 +12,7 @@ import torch
 from transformers import RecurrentGemmaConfig
 
 from borealis.errors import RecipeError
-from borealis.training.loop.trainer import run_stage
+from borealis.training.loop.stage import run_stage
 from borealis.training.weights import kernels
 from tests.training.keys import a_stage
 
