@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", default="runs/model", help="folder of the run (runs/model)")
     parser.add_argument("--stages", help="only these stages, with commas between")
     parser.add_argument("--max-steps", type=int, help="at most N steps a stage, for a trial")
+    parser.add_argument(
+        "--hub",
+        metavar="OWNER/NAME",
+        help="keep a private copy of the run on Hugging Face after each checkpoint; a run that "
+        "isn't in --output goes on from there",
+    )
     parser.add_argument("--no-resume", action="store_true", help="start every stage anew")
     parser.add_argument("--dry-run", action="store_true", help="only tell what would be done")
     parser.add_argument("--gpu", help="accelerator of the dry run: h100, rtx4090, ... (h100)")
@@ -69,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
     from borealis.training import processes
     from borealis.training.pipeline import run_recipe
+    from borealis.training.publish.mirror import Mirror
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if args.threads:
@@ -83,12 +91,44 @@ def run(args: argparse.Namespace) -> int:
             resume=not args.no_resume,
             pack_to=Path(args.pack) if args.pack else None,
             price=args.price,
+            mirror=Mirror(args.hub, Path(args.output)) if args.hub else None,
         )
     finally:
         processes.stop()
     if processes.is_main():
-        print(f"The checkpoint is in {folder}")
+        print(summary(folder))
     return 0
+
+
+def summary(folder: Path) -> str:
+    """What came of a run, and what to do with it: before and after, use, serve, publish.
+
+    Args:
+        folder: of the finished checkpoint.
+    """
+    run = folder.parent
+    log = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    lines = []
+    for stage in log["stages"]:
+        rates = stage.get("word_error_rate", {})
+        times = [when for when in ("before", "after") if when in rates]
+        told = [f"{100 * rates[when]:.1f} % {when}" for when in times]
+        if told:
+            lines.append(f"stage {stage['stage']}, WER on validation: {', '.join(told)}")
+        if told and rates.get("before", 1.0) <= rates["after"]:
+            lines.append(
+                "  no better than before: more recordings, or a smaller optimizer.learning_rate?"
+            )
+    return "\n".join(
+        [
+            *lines,
+            f"The checkpoint is in {folder}",
+            f"  use      borealis transcribe FILE --model {folder}",
+            f"  measure  borealis eval MANIFEST --model {folder}",
+            f"  serve    borealis serve {folder}",
+            f"  publish  borealis export {run} --output DIR, then borealis push DIR OWNER/NAME",
+        ]
+    )
 
 
 def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) -> str:

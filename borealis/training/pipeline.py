@@ -7,6 +7,7 @@ import logging
 import platform
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ from borealis.training.loop.sharding import is_sharded
 from borealis.training.loop.stage import run_stage
 from borealis.training.preflight import check_model, check_stage
 from borealis.training.prepare import encode_features, make_batches, make_validation
-from borealis.training.recipe import Recipe
+from borealis.training.publish.mirror import Mirror
+from borealis.training.recipe import Recipe, StageSection
 from borealis.training.recipe.resolve import resolve
 from borealis.training.run.folder import RunFolder
 from borealis.training.run.places import check_apart, local_names
@@ -53,6 +55,7 @@ def run_recipe(
     resume: bool = True,
     pack_to: Path | None = None,
     price: float | None = None,
+    mirror: Mirror | None = None,
 ) -> Path:
     """Train a model; returns the folder of the finished checkpoint.
 
@@ -69,22 +72,19 @@ def run_recipe(
         resume: keep finished stages and checkpoints; otherwise stages are trained anew.
         pack_to: folder for the compact form (see `borealis.checkpoints.pack`).
         price: dollars for an hour of one GPU, for the progress line and the record.
+        mirror: keeps a copy of the run on the hub; a run that isn't here goes on from it.
 
     Raises:
+        HubError: the copy can't be begun, or not be finished.
         RecipeError: a stage, file, source or feature cache that is named doesn't exist; a library
             that a stage needs isn't there; `output` holds another run, or what is read.
         TrainingError: a loss isn't finite, the disk is full, or a row can't be learned from.
     """
     processes.start()
-    recipe, chosen = resolve(recipe, data, stages, max_steps)
-    with processes.main_first():
-        recipe = without_missing_datasets(recipe, data)
-    chosen = [recipe.stage(stage.name) for stage in chosen]
-    check_apart(recipe, data, output, pack_to)
-    for stage in chosen:
-        check_stage(stage)
-    check_data(recipe, chosen, data)
-    check_supplies(recipe, chosen, output)
+    recipe, chosen = _checked(recipe, data, output, stages, max_steps, pack_to)
+    if mirror is not None:
+        with processes.main_first():
+            mirror.restore()
     run = RunFolder(output, recipe, data)
     plan = run.look([stage.name for stage in chosen], resume=resume)
     processes.wait()  # nobody changes the folder while others look
@@ -97,6 +97,8 @@ def run_recipe(
         model, processor = build_model(recipe, data, output / START, anew=anew)
     for stage in chosen:
         check_model(model, stage)
+    if mirror is not None and processes.is_main():
+        mirror.begin()
     with processes.main_first():
         features = encode_features(recipe, chosen, data, output / "features", model, processor)
     sentences = load_sentences([data / name for name in recipe.data.corpora])
@@ -139,6 +141,7 @@ def run_recipe(
             resume=work == "on",
             price=price,
             validation=validation,
+            saved=partial(mirror.follow, stage.name) if mirror is not None else None,
         )
         if is_sharded(stage):
             model = _read(folder)
@@ -148,18 +151,50 @@ def run_recipe(
             _write_log(output / "run.json", recipe, list(log.values()), price)
     if chosen and at != chosen[-1].name:
         model = _read(output / chosen[-1].name)
-    final = output / FINAL
+    if processes.is_main():
+        _finish(recipe, model, processor, output, pack_to)
+        if mirror is not None:
+            mirror.finish()
+    processes.wait()
+    return output / FINAL
+
+
+def _checked(
+    recipe: Recipe,
+    data: Path,
+    output: Path,
+    stages: Sequence[str] | None,
+    max_steps: int | None,
+    pack_to: Path | None,
+) -> tuple[Recipe, list[StageSection]]:
+    """The recipe as it will be used and its chosen stages, once nothing stands in their way."""
+    recipe, chosen = resolve(recipe, data, stages, max_steps)
+    with processes.main_first():
+        recipe = without_missing_datasets(recipe, data)
+    chosen = [recipe.stage(stage.name) for stage in chosen]
+    check_apart(recipe, data, output, pack_to)
+    for stage in chosen:
+        check_stage(stage)
+    check_data(recipe, chosen, data)
+    check_supplies(recipe, chosen, output)
+    return recipe, chosen
+
+
+def _finish(
+    recipe: Recipe,
+    model: BorealisForConditionalGeneration,
+    processor: BorealisProcessor,
+    output: Path,
+    pack_to: Path | None,
+) -> None:
+    """Write the finished checkpoint, and its compact form where one is wanted."""
     model.config.use_cache = True
     for key, value in recipe.model.decoding.items():
         setattr(model.config, key, value)
-    if processes.is_main():
-        start = output / START
-        save_whole(model, final, processor, Ngram.of_checkpoint(start), Scope.of_checkpoint(start))
-        if pack_to is not None:
-            size = pack(final, pack_to)
-            logger.info("packed into %.1f MB", size / 1e6)
-    processes.wait()
-    return final
+    start, final = output / START, output / FINAL
+    save_whole(model, final, processor, Ngram.of_checkpoint(start), Scope.of_checkpoint(start))
+    if pack_to is not None:
+        logger.info("packed into %.1f MB", pack(final, pack_to) / 1e6)
 
 
 def _read(folder: Path) -> BorealisForConditionalGeneration:

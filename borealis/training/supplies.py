@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from borealis.data.manifest import Utterance, read_manifest
 from borealis.errors import AudioError, RecipeError
+from borealis.training.loop.checkpoints import WHOLE_BELOW
 from borealis.training.recipe import Recipe, StageSection
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Of larger models, and with LoRA, a checkpoint holds what learns and not the frozen rest again.
-_WHOLE_BELOW = 200_000_000
 # Rows of a manifest whose recordings are opened: the first, and others spread over the rest.
 _OPENED = 3
 
@@ -106,7 +105,7 @@ def planned_room(plan: Plan, stages: Sequence[StageSection]) -> Room:
     total = plan.parameters["total"]
     checkpoints = [0.0]
     for stage, cost in zip(stages, plan.stages, strict=True):
-        small = total < _WHOLE_BELOW and stage.lora is None and stage.encoder_lora is None
+        small = total < WHOLE_BELOW and stage.lora is None and stage.encoder_lora is None
         weights = total if small else cost.learned_parameters
         # Two moments of the optimizer; one checkpoint more while it is written.
         one = 4.0 * (weights + 2 * cost.learned_parameters)

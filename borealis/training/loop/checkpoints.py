@@ -20,6 +20,8 @@ from borealis.files import usual_permissions
 from borealis.training import processes
 
 LEARNED, WHOLE = "learned.safetensors", "model.safetensors"
+# Checkpoints of a larger model, and of LoRA, hold what learns and not the frozen rest again.
+WHOLE_BELOW = 200_000_000
 STATE = "trainer_state.json"  # of a checkpoint: its step and the log up to there
 VALIDATION = "validation.json"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

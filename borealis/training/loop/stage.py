@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from torch.utils.data import Dataset
 
@@ -22,7 +24,7 @@ from borealis.training.loop.checkpoints import (
 from borealis.training.loop.log import StageLog
 from borealis.training.loop.progress import Meter
 from borealis.training.loop.trainer import StageTrainer
-from borealis.training.loop.validation import Validation, best_of, row_of
+from borealis.training.loop.validation import Validation, best_of, gain_of, row_of
 from borealis.training.loop.writer import CheckpointWriter
 from borealis.training.recipe import StageSection
 from borealis.training.weights.kernels import leave_liger
@@ -42,7 +44,8 @@ def run_stage(
     use_cpu: bool | None = None,
     price: float | None = None,
     validation: Validation | None = None,
-) -> dict[str, float]:
+    saved: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
     """Train one stage; the result is `output/model.safetensors` and the checkpoints beside it.
 
     Args:
@@ -55,11 +58,12 @@ def run_stage(
         resume: go on from the newest checkpoint in `output`, if there is one.
         use_cpu: stay on the CPU even if there is an accelerator.
         price: dollars for an hour of one process, for the progress line.
-        validation: measures the model now and then.
+        validation: measures the model before the first step, now and then, and at the end.
+        saved: called by the main process after each checkpoint, with its step.
 
     Returns:
         What the whole stage took, interruptions included: `steps`, `seconds`, `audio_hours`,
-        `dollars` (with a price).
+        `dollars` (with a price), and `word_error_rate` with `before` and `after`.
 
     Raises:
         RecipeError: see `StageTrainer`.
@@ -76,6 +80,8 @@ def run_stage(
         writer.restore(newest)
     stopped = _is_worn_out(stage, log)  # a run may be cut off after its last step, too
     with closing(log):
+        if validation is not None and not trainer.taken:
+            log.write(0, row_of(validation.measure(trainer)))
         while trainer.taken < stage.max_steps and not stopped:
             log.add(trainer.step())
             last = trainer.taken == stage.max_steps
@@ -88,10 +94,13 @@ def run_stage(
             best = measured and stage.validation.patience and best_of(log.rows)[1] == 0
             if last or stopped or best or trainer.taken % stage.checkpoints.every == 0:
                 writer.save(measured)
+                if saved is not None and processes.is_main():
+                    saved(trainer.taken)
     if stopped:
         _take_best(trainer, log, output)
     _finish(trainer, output)
-    return {"steps": trainer.taken} | meter.numbers()
+    gain = gain_of(log.rows, stopped)
+    return {"steps": trainer.taken, **meter.numbers()} | ({"word_error_rate": gain} if gain else {})
 
 
 def _is_worn_out(stage: StageSection, log: StageLog) -> bool:

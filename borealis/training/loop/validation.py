@@ -155,12 +155,31 @@ def best_of(rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
     """
     best, step, since = math.inf, 0, 0
     for row in rows:
+        if not row["step"]:  # before the first step: there is no checkpoint to go back to
+            continue
         rate = row.get("wer")
         if rate is not None and rate < best:
             best, step, since = rate, row["step"], 0
         elif "wer" in row and step:
             since += 1
     return step, since
+
+
+def gain_of(rows: Sequence[dict[str, Any]], early: bool) -> dict[str, Any]:
+    """Word error rate before the first step and of the weights that a stage ends with.
+
+    Args:
+        rows: of a log.
+        early: the stage ended early, so it took the best weights.
+
+    Returns:
+        `before`, where it was measured, and `after`; empty without measurements.
+    """
+    rates = {row["step"]: row["wer"] for row in rows if row.get("wer") is not None}
+    if not rates:
+        return {}
+    last = best_of(rows)[0] if early else max(rates)
+    return ({"before": rates[0]} if 0 in rates else {}) | {"after": rates[last]}
 
 
 def _percent(rates: Any) -> str:

@@ -11,6 +11,7 @@ from borealis.training import processes
 from borealis.training.loop.checkpoints import (
     STATE,
     VALIDATION,
+    WHOLE_BELOW,
     load_learned,
     publish,
     room_for,
@@ -22,9 +23,6 @@ from borealis.training.loop.log import StageLog
 from borealis.training.loop.optimizer import load_optimizer, save_optimizer
 from borealis.training.loop.randomness import load_random, save_random
 from borealis.training.loop.trainer import StageTrainer
-
-# Checkpoints of a larger model, and of LoRA, hold what learns and not the frozen rest again.
-_WHOLE_BELOW = 200_000_000
 
 
 class CheckpointWriter:
@@ -42,7 +40,7 @@ class CheckpointWriter:
         lora = stage.lora is not None or stage.encoder_lora is not None
         rounded = stage.compute.frozen_precision == "nf4"
         size = sum(p.numel() for p in trainer.model.parameters())
-        self.learned_only = lora or rounded or size >= _WHOLE_BELOW or bool(trainer.sharded)
+        self.learned_only = lora or rounded or size >= WHOLE_BELOW or bool(trainer.sharded)
 
     def save(self, measured: dict[str, Any] | None = None) -> None:
         """Write a checkpoint aside and give it its name when all of it is on the disk.
