@@ -69,8 +69,26 @@ def upload(
     return str(address)
 
 
-def download(repo: str, folder: str | os.PathLike[str], but: Sequence[str] | None = None) -> bool:
-    """Fetch a model repository into a folder; false where there is no such repository.
+def files_of(repo: str) -> list[str] | None:
+    """Names of the files of a model repository; None where there is no such repository.
+
+    Raises:
+        HubError: the name is wrong, there is no network, or the hub refused.
+    """
+    check_name(repo)
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        return HfApi().list_repo_files(repo)
+    except RepositoryNotFoundError:
+        return None
+    except Exception as error:  # of the library, of its network layer
+        raise _told(error, f"'{repo}' can't be read") from None
+
+
+def download(repo: str, folder: str | os.PathLike[str], but: Sequence[str] | None = None) -> None:
+    """Fetch a model repository into a folder.
 
     Args:
         repo: `OWNER/NAME`.
@@ -78,24 +96,16 @@ def download(repo: str, folder: str | os.PathLike[str], but: Sequence[str] | Non
         but: patterns of files that aren't fetched.
 
     Raises:
-        HubError: the name is wrong, there is no network, or the hub refused.
+        HubError: there is no such repository, no network, or the hub refused.
     """
     check_name(repo)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
+    ignored = None if but is None else list(but)
     try:
-        snapshot_download(
-            repo, local_dir=Path(folder), ignore_patterns=None if but is None else list(but)
-        )
-    except RepositoryNotFoundError:
-        return False
+        snapshot_download(repo, local_dir=Path(folder), ignore_patterns=ignored)
     except Exception as error:  # of the library, of its network layer, of the disk
-        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
-        if isinstance(cause, RepositoryNotFoundError):
-            return False
-        raise _told(cause or error, f"'{repo}' can't be read") from None
-    return True
+        raise _told(error, f"'{repo}' can't be read") from None
 
 
 def check_name(repo: str) -> None:

@@ -178,10 +178,12 @@ def _in_the_way(
     from borealis.training.preflight import check_stage
     from borealis.training.supplies import check_data, check_room, planned_room, short_of_memory
 
-    lines = [f"on this machine: {told}" for told in short_of_memory(plan, chosen)]
+    lines = []
     try:
-        check_room(planned_room(plan, chosen), Path(args.output))
         check_data(recipe, chosen, Path(args.data))
+        if args.gpu is None:  # else the plan is for another machine
+            lines += [f"on this machine: {told}" for told in short_of_memory(plan, chosen)]
+            check_room(planned_room(plan, chosen), Path(args.output))
     except BorealisError as error:
         lines.append(f"on this machine: {error}")
     for stage in chosen:

@@ -205,6 +205,81 @@ def test_a_run_learns_from_a_streamed_dataset_and_goes_on_without_an_optional_on
     assert "Vikhrmodels/ToneSpeak" in written and str(tmp_path) not in written
 
 
+_COPIED = """
+name: copied
+model: {checkpoint: nano}
+data: {sources: {mine: {manifest: manifest.jsonl, limit: 2}}}
+stages:
+  - name: tune
+    max_steps: 2
+    optimizer: {learning_rate: 0.0001, scheduler: constant}
+    batch: {seconds: 20}
+    trainable: [adapter.label_embeddings]
+    sources: [mine]
+"""
+
+
+def test_a_run_that_is_cut_off_goes_on_elsewhere_from_its_copy(loopback, tmp_path):
+    (tmp_path / "copied.yaml").write_text(_COPIED, encoding="utf-8")
+    command = (
+        "train",
+        str(tmp_path / "copied.yaml"),
+        "--data",
+        "examples/audio",
+        "--hub",
+        "anna/run",
+    )
+    here, there = tmp_path / "here", tmp_path / "there"
+    done = loopback.borealis(*command, "--output", str(here), "--max-steps", "1")
+    assert done.returncode == 0, done.stderr
+    kept = set(loopback.hub.repositories["model", "anna/run"].files["main"])
+    assert {"run.json", "start/config.json", "tune/checkpoint-1/trainer_state.json"} <= kept
+    assert "final/model.safetensors" in kept and not any("features" in name for name in kept)
+    assert loopback.hub.repositories["model", "anna/run"].about["visibility"] == "private"
+
+    done = loopback.borealis(*command, "--output", str(there))
+    assert done.returncode == 0, done.stderr
+    assert "the run was fetched from anna/run" in done.stdout + done.stderr
+    log = json.loads((there / "run.json").read_text("utf-8"))
+    assert [stage["steps"] for stage in log["stages"]] == [2]
+    state = json.loads((there / "tune/checkpoint-2/trainer_state.json").read_text("utf-8"))
+    assert state["global_step"] == 2
+    assert (
+        "tune/checkpoint-2/trainer_state.json"
+        in loopback.hub.repositories["model", "anna/run"].files["main"]
+    )
+
+
+def test_a_model_is_no_copy_of_a_run(loopback, pushed, tmp_path):
+    (tmp_path / "copied.yaml").write_text(_COPIED, encoding="utf-8")
+    command = (
+        "train",
+        str(tmp_path / "copied.yaml"),
+        "--data",
+        "examples/audio",
+        "--hub",
+        "anna/nano",
+    )
+    done = loopback.borealis(*command, "--output", str(tmp_path / "run"))
+    assert done.returncode == 2 and "'anna/nano' is no copy of a run" in done.stderr
+    assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
+
+
+def test_a_copy_without_a_token_is_told_before_any_training(loopback, tmp_path):
+    (tmp_path / "copied.yaml").write_text(_COPIED, encoding="utf-8")
+    command = (
+        "train",
+        str(tmp_path / "copied.yaml"),
+        "--data",
+        "examples/audio",
+        "--hub",
+        "anna/b",
+    )
+    done = loopback.borealis(*command, "--output", str(tmp_path / "run"), HF_TOKEN="")
+    assert done.returncode == 2 and "'hf auth login' stores a token" in done.stderr
+    assert not (tmp_path / "run" / "tune").exists()
+
+
 # ---- mistakes ----
 
 

@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 
 from borealis.errors import RecipeError
-from borealis.hub import HubError, check_name, download, upload
+from borealis.hub import HubError, check_name, download, files_of, upload
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +44,15 @@ class Mirror:
         """
         if self.folder.is_dir() and any(self.folder.iterdir()):
             return
-        if download(self.repo, self.folder, _AT_HOME):
-            if not (self.folder / "start" / "config.json").is_file():
-                raise RecipeError(
-                    f"'{self.repo}' is no copy of a run of 'borealis train'; give another --hub."
-                )
-            logger.info("the run was fetched from %s", self.repo)
+        there = files_of(self.repo)
+        if not there or there == [".gitattributes"]:
+            return
+        if "start/config.json" not in there:
+            raise RecipeError(
+                f"'{self.repo}' is no copy of a run of 'borealis train'; give another --hub."
+            )
+        download(self.repo, self.folder, _AT_HOME)
+        logger.info("the run was fetched from %s", self.repo)
 
     def begin(self) -> None:
         """Send what is there before the first step, so that a refusal costs no training.

@@ -13,7 +13,7 @@ from borealis.audio import load_audio
 from borealis.data.manifest import read_manifest
 from borealis.errors import RecipeError
 from borealis.training.loop.stage import run_stage
-from borealis.training.loop.validation import Validation, best_of
+from borealis.training.loop.validation import Validation, best_of, gain_of
 from borealis.training.recipe import load_recipe
 from borealis.training.run.settings import stage_settings
 from tests.training.keys import a_stage
@@ -46,7 +46,7 @@ def test_losses_are_measured_and_training_is_not_touched(
     )
     state = json.loads((folder / "trainer_state.json").read_text("utf-8"))
     rows = [row for row in state["log_history"] if "wer" in row]
-    assert [row["step"] for row in rows] == [1, 2]
+    assert [row["step"] for row in rows] == [0, 1, 2]  # before the first step, too
     assert all(row.keys() == {"step", "wer", *(f"eval_{name}" for name in names)} for row in rows)
     assert rows[0]["eval_lm"] != rows[1]["eval_lm"]
 
@@ -145,3 +145,16 @@ def test_validation_that_may_end_a_stage_belongs_to_the_run(large):
     with pytest.raises(RecipeError, match=r"needs validation\.sources"):
         load_recipe(large(validation={"patience": 1}))
     assert a_stage().validation.patience is None
+
+
+def test_the_gain_is_told_of_the_weights_that_a_stage_ends_with():
+    rows = [{"step": n, "wer": rate} for n, rate in ((0, 0.5), (2, 0.3), (4, 0.4), (6, 0.45))]
+    assert gain_of(rows, early=False) == {"before": 0.5, "after": 0.45}
+    assert gain_of(rows, early=True) == {"before": 0.5, "after": 0.3}
+    assert gain_of(rows[1:3], early=False) == {"after": 0.4}
+    assert gain_of([{"step": 1, "loss": 3.0}, {"step": 2, "wer": None}], early=False) == {}
+
+
+def test_what_was_measured_before_the_first_step_is_no_checkpoint():
+    rows = [{"step": n, "wer": rate} for n, rate in ((0, 0.2), (2, 0.4), (4, 0.5))]
+    assert best_of(rows) == (2, 1)
