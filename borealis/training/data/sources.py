@@ -14,7 +14,8 @@ from borealis.data.manifest import Utterance, read_manifest, write_manifest
 from borealis.data.opening import DatasetError
 from borealis.errors import AudioError, RecipeError
 from borealis.training.digests import folder_digest
-from borealis.training.recipe import Recipe, SourceSection, StageSection
+from borealis.training.recipe import Recipe, SourceSection
+from borealis.training.recipe.reduced import without
 
 logger = logging.getLogger(__name__)
 
@@ -135,14 +136,7 @@ def without_missing_datasets(recipe: Recipe, data: Path) -> Recipe:
     gone = {name for name in optional if not _readable(name, recipe.data.sources[name], data)}
     if not gone:
         return recipe
-    features = {
-        name: [part for part in parts if part.source not in gone]
-        for name, parts in recipe.data.features.items()
-    }
-    features = {name: parts for name, parts in features.items() if parts}
-    stages = [_without(stage, gone, set(features)) for stage in recipe.stages]
-    data_section = recipe.data.model_copy(update={"features": features})
-    return recipe.model_copy(update={"data": data_section, "stages": stages})
+    return without(recipe, sources=gone)
 
 
 def _readable(name: str, section: SourceSection, data: Path) -> bool:
@@ -155,26 +149,6 @@ def _readable(name: str, section: SourceSection, data: Path) -> bool:
         logger.warning("going on without the source %s: %s", name, error)
         return False
     return True
-
-
-def _without(stage: StageSection, gone: set[str], features: set[str]) -> StageSection:
-    def left(names: Sequence[str]) -> list[str]:
-        return [name for name in names if name not in gone]
-
-    update: dict[str, Any] = {
-        "sources": left(stage.sources),
-        "validation.sources": left(stage.validation.sources),
-        "features": [name for name in stage.features if name in features],
-    }
-    if (stage.sources and not update["sources"]) or (stage.features and not update["features"]):
-        raise RecipeError(
-            f"Stage '{stage.name}' has nothing to learn from: none of its datasets can be read."
-        )
-    if stage.talk_sources:
-        update["tasks.conversations.sources"] = left(stage.talk_sources)
-        if not update["tasks.conversations.sources"]:
-            update["tasks.conversations.share"] = 0.0
-    return stage.changed(update)
 
 
 def read_source(

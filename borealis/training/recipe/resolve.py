@@ -8,6 +8,7 @@ from pathlib import Path
 
 from borealis.errors import RecipeError
 from borealis.training.recipe.leaks import refuse_leaks
+from borealis.training.recipe.reduced import without
 from borealis.training.recipe.schema import Recipe
 from borealis.training.recipe.stage import StageSection
 
@@ -78,28 +79,5 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
         )
     if not missing:
         return recipe
-    logger.warning("going on without %s: the model will be weaker", ", ".join(sorted(missing)))
-    kept = {
-        name: [part for part in parts if part.manifest not in missing]
-        for name, parts in features.items()
-    }
-    kept = {name: parts for name, parts in kept.items() if parts}
-    corpora = [name for name in recipe.data.corpora if name not in missing]
-    model = recipe.model
-    if model.ngram:
-        left = {
-            "corpora": [name for name in counted if name not in missing],
-            "word_corpora": [name for name in words if name not in missing],
-        }
-        model = model.model_copy(update={"ngram": model.ngram.model_copy(update=left)})
-    stages = [
-        stage.model_copy(update={"features": [name for name in stage.features if name in kept]})
-        for stage in recipe.stages
-    ]
-    return recipe.model_copy(
-        update={
-            "model": model,
-            "stages": stages,
-            "data": recipe.data.model_copy(update={"features": kept, "corpora": corpora}),
-        }
-    )
+    logger.warning("going on without %s (data.optional)", ", ".join(sorted(missing)))
+    return without(recipe, files=missing)
