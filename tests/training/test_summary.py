@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from borealis.cli import main
+from borealis.data.manifest import read_manifest, write_manifest
 from borealis.training.command import summary
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def run_of(tmp_path, *stages: dict) -> str:
@@ -45,3 +49,24 @@ def test_commands_of_the_summary_work(large, run_train, tmp_path, capsys, clips)
     command = " ".join(commands["publish"]).partition(",")[0].replace("DIR", str(tmp_path / "hub"))
     assert main(command.split()[1:]) == 0
     assert (tmp_path / "hub" / "README.md").is_file()
+
+
+@pytest.mark.slow
+def test_the_recipe_that_large_models_are_tuned_by_runs(world, make_tiny, tmp_path, capsys):
+    """On a tiny model, in float32: what it says of steps, parts, LoRA and validation is done."""
+    model, processor = make_tiny("mlp")
+    model.save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    data = tmp_path / "data"
+    data.mkdir()
+    items = read_manifest(world / "speech.jsonl")
+    write_manifest(data / "manifest.jsonl", items[:4])
+    write_manifest(data / "validation.jsonl", items[4:6])
+    stage = ["max_steps=4", "validation.every=2", "log.to=[]", "batch.workers=0"]
+    stage += ["compute.precision=float32", "compute.frozen_precision=float32"]
+    changes = [f"model.checkpoint={tmp_path / 'base'}", *(f"stages.tune.{key}" for key in stage)]
+    command = ["train", str(EXAMPLES / "fine_tune_0.6b.yaml"), *changes, "--data", str(data)]
+    assert main([*command, "--output", str(tmp_path / "run"), "--threads", "1"]) == 0
+    assert "stage tune, WER on validation" in capsys.readouterr().out
+    state = json.loads((tmp_path / "run/tune/checkpoint-4/trainer_state.json").read_text("utf-8"))
+    assert [row["step"] for row in state["log_history"] if "eval_lm" in row] == [0, 2, 4]

@@ -53,7 +53,7 @@ _OPTIONS = {
     ),
     "adapter-split": (
         "the adapter, a step of four small batches",
-        "адаптер, шаг из четырёх малых пакетов",
+        "адаптер, шаг из четырёх малых батчей",
     ),
 }
 
