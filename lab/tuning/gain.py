@@ -117,6 +117,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--only", choices=SUBJECTS, help="one subject's runs, beside another process; no file yet"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
@@ -130,8 +133,10 @@ def main() -> None:
         data={"known": results.describe_manifest(args.known, known)},
         threads=args.threads,
     )
-    record["metrics"] = {name: subject(name, args, known, args.work) for name in SUBJECTS}
-    results.write(args.output, record)
+    names = [args.only] if args.only else SUBJECTS
+    record["metrics"] = {name: subject(name, args, known, args.work) for name in names}
+    if not args.only:
+        results.write(args.output, record)
 
 
 if __name__ == "__main__":
