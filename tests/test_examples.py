@@ -24,7 +24,7 @@ def test_script(script, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_fine_tuning_recipe(tmp_path):
-    assert load_recipe(ROOT / "examples" / "fine_tune.yaml").stages[0].max_steps == 200
+    assert load_recipe(ROOT / "examples" / "fine_tune.yaml").stages[0].max_steps == 600
     command = [sys.executable, "-m", "borealis", "train", "examples/fine_tune.yaml", "--data", "examples/audio", "--output", str(tmp_path), "--max-steps", "2"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
