@@ -181,7 +181,7 @@ class CTCAdapter(nn.Module):
         """CTC logits of every 20 ms frame.
 
         Args:
-            frames: encoder frames `[windows, T, d_model]`, T a multiple of `downsample_factor`.
+            frames: encoder frames `[windows, T, d_model]`.
             mask: `[windows, T]`, true where there is audio.
 
         Returns:
@@ -192,8 +192,9 @@ class CTCAdapter(nn.Module):
         short_mask = mask[:, :: self.stack]
         for block in self.blocks:
             x = block(x, short_mask)
-        logits = self.ctc_head(self.norm_out(x))  # [windows, T / stack, stack * num_classes]
-        return logits.reshape(frames.shape[0], frames.shape[1], self.num_classes)
+        logits = self.ctc_head(self.norm_out(x))  # [windows, ceil(T / stack), stack * num_classes]
+        every = logits.reshape(frames.shape[0], -1, self.num_classes)
+        return every[:, : frames.shape[1]]
 
     def embed_posteriors(self, posteriors: torch.Tensor) -> torch.Tensor:
         """Posteriors `[windows, T, num_classes]` -> `[windows, T / factor, hidden_size]`."""

@@ -158,3 +158,20 @@ def test_the_gain_is_told_of_the_weights_that_a_stage_ends_with():
 def test_what_was_measured_before_the_first_step_is_no_checkpoint():
     rows = [{"step": n, "wer": rate} for n, rate in ((0, 0.2), (2, 0.4), (4, 0.5))]
     assert best_of(rows) == (2, 1)
+
+
+def test_letters_of_recordings_are_learned_and_measured_at_any_length(
+    make_tiny, batches_of, world, tmp_path
+):
+    """Recordings have as many encoder frames as they have; nobody rounds them up for CTC alone."""
+    keys = {"tasks": {"letters": {}}, "losses.ctc.weight": 1.0, "trainable": ["adapter"]}
+    keys |= {"max_steps": 3, "validation": {"sources": ["v"], "every": 3}, "precision": "float32"}
+    model, processor = make_tiny("ctc")
+    batches = batches_of(model, processor, **keys)
+    items = read_manifest(world / "speech.jsonl")
+    validation = Validation(batches.stage, batches.context, processor, items)
+    run_stage(
+        model, batches.stage, batches, tmp_path, seed=0, use_cpu=True, validation=validation
+    )  # fmt: skip
+    measured = json.loads((tmp_path / "checkpoint-3/validation.json").read_text("utf-8"))
+    assert measured["losses"].keys() == {"ctc"} and 0 < measured["losses"]["ctc"] < 99
