@@ -32,7 +32,7 @@ TERMS = [
     "постгрес",
     "терраформ",
     "ансибл",
-    "графана",
+    "вебпак",
     "прометеус",
     "дженкинс",
     "гитлаб",
@@ -56,7 +56,7 @@ TERMS = [
     "мердж",
     "коммит",
     "докерфайл",
-    "лямбда",
+    "плейбук",
     "спринт",
     "бэклог",
     "стендап",
@@ -68,14 +68,58 @@ TERMS = [
     "датасет",
     "чекпойнт",
 ]
+# Sentences that the words stand in: others in training, in validation and in the test.
 _LEARNED = (
     "Вчера мы обсуждали {} до самого вечера.",
     "Кто у нас отвечает за {} на этой неделе?",
     "Новый сотрудник быстро понял, что такое {}.",
     "Без слова {} здесь не обходится ни один разговор.",
+    "Я третий день настраиваю {}, и всё без толку.",
+    "Покажи мне, где лежит {}.",
+    "Если упадёт {}, встанет весь отдел.",
+    "Он написал про {} длинное письмо.",
+    "Сначала поставь {}, потом зови меня.",
+    "Мне не нравится {}, но выбора нет.",
+    "Утром начальник спросил, зачем нам {}.",
+    "На этот раз виноват не {}, а сеть.",
+    "Говорят, {} опять занял всю память.",
+    "Мы купили книгу про {}, и никто её не открыл.",
+    "Через месяц {} станет не нужен.",
+    "Верни {} на место, как было.",
+    "Почему {} работает так медленно?",
+    "За полчаса до обеда {} перестал отвечать.",
+    "Я уже объяснял, чем хорош {}.",
+    "Возьми старый {} и сделай копию.",
+    "В договоре ничего не сказано про {}.",
+    "Давай проверим {} на другой машине.",
+    "Отдельно запиши, сколько стоит {}.",
+    "Ночью дежурный перезапустил {} два раза.",
+    "Только не трогай {} до понедельника.",
+    "Старый {} был проще и надёжнее.",
+    "Она выступала с докладом про {}.",
+    "Ошибка появляется, когда включён {}.",
+    "Весной мы перенесли {} в другой город.",
+    "Никто не помнит, кто придумал {}.",
+    "Осталось закрыть {} и идти домой.",
+    "Сравни {} с тем, что было год назад.",
 )
-_VALIDATED = ("Завтра утром проверь {} ещё раз.",)
-_TESTED = ("После обеда снова сломался {}.", "Расскажи, как устроен {}, и покажи пример.")
+_VALIDATED = (
+    "Завтра утром проверь {} ещё раз.",
+    "Кажется, {} сломали нарочно.",
+    "Откуда у вас этот {}?",
+    "Мы переписали {} с нуля за лето.",
+    "Спроси соседа, нужен ли ему {}.",
+)
+_TESTED = (
+    "После обеда снова сломался {}.",
+    "Расскажи, как устроен {}, и покажи пример.",
+    "Заказчик не верит, что {} поможет.",
+    "Пора выбросить {} и начать заново.",
+    "Я читаю про {} третью статью подряд.",
+    "Вместо ответа он открыл {}.",
+    "Какой {} вы поставили на сервер?",
+    "До отпуска нужно доделать {}.",
+)
 
 
 def stranger(sentences: Sequence[str], folder: Path, seed: int = 0) -> None:
@@ -110,15 +154,19 @@ def terms(folder: Path, seed: int = 0) -> None:
         seed: of the order, so that few recordings hold many of the words.
     """
     rng, items = np.random.default_rng(seed), {}
-    for part, patterns in (("test", _TESTED), ("validation", _VALIDATED), ("train", _LEARNED)):
-        made = [
-            (pattern.format(term), KNOWN_VOICES[(number + place) % 2])
-            for place, pattern in enumerate(patterns)
-            for number, term in enumerate(rng.permutation(TERMS))
-        ]
+    parts = (("test", _TESTED, 2), ("validation", _VALIDATED, 1), ("train", _LEARNED, 4))
+    for part, patterns, times in parts:
+        # Every word once before any comes again, and sentences as evenly.
+        said = [term for _ in range(times) for term in rng.permutation(TERMS)]
+        rounds = -(-len(said) // len(patterns))
+        frames = [p for _ in range(rounds) for p in rng.permutation(patterns)]
         items[part] = [
-            _spoken(text, voice, folder / "recordings" / f"{part}-{number:03d}.wav")
-            for number, (text, voice) in enumerate(made)
+            _spoken(
+                frame.format(term),
+                KNOWN_VOICES[number % 2],
+                folder / "recordings" / f"{part}-{number:03d}.wav",
+            )
+            for number, (term, frame) in enumerate(zip(said, frames, strict=False))
         ]
     _split(folder, items["test"], items["validation"], items["train"])
 
