@@ -80,8 +80,11 @@ def run_stage(
         writer.restore(newest)
     stopped = _is_worn_out(stage, log)  # a run may be cut off after its last step, too
     with closing(log):
-        if validation is not None and not trainer.taken:
-            log.write(0, row_of(validation.measure(trainer)))
+        if validation is not None and newest is None:
+            measured = validation.measure(trainer)
+            log.write(0, row_of(measured))
+            if stage.validation.patience:  # what a stage ends with that never gets better
+                writer.save(measured)
         while trainer.taken < stage.max_steps and not stopped:
             log.add(trainer.step())
             last = trainer.taken == stage.max_steps
@@ -96,10 +99,10 @@ def run_stage(
                 writer.save(measured)
                 if saved is not None and processes.is_main():
                     saved(trainer.taken)
-    if stopped:
+    if stage.validation.patience and best_of(log.rows)[0] != trainer.taken:
         _take_best(trainer, log, output)
     _finish(trainer, output)
-    gain = gain_of(log.rows, stopped)
+    gain = gain_of(log.rows, best=bool(stage.validation.patience))
     return {"steps": trainer.taken, **meter.numbers()} | ({"word_error_rate": gain} if gain else {})
 
 
@@ -110,20 +113,18 @@ def _is_worn_out(stage: StageSection, log: StageLog) -> bool:
 
 
 def _take_best(trainer: StageTrainer, log: StageLog, output: Path) -> None:
-    """Go back to the best weights of a stage that ends early."""
+    """Go back to the best weights; to those before the first step, if none were better."""
     step, _ = best_of(log.rows)
-    folder = output / f"checkpoint-{step}"
+    folder, name = output / f"checkpoint-{step}", trainer.stage.name
     if not (folder / STATE).is_file():
         raise TrainingError(
-            f"Stage '{trainer.stage.name}' ended early, and '{folder}', its best checkpoint, is "
+            f"Stage '{name}' ends with its best weights, and '{folder}', where they were, is "
             "gone. Put it back, or train the stage anew: --no-resume."
         )
-    logger.info(
-        "stage %s ends at step %d: the WER hasn't fallen since step %d, whose weights it takes",
-        trainer.stage.name,
-        trainer.taken,
-        step,
-    )
+    if step:
+        logger.info("stage %s takes the weights of step %d, whose WER was the lowest", name, step)
+    else:
+        logger.warning("stage %s: no WER was below the one before it; its weights stay", name)
     load_learned(trainer.model, folder)
 
 

@@ -151,26 +151,25 @@ def best_of(rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
     """The step of the lowest word error rate, and how many measurements came after it.
 
     Args:
-        rows: of a log. Of equal rates the earliest is the best; (0, 0) where none is known.
+        rows: of a log. Of equal rates the earliest is the best, and step 0 is before training;
+            (0, 0) where none is known.
     """
     best, step, since = math.inf, 0, 0
     for row in rows:
-        if not row["step"]:  # before the first step: there is no checkpoint to go back to
-            continue
         rate = row.get("wer")
         if rate is not None and rate < best:
             best, step, since = rate, row["step"], 0
-        elif "wer" in row and step:
+        elif "wer" in row and best < math.inf:
             since += 1
     return step, since
 
 
-def gain_of(rows: Sequence[dict[str, Any]], early: bool) -> dict[str, Any]:
+def gain_of(rows: Sequence[dict[str, Any]], best: bool) -> dict[str, Any]:
     """Word error rate before the first step and of the weights that a stage ends with.
 
     Args:
         rows: of a log.
-        early: the stage ended early, so it took the best weights.
+        best: the stage ends with its best weights, not with its last.
 
     Returns:
         `before`, where it was measured, and `after`; empty without measurements.
@@ -178,7 +177,7 @@ def gain_of(rows: Sequence[dict[str, Any]], early: bool) -> dict[str, Any]:
     rates = {row["step"]: row["wer"] for row in rows if row.get("wer") is not None}
     if not rates:
         return {}
-    last = best_of(rows)[0] if early else max(rates)
+    last = best_of(rows)[0] if best else max(rates)
     return ({"before": rates[0]} if 0 in rates else {}) | {"after": rates[last]}
 
 

@@ -192,7 +192,8 @@ class ValidationSection(Section):
         None,
         gt=0,
         description="End the stage early when so many measurements in a row had no lower word "
-        "error rate than the best before; its result is then the weights of the best.",
+        "error rate than the best before. With this key its result is always the weights of the "
+        "best measurement, those it began with among them.",
     )
 
 

@@ -97,18 +97,22 @@ def test_a_stage_that_gets_no_better_ends_with_its_best_weights(
     large, run_train, tmp_path, caplog, capsys
 ):
     caplog.set_level("INFO")
-    # A rate at which no transcript changes: the first measurement stays the best.
+    # A rate at which no transcript changes: what was there before the first step stays the best.
     recipe = large(
         max_steps=9, save_steps=9, learning_rate=1e-7, keep_checkpoints=1,
         validation={"sources": ["speech"], "every": 2, "clips": 2, "patience": 2},
     )  # fmt: skip
     run = tmp_path / "run"
     assert run_train(recipe, run) == 0
-    assert "stage instruct ends at step 6" in caplog.text and "since step 2" in caplog.text
+    assert "no WER was below the one before it; its weights stay" in caplog.text
+    assert "no better than before" in capsys.readouterr().out
     [stage] = json.loads((run / "run.json").read_text("utf-8"))["stages"]
-    assert stage["steps"] == 6
+    assert (
+        stage["steps"] == 4
+        and stage["word_error_rate"]["before"] == stage["word_error_rate"]["after"]
+    )
     kept = sorted(p.name for p in (run / "instruct").glob("checkpoint-*"))
-    assert kept == ["checkpoint-2", "checkpoint-6"]
+    assert kept == ["checkpoint-0", "checkpoint-4"]
     end, best, last = (
         load_file(run / "instruct" / name / "model.safetensors") for name in (".", *kept)
     )
@@ -117,9 +121,9 @@ def test_a_stage_that_gets_no_better_ends_with_its_best_weights(
     # Run again it is done; cut off at any place it ends the same way.
     caplog.clear()
     assert run_train(recipe, run) == 0
-    assert "stage instruct is done already: 6 steps" in caplog.text
+    assert "stage instruct is done already: 4 steps" in caplog.text
     rows = history(run)
-    for gone in (["model.safetensors"], ["model.safetensors", "checkpoint-6"]):
+    for gone in (["model.safetensors"], ["model.safetensors", "checkpoint-4"]):
         shutil.rmtree(run / "final")
         for name in gone:
             place = run / "instruct" / name
@@ -130,9 +134,9 @@ def test_a_stage_that_gets_no_better_ends_with_its_best_weights(
         assert history(run) == rows
     # Without its best checkpoint there is nothing to go back to.
     (run / "instruct/model.safetensors").unlink()
-    shutil.rmtree(run / "instruct/checkpoint-2")
+    shutil.rmtree(run / "instruct/checkpoint-0")
     assert run_train(recipe, run) == 2
-    assert "checkpoint-2', its best checkpoint, is gone" in capsys.readouterr().err
+    assert "checkpoint-0', where they were, is gone" in capsys.readouterr().err
 
 
 def test_validation_that_may_end_a_stage_belongs_to_the_run(large):
@@ -149,15 +153,15 @@ def test_validation_that_may_end_a_stage_belongs_to_the_run(large):
 
 def test_the_gain_is_told_of_the_weights_that_a_stage_ends_with():
     rows = [{"step": n, "wer": rate} for n, rate in ((0, 0.5), (2, 0.3), (4, 0.4), (6, 0.45))]
-    assert gain_of(rows, early=False) == {"before": 0.5, "after": 0.45}
-    assert gain_of(rows, early=True) == {"before": 0.5, "after": 0.3}
-    assert gain_of(rows[1:3], early=False) == {"after": 0.4}
-    assert gain_of([{"step": 1, "loss": 3.0}, {"step": 2, "wer": None}], early=False) == {}
+    assert gain_of(rows, best=False) == {"before": 0.5, "after": 0.45}
+    assert gain_of(rows, best=True) == {"before": 0.5, "after": 0.3}
+    assert gain_of(rows[1:3], best=False) == {"after": 0.4}
+    assert gain_of([{"step": 1, "loss": 3.0}, {"step": 2, "wer": None}], best=False) == {}
 
 
-def test_what_was_measured_before_the_first_step_is_no_checkpoint():
+def test_what_was_measured_before_the_first_step_may_stay_the_best():
     rows = [{"step": n, "wer": rate} for n, rate in ((0, 0.2), (2, 0.4), (4, 0.5))]
-    assert best_of(rows) == (2, 1)
+    assert best_of(rows) == (0, 2)
 
 
 def test_letters_of_recordings_are_learned_and_measured_at_any_length(
