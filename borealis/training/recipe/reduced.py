@@ -55,6 +55,8 @@ def _stage(stage: StageSection, gone: set[str], features: Collection[str]) -> St
         raise RecipeError(
             f"Stage '{stage.name}' has nothing to learn from: none of its data are there."
         )
+    if not update["validation.sources"]:
+        update["validation.patience"] = None  # nothing to be patient with
     if stage.talk_sources:
         update["tasks.conversations.sources"] = left(stage.talk_sources)
         if not update["tasks.conversations.sources"]:

@@ -48,7 +48,8 @@ def test_two_that_share_equal_one_and_go_on(large, run_train, two, tmp_path):
     assert run_train(recipe, tmp_path / "one") == 0
     shared = tmp_path / "two"
     log = two(recipe, shared, "stages.*.compute.sharding=fsdp")
-    assert log.count("validation: 2 recordings, WER") == 6, "both processes measure: before, on the way, at the end"
+    # Both processes measure: before, on the way, at the end.
+    assert log.count("validation: 2 recordings, WER") == 6
     one, both = losses(tmp_path / "one"), losses(shared)
     assert len(one) == 6 and one == pytest.approx(both, abs=1e-5)
     a, b = (load_file(run / "final/model.safetensors") for run in (tmp_path / "one", shared))

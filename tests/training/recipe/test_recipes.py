@@ -11,6 +11,7 @@ from borealis.model import BorealisForConditionalGeneration
 from borealis.training.planner import GPUS, Options, plan_recipe
 from borealis.training.planner.recipes import recipe_config
 from borealis.training.recipe import bundled_recipes, load_recipe
+from borealis.training.recipe.resolve import resolve
 
 SIZES = ("0.6b", "1.7b", "5b", "5b-adapter-only", "5b-turbo")
 
@@ -69,6 +70,17 @@ def test_keys_are_changed_by_their_path() -> None:
     # The two stages share the list in the file, not in the change.
     assert nano.stage("align").features[0] == "english"
     assert nano.stage("instruct").features[0] != "english"
+
+
+def test_recordings_that_may_be_missing_end_no_stage(tmp_path) -> None:
+    """The recipe of the tutorial does without recordings that are held back."""
+    (tmp_path / "manifest.jsonl").write_text('{"audio": "a.wav"}', encoding="utf-8")
+    recipe = load_recipe("examples/fine_tune.yaml")
+    whole, _ = resolve(recipe, tmp_path, None, None)
+    assert not whole.stages[0].validation.sources and whole.stages[0].validation.patience is None
+    assert whole.stages[0].features == recipe.stages[0].features
+    (tmp_path / "validation.jsonl").write_text('{"audio": "b.wav"}', encoding="utf-8")
+    assert resolve(recipe, tmp_path, None, None)[0].stages == recipe.stages
 
 
 @pytest.mark.parametrize(
