@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-_WIDTH, _HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 150, 16, 44
+_WIDTH, _HEIGHT = 560, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 36, 160, 16, 50
 SUBJECTS = {
     "stranger": ("a stranger on the telephone", "чужой голос по телефону"),
     "terms": ("words of a trade", "слова профессии"),
@@ -56,20 +56,20 @@ def plot(metrics: dict[str, Any], language: str) -> str:
         out.append(
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{height:.1f}" y2="{height:.1f}" '
             'stroke="currentColor" stroke-opacity="0.15"/>'
-            f'<text x="{_LEFT - 8}" y="{height + 4:.1f}" text-anchor="end" font-size="12" '
+            f'<text x="{_LEFT - 8}" y="{height + 4:.1f}" text-anchor="end" font-size="14" '
             f'fill="currentColor">{step * 10}</text>'
         )
     for count in clips:
         out.append(
             f'<text x="{x(count):.1f}" y="{_HEIGHT - _BOTTOM + 20}" text-anchor="middle" '
-            f'font-size="12" fill="currentColor">{count}</text>'
+            f'font-size="14" fill="currentColor">{count}</text>'
         )
     below = (
         "записей для обучения; слева — WER, %" if russian else "recordings to learn from; WER, %"
     )
     out.append(
         f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 6}" text-anchor="middle" '
-        f'font-size="12" fill="currentColor">{below}</text>'
+        f'font-size="14" fill="currentColor">{below}</text>'
     )
     for name, line in series.items():
         means = [(x(n), y(sum(rates) / len(rates))) for n, rates in line]
@@ -82,7 +82,7 @@ def plot(metrics: dict[str, Any], language: str) -> str:
             for rate in rates
         ]
         out.append(
-            f'<text x="{means[-1][0] + 10:.1f}" y="{means[-1][1] + 4:.1f}" font-size="12" '
+            f'<text x="{means[-1][0] + 10:.1f}" y="{means[-1][1] + 4:.1f}" font-size="14" '
             f'fill="{colour}">{_wrapped(SUBJECTS[name][russian], means[-1])}</text>'
         )
     return "\n".join([*out, "</svg>"])
