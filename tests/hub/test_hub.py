@@ -169,9 +169,18 @@ def test_a_stream_fetches_what_it_reads(streamed):
     assert len(read_manifest(folder / "ruls.jsonl")) == 2
 
 
+@pytest.fixture(scope="module")
+def tiny_folder(make_tiny, tmp_path_factory) -> Path:
+    """A tiny model to go on from: what is asked of the hub doesn't depend on its size."""
+    folder = tmp_path_factory.mktemp("tiny") / "tiny"
+    for part in make_tiny("mlp"):
+        part.save_pretrained(folder)
+    return folder
+
+
 _RECIPE = """
 name: mine
-model: {checkpoint: nano}
+model: {checkpoint: TINY}
 data:
   optional: [gone]
   sources:
@@ -188,9 +197,10 @@ stages:
 
 
 def test_a_run_learns_from_a_streamed_dataset_and_goes_on_without_an_optional_one(
-    loopback, tmp_path
+    loopback, tiny_folder, tmp_path
 ):
-    (tmp_path / "mine.yaml").write_text(_RECIPE, encoding="utf-8")
+    recipe = _RECIPE.replace("TINY", str(tiny_folder))
+    (tmp_path / "mine.yaml").write_text(recipe, encoding="utf-8")
     data, output = tmp_path / "data", tmp_path / "run"
     places = ("--data", str(data), "--output", str(output))
     done = loopback.borealis("train", str(tmp_path / "mine.yaml"), *places)
@@ -207,23 +217,30 @@ def test_a_run_learns_from_a_streamed_dataset_and_goes_on_without_an_optional_on
 
 _COPIED = """
 name: copied
-model: {checkpoint: nano}
+model: {checkpoint: TINY}
 data: {sources: {mine: {manifest: manifest.jsonl, limit: 2}}}
 stages:
   - name: tune
     max_steps: 2
     optimizer: {learning_rate: 0.0001, scheduler: constant}
     batch: {seconds: 20}
-    trainable: [adapter.label_embeddings]
+    trainable: [adapter]
     sources: [mine]
 """
 
 
-def test_a_run_that_is_cut_off_goes_on_elsewhere_from_its_copy(loopback, tmp_path):
-    (tmp_path / "copied.yaml").write_text(_COPIED, encoding="utf-8")
+@pytest.fixture(scope="module")
+def copied(tiny_folder) -> str:
+    """A recipe that goes on from a tiny model."""
+    recipe = tiny_folder.with_name("copied.yaml")
+    recipe.write_text(_COPIED.replace("TINY", str(tiny_folder)), encoding="utf-8")
+    return str(recipe)
+
+
+def test_a_run_that_is_cut_off_goes_on_elsewhere_from_its_copy(loopback, copied, tmp_path):
     command = (
         "train",
-        str(tmp_path / "copied.yaml"),
+        copied,
         "--data",
         "examples/audio",
         "--hub",
@@ -250,11 +267,10 @@ def test_a_run_that_is_cut_off_goes_on_elsewhere_from_its_copy(loopback, tmp_pat
     )
 
 
-def test_a_model_is_no_copy_of_a_run(loopback, pushed, tmp_path):
-    (tmp_path / "copied.yaml").write_text(_COPIED, encoding="utf-8")
+def test_a_model_is_no_copy_of_a_run(loopback, pushed, copied, tmp_path):
     command = (
         "train",
-        str(tmp_path / "copied.yaml"),
+        copied,
         "--data",
         "examples/audio",
         "--hub",
@@ -265,11 +281,10 @@ def test_a_model_is_no_copy_of_a_run(loopback, pushed, tmp_path):
     assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
 
 
-def test_a_copy_without_a_token_is_told_before_any_training(loopback, tmp_path):
-    (tmp_path / "copied.yaml").write_text(_COPIED, encoding="utf-8")
+def test_a_copy_without_a_token_is_told_before_any_training(loopback, copied, tmp_path):
     command = (
         "train",
-        str(tmp_path / "copied.yaml"),
+        copied,
         "--data",
         "examples/audio",
         "--hub",
