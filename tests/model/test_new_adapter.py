@@ -83,7 +83,7 @@ def test_it_gives_the_tokens_that_are_counted(linear, make_tiny, clips, tmp_path
 
 @pytest.mark.slow
 def test_a_recipe_chooses_it(linear, large, run_train, tmp_path):  # noqa: F811
-    recipe = large(max_steps=2, text__sources=[], text__share=0.0)
+    recipe = large(max_steps=2, tasks={"transcription": {}})
     assert run_train(recipe, tmp_path / "run", "model.config.adapter_type=linear") == 0
     trained = borealis.load(tmp_path / "run" / "final", device="cpu").model
     assert trained.config.adapter_type == "linear"

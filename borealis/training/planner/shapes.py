@@ -193,7 +193,12 @@ def parts(config: BorealisConfig) -> dict[str, Part]:
     """The three parts: `encoder` (positions are 50 Hz frames), `adapter` and `language_model`.
 
     Positions of the adapter are audio tokens, those of the language model all tokens.
+
+    Raises:
+        PlanError: somebody's own adapter, whose numbers aren't counted here.
     """
+    if config.adapter_type not in _ADAPTERS:
+        raise PlanError(f"The planner can't count the adapter '{config.adapter_type}'.")
     return {
         "encoder": encoder_part(config.audio_config),
         "adapter": _ADAPTERS[config.adapter_type](config),

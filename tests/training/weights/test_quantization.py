@@ -92,7 +92,7 @@ def test_weights_that_nothing_is_added_to_come_back(make_tiny):
 @needs_bitsandbytes
 @pytest.mark.slow
 def test_a_run_in_4_bits_goes_on_and_is_exported(large, run_train, tmp_path):
-    recipe = large(**NF4, lora=LORA, packing=True, validation=["speech"], validation_steps=4, validation_clips=1)  # fmt: skip
+    recipe = large(**NF4, lora=LORA, packing=True, validation={"sources": ["speech"], "every": 4, "clips": 1})  # fmt: skip
     run = tmp_path / "run"
     assert run_train(recipe, run) == 0
     end, learned = load_file(run / "final/model.safetensors"), load_file(run / "instruct/checkpoint-4/learned.safetensors")  # fmt: skip
