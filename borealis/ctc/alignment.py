@@ -47,3 +47,14 @@ def align(log_probs: np.ndarray, labels: Sequence[int]) -> np.ndarray | None:
         out[t] = state // 2 if state % 2 else -1
         state -= int(came[t, state])
     return out
+
+
+def written_words(text: str) -> list[str]:
+    """Words of a text; a mark that stands alone, as a dash does, stays with the word before it."""
+    words: list[str] = []
+    for piece in text.split():
+        if words and not any(c.isalnum() for c in piece):
+            words[-1] += f" {piece}"
+        else:
+            words.append(piece)
+    return words

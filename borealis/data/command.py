@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from borealis.data.importers import command as importing
-from borealis.data.importers.rows import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from borealis.errors import ManifestError
 from borealis.files import refuse_inputs
 
 if TYPE_CHECKING:
-    from borealis.data.manifest import Utterance
+    pass
 
 # Words after `borealis data` that were there before, and what to do instead.
 MOVED = {
@@ -72,30 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run what `add_arguments` parsed."""
     return args.make(args)
-
-
-# ---- your own recordings ----
-
-
-def measured_folder(folder: Path, language: str) -> tuple[list[Utterance], list[str]]:
-    """Recordings of a folder with the texts beside them, and what was skipped.
-
-    Long recordings aren't cut: `borealis data import` does that.
-
-    Raises:
-        ManifestError: there is no recording in it.
-    """
-    from borealis.data.importers.clips import Clips, Made
-    from borealis.data.importers.registry import read
-    from borealis.data.importers.rows import Reading
-
-    items, problems = [], []
-    for made in Clips(language=language).make(read(folder, Reading())):
-        if isinstance(made, Made):
-            items.append(made.item)
-        else:
-            problems.append(f"skipped: {made.text}")
-    return items, problems
 
 
 def _check(args: argparse.Namespace) -> int:

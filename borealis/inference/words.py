@@ -16,7 +16,7 @@ import torch
 
 from borealis.arguments import number
 from borealis.audio import SAMPLING_RATE
-from borealis.ctc.alignment import align
+from borealis.ctc.alignment import align, written_words
 from borealis.ctc.alphabet import Alphabet
 from borealis.errors import PromptError
 from borealis.inference.messages import language_of
@@ -92,7 +92,7 @@ def time_words(
     """
     labels: list[int] = []
     spans: list[tuple[str, int, int]] = []  # a word and its letters in `labels`
-    for word in _written_words(text):
+    for word in written_words(text):
         letters = alphabet.spell(word)
         if letters and labels:
             labels.append(alphabet.space)
@@ -121,17 +121,6 @@ def time_words(
             spans, _fill(timed, duration), strict=True
         )
     ]
-
-
-def _written_words(text: str) -> list[str]:
-    """Words of a text; a mark that stands alone, as a dash does, stays with the word before it."""
-    words: list[str] = []
-    for piece in text.split():
-        if words and not any(c.isalnum() for c in piece):
-            words[-1] += f" {piece}"
-        else:
-            words.append(piece)
-    return words
 
 
 def _fill(

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from borealis.data.command import AUDIO_SUFFIXES
+from borealis.data.importers.rows import AUDIO_SUFFIXES
 from borealis.data.manifest import read_manifest
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shutil
@@ -14,6 +15,7 @@ from borealis.data.manifest import Utterance, read_manifest
 from borealis.errors import AudioError, RecipeError
 from borealis.training.loop.checkpoints import WHOLE_BELOW
 from borealis.training.recipe import Recipe, StageSection
+from borealis.training.run.settings import manifests_of
 
 if TYPE_CHECKING:
     from borealis.training.planner import Plan
@@ -38,7 +40,8 @@ def check_data(recipe: Recipe, stages: Sequence[StageSection], data: Path) -> No
         BorealisError: a line of a manifest isn't one, or its recordings can't be opened; the
             message names the manifest and what is wrong.
     """
-    for name in _manifests(recipe, stages):
+    named = (manifests_of(recipe, stage, measured=True) for stage in stages)
+    for name in dict.fromkeys(itertools.chain.from_iterable(named)):
         path = data / name
         if not path.is_file():
             continue
@@ -60,19 +63,6 @@ def _problem(item: Utterance) -> str:
     except AudioError as error:
         return str(error)
     return ""
-
-
-def _manifests(recipe: Recipe, stages: Sequence[StageSection]) -> list[str]:
-    found: dict[str, None] = {}
-    for stage in stages:
-        parts = [part for name in stage.features for part in recipe.data.features.get(name, [])]
-        sources = [*stage.sources, *stage.talk_sources, *stage.validation.sources]
-        sources += [part.source for part in parts if part.source]
-        named = [recipe.data.sources[name].manifest for name in sources]
-        for manifest in (*(part.manifest for part in parts), *named):
-            if manifest:
-                found[manifest] = None
-    return list(found)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from borealis import load_audio
-from borealis.ctc.alignment import align
+from borealis.ctc.alignment import align, written_words
 from borealis.errors import PromptError
 from borealis.inference.transcript import Segment
-from borealis.inference.words import _fill, _written_words, align_words, follow
+from borealis.inference.words import _fill, align_words, follow
 
 
 def best_by_brute_force(log_probs: np.ndarray, labels: list[int]) -> float:
@@ -127,7 +127,7 @@ def test_numbers_stand_between_their_neighbours(nano, speech):
 
 
 def test_marks_stay_with_the_word_before_them():
-    assert _written_words("— Да — сказал он .") == ["—", "Да —", "сказал", "он ."]
+    assert written_words("— Да — сказал он .") == ["—", "Да —", "сказал", "он ."]
     assert _fill([None, None], 3.0) == [(0.0, 1.5, None), (1.5, 3.0, None)]
 
 

@@ -15,6 +15,7 @@ from difflib import SequenceMatcher
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
+from borealis.ctc.alignment import written_words
 from borealis.data.text import LETTERS
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def align_text(
         rate: of `audio`, Hz.
         longest: seconds of a clip.
     """
-    words = _words(text)
+    words = written_words(text)
     cuts = _Cuts(words, heard, audio, rate)
     pieces = cuts.best(longest)
     made = [
@@ -112,17 +113,6 @@ def align_text(
         for a, b in pieces
     ]
     return Aligned(made, len(words), sum(b - a for a, b in pieces))
-
-
-def _words(text: str) -> list[str]:
-    """Words as they are written; a mark that stands alone stays with the word before it."""
-    words: list[str] = []
-    for piece in text.split():
-        if words and not any(c.isalnum() for c in piece):
-            words[-1] += f" {piece}"
-        else:
-            words.append(piece)
-    return words
 
 
 def _tidy(text: str) -> str:

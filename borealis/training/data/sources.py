@@ -96,7 +96,7 @@ def _make_manifest(name: str, section: SourceSection, data: Path, made: Path) ->
     place = made.parent
     place.mkdir(parents=True, exist_ok=True)
     if section.folder is not None:
-        from borealis.data.command import measured_folder
+        from borealis.data.importers.recordings import measured_folder
 
         items, problems = measured_folder(data / section.folder, section.language)
         for problem in problems:

@@ -207,10 +207,12 @@ class StageTrainer:
         loss = sum(value * self._weights.get(name, 1.0) for name, value in parts.items())
         if not bool(torch.isfinite(loss)):
             self._stop("the loss", float(loss.detach()))
+        config, samples = self.model.config, 0.0
         if "num_samples" in batch:
-            step.audio_seconds += float(batch["num_samples"].sum()) / 16_000
+            samples = float(batch["num_samples"].sum())
         elif batch["mode"] == "audio":
-            step.audio_seconds += float(batch["frame_mask"].sum()) / 50
+            samples = float(batch["frame_mask"].sum()) * config.frame_length
+        step.audio_seconds += samples / config.sampling_rate
         return loss
 
     def on_device(self, batch: Batch) -> Batch:

@@ -76,18 +76,25 @@ def stage_of(recipe: Recipe, name: str) -> StageSection | None:
     return next((stage for stage in recipe.stages if stage.name == name), None)
 
 
-def _sources(recipe: Recipe, stage: StageSection) -> list[str]:
+def _sources(recipe: Recipe, stage: StageSection, *, measured: bool = False) -> list[str]:
     parts = [part for name in stage.features for part in recipe.data.features.get(name, [])]
     passed = [part.source for part in parts if part.source]
-    measured = stage.validation.sources if stage.validation.patience else []
-    return list(dict.fromkeys([*stage.sources, *stage.talk_sources, *passed, *measured]))
+    counts = measured or stage.validation.patience
+    last = stage.validation.sources if counts else []
+    return list(dict.fromkeys([*stage.sources, *stage.talk_sources, *passed, *last]))
 
 
-def manifests_of(recipe: Recipe, stage: StageSection) -> list[str]:
-    """Names in the data folder of all manifests and folders that a stage learns from."""
+def manifests_of(recipe: Recipe, stage: StageSection, *, measured: bool = False) -> list[str]:
+    """Names in the data folder of all manifests and folders that a stage learns from.
+
+    Args:
+        recipe: has the stage.
+        stage: which.
+        measured: those that it is measured on, too, even if they don't change its weights.
+    """
     parts = [part for name in stage.features for part in recipe.data.features.get(name, [])]
     names = [part.manifest for part in parts if part.manifest]
-    for name in _sources(recipe, stage):
+    for name in _sources(recipe, stage, measured=measured):
         if (section := recipe.data.sources.get(name)) is not None:
             names.append(section.manifest or section.folder or made_manifest(name))
     return list(dict.fromkeys(names))

@@ -155,7 +155,7 @@ def test_the_older_command_writes_one_file(folder, tmp_path, capsys):
 
 
 def test_a_folder_of_a_recipe_leaves_long_recordings_to_the_import(folder):
-    from borealis.data.command import measured_folder
+    from borealis.data.importers.recordings import measured_folder
 
     (folder / "a.txt").write_text("0\t2\tРаз\n", encoding="utf-8")
     (folder / "b.txt").write_text("Два", encoding="utf-8")

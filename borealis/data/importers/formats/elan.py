@@ -23,6 +23,7 @@ from borealis.data.importers.rows import (
     is_audio,
 )
 from borealis.data.importers.text_files import MOST_BYTES
+from borealis.data.importers.tiers import asked_for, unclear
 
 _DEEPEST = 32
 
@@ -91,18 +92,11 @@ def _chosen(tiers: list[_Tier], reading: Reading, path: Path) -> list[tuple[_Tie
     Raises:
         ImportProblem: there is none, or it can't be known which.
     """
-    names = ", ".join(f"'{tier.name}'" for tier in tiers) or "none"
-    if reading.tiers:
-        found = [tier for tier in tiers if tier.name in reading.tiers]
-        if not found:
-            raise ImportProblem(f"'{path.name}' has no tier '{reading.tiers[0]}'; it has {names}.")
-    else:
+    found = asked_for(tiers, reading, path)
+    if not found:
         found = [tier for tier in tiers if tier.full and not tier.parent]
         if not found or len({tier.kind for tier in found}) > 1:
-            raise ImportProblem(
-                f"'{path.name}' has several tiers or none with text ({names}): say by --tier NAME "
-                "which one holds what is said; repeat it for one tier a speaker."
-            )
+            raise unclear(tiers, path)
     return [(tier, tier.voice or (tier.name if len(found) > 1 else "")) for tier in found]
 
 

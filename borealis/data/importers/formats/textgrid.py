@@ -11,6 +11,7 @@ from pathlib import Path
 from borealis.data.importers import places
 from borealis.data.importers.rows import Found, Importer, ImportProblem, Problem, Reading, Row, flat
 from borealis.data.importers.text_files import read_text
+from borealis.data.importers.tiers import asked_for, unclear
 
 # What Praat itself reads: texts in quotes, flags, and numbers that stand alone; all else between
 # them, such as `xmin =`, is for people.
@@ -73,11 +74,7 @@ def _chosen(tiers: list[_Tier], reading: Reading, path: Path) -> list[tuple[_Tie
     Raises:
         ImportProblem: there is none, or it can't be known which.
     """
-    names = ", ".join(f"'{tier.name}'" for tier in tiers) or "none"
-    if reading.tiers:
-        found = [tier for tier in tiers if tier.name in reading.tiers]
-        if not found:
-            raise ImportProblem(f"'{path.name}' has no tier '{reading.tiers[0]}'; it has {names}.")
+    if found := asked_for(tiers, reading, path):
         return [(tier, tier.name if len(found) > 1 else "") for tier in found]
     full = [t for t in tiers if any(text for *_, text in t.intervals) and not _PARTS.search(t.name)]
     if len(full) == 1:
@@ -89,10 +86,7 @@ def _chosen(tiers: list[_Tier], reading: Reading, path: Path) -> list[tuple[_Tie
             return [(tier, tier.name.rpartition(" - ")[0]) for tier in fitting]
         if len(fitting) == 1:
             return [(fitting[0], "")]
-    raise ImportProblem(
-        f"'{path.name}' has several tiers or none with text ({names}): say by --tier NAME which "
-        "one holds what is said; repeat it for one tier a speaker."
-    )
+    raise unclear(tiers, path)
 
 
 def _tiers(text: str, path: Path) -> list[_Tier]:
