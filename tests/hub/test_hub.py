@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,12 +35,22 @@ class Loopback:
     hub: Hub
     home: Path
 
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run Python with the clients' variables set: they are read when it starts."""
+    def run(
+        self, *arguments: str, told: Any = None, home: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python with the clients' variables set: they are read when it starts.
+
+        Args:
+            *arguments: of Python.
+            told: what it reads, as JSON.
+            home: of the clients' caches.
+            **variables: further ones.
+        """
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=ROOT,
-            env=os.environ | self.hub.environment(str(self.home)) | variables,
+            input=None if told is None else json.dumps(told),
+            env=os.environ | self.hub.environment(str(home or self.home)) | variables,
             capture_output=True,
             text=True,
             timeout=500,
@@ -83,15 +94,7 @@ def entries_read(loopback, tmp_path_factory) -> Path:
     """A data folder into which `borealis data hub ENTRY` has read every entry."""
     data = tmp_path_factory.mktemp("entries")
     commands = {n: ["data", "hub", n, "--output", str(data)] for n in bundled_entries()}
-    done = subprocess.run(
-        [sys.executable, "-c", _COMMANDS],
-        input=json.dumps(commands),
-        cwd=ROOT,
-        env=os.environ | loopback.hub.environment(str(loopback.home)),
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    done = loopback.run("-c", _COMMANDS, told=commands)
     assert done.returncode == 0, done.stderr
     codes = json.loads(done.stdout.splitlines()[-1])
     assert set(codes.values()) == {0}, done.stderr
@@ -132,15 +135,7 @@ def test_every_dataset_of_a_bundled_recipe_is_read(loopback, tmp_path):
                 sources[f"{recipe.name}-{name}"] = section.model_dump(exclude_unset=True)
     different = {json.dumps(values, sort_keys=True): name for name, values in sources.items()}
     wanted = {name: json.loads(values) for values, name in different.items()}
-    done = subprocess.run(
-        [sys.executable, "-c", _SOURCES, str(tmp_path)],
-        input=json.dumps(wanted),
-        cwd=ROOT,
-        env=os.environ | loopback.hub.environment(str(loopback.home)),
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    done = loopback.run("-c", _SOURCES, str(tmp_path), told=wanted)
     assert done.returncode == 0, done.stderr
     assert dict(line.split() for line in done.stdout.splitlines()).keys() == wanted.keys()
     english = [n for n, v in wanted.items() if v["dataset"] == "common-voice-en"]
@@ -326,15 +321,7 @@ def mistakes(loopback, tmp_path_factory, clips) -> dict[str, str]:
     )
     commands = {name: ["data", "hub", *more, "--output", data] for name, more in asked.items()}
     home = tmp_path_factory.mktemp("fresh")  # the library answers from its cache where it can
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        input=json.dumps(commands),
-        cwd=ROOT,
-        env=os.environ | hub.environment(str(home)),
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    done = loopback.run("-c", script, told=commands, home=home)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
