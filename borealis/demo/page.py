@@ -223,10 +223,13 @@ def _ask_tab(desk: Desk) -> None:
         audio: str | None, question: str, turns: list[tuple[str, str]]
     ) -> AsyncIterator[tuple[str, Any, Any, Any]]:
         now = turns
+        yield pictures.note(texts["thinking"]), gr.skip(), gr.skip(), gr.skip()
         async for step in desk.ask(audio, question, turns):
             if isinstance(step, str):
+                # The box is emptied once: whoever writes the next question meanwhile keeps it.
+                box = "" if now is turns else gr.skip()
                 now = [*turns, (question.strip(), step)]
-                yield pictures.note(texts["thinking"]), _messages(now), now, ""
+                yield pictures.note(texts["thinking"]), _messages(now), now, box
             else:
                 yield _note(desk, step), gr.skip(), gr.skip(), gr.skip()
                 if isinstance(step, Failure):

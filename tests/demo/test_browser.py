@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import soundfile
+from playwright.sync_api import TimeoutError
 
 from borealis.audio import load_audio
 from borealis.demo.texts import QUESTIONS, TEXTS
@@ -18,6 +20,7 @@ from tests.site.conftest import CHROMIUM, FLAGS
 
 pytestmark = pytest.mark.slow
 WAIT = 180_000  # milliseconds; a loaded machine is slow
+_JOIN = re.compile("/queue/join")
 SRT = re.compile(
     r"(\d+)\n(\d\d:\d\d:\d\d,\d{3}) --> (\d\d:\d\d:\d\d,\d{3})\n(.+(?:\n.+)?)\n(?:\n|$)"
 )
@@ -95,6 +98,23 @@ class Visitor:
         """What Gradio says over the page; it should leave that to us."""
         return "".join(self.page.locator(".toast-wrap").all_inner_texts()).strip()
 
+    def ask(self, question: str) -> None:
+        """Send a question. Gradio takes none until it has noticed the end of the last answer."""
+        for _ in range(20):
+            self.page.locator("#ask-question textarea").fill(question)
+            with suppress(TimeoutError), self.page.expect_request(_JOIN, timeout=3000):
+                self.press()
+                return
+        pytest.fail("the question wasn't sent")
+
+    def answered(self, number: int) -> None:
+        """Wait until so many answers are whole."""
+        self.page.wait_for_function(
+            f"document.querySelectorAll('#ask-talk .bot.message').length >= {number}"
+            " && !document.querySelector('.bo-note')",
+            timeout=WAIT,
+        )
+
     def clear(self, name: str) -> None:
         """Take the recording away."""
         self.page.locator(f"#{name}-audio .icon-button-wrapper button").last.click()
@@ -151,19 +171,14 @@ def test_questions_and_answers_are_plain_text(visit, speech, nano):
     page.tab(1)
     page.give("ask", speech)
     page.uploaded("ask")
-    box = page.page.locator("#ask-question textarea")
     question = QUESTIONS["ru"][0]
     for number, text in enumerate(
         (question, "<img src=x onerror=alert(1)> Какое слово первое?"), 1
     ):
-        box.fill(text)
-        page.press()
-        page.page.wait_for_function(
-            f"document.querySelectorAll('#ask-talk .bot.message').length >= {number}"
-            " && !document.querySelector('.bo-note')",
-            timeout=WAIT,
-        )
+        page.ask(text)
+        page.answered(number)
     talk = page.page.locator("#ask-talk")
+    assert page.page.locator("#ask-question textarea").input_value() == ""
     assert nano.ask(speech, question).strip() in talk.inner_text()
     assert "<img src=x" in talk.inner_text()
     assert talk.locator("img[src=x]").count() == 0
