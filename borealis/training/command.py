@@ -17,7 +17,7 @@ INTERMIXED = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `borealis train`."""
-    parser.add_argument("recipe", nargs="?", help="bundled name (nano) or a YAML file")
+    parser.add_argument("recipe", nargs="?", help="bundled name (nano, nano-codec) or a YAML file")
     parser.add_argument(
         "changes",
         nargs="*",
@@ -50,21 +50,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run what `add_arguments` parsed."""
     from borealis.errors import RecipeError
+    from borealis.training.codec.command import train_codec
+    from borealis.training.codec.recipe import CodecRecipe, is_codec_recipe
     from borealis.training.recipe import load_recipe, recipe_help
 
+    codec = args.recipe is not None and is_codec_recipe(args.recipe)
     if args.help_recipe:
-        print(recipe_help())
+        print(recipe_help(CodecRecipe) if codec else recipe_help())
         return 0
     if not args.recipe:
         raise RecipeError("Name a recipe: 'borealis train nano', or a YAML file of your own.")
     changes = [text for text in args.changes if not text.startswith(("stage=", "stages="))]
     asked = [text.partition("=")[2] for text in args.changes if text not in changes]
     named = args.stages or ",".join(asked)
-    recipe = load_recipe(args.recipe, changes)
     if args.max_steps is not None and args.max_steps < 1:
         raise RecipeError(f"--max-steps is {args.max_steps}; it must be 1 or more.")
     if args.price is not None and not 0 <= args.price < 1e6:
         raise RecipeError(f"--price is {args.price:g}; it is dollars for an hour, 0 or more.")
+    if codec:
+        return train_codec(args, changes)
+    recipe = load_recipe(args.recipe, changes)
     stages = named.split(",") if named else None
     if args.dry_run:
         print(dry_run(recipe, args, stages))

@@ -10,9 +10,9 @@ import torch
 
 from borealis.training import processes
 from borealis.training.loop.progress import Meter
+from borealis.training.loop.settings import LoopSettings
 from borealis.training.loop.trackers import Tracker, open_trackers
 from borealis.training.loop.trainer import Step
-from borealis.training.recipe import StageSection
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class StageLog:
     """
 
     def __init__(
-        self, stage: StageSection, meter: Meter, folder: Path, device: torch.device
+        self, stage: LoopSettings, meter: Meter, folder: Path, device: torch.device
     ) -> None:
         self.stage, self.meter, self.device = stage, meter, device
         self.rows: list[dict[str, Any]] = []

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from borealis.training.recipe import StageSection
+from borealis.training.loop.settings import LoopSettings
 
 
-def schedule_of(stage: StageSection) -> tuple[str, dict[str, Any]]:
+def schedule_of(stage: LoopSettings) -> tuple[str, dict[str, Any]]:
     """Name of a stage's schedule in transformers, and what it takes beside warm-up and length."""
     if stage.optimizer.scheduler == "cosine":
         return "cosine_with_min_lr", {"min_lr_rate": stage.optimizer.min_learning_rate_ratio}
     return stage.optimizer.scheduler, {}
 
 
-def schedule(stage: StageSection) -> Callable[[int], float]:
+def schedule(stage: LoopSettings) -> Callable[[int], float]:
     """The rate of each step of a stage, from 0, relative to the peak."""
     import torch
     from transformers import get_scheduler
@@ -32,7 +32,7 @@ def schedule(stage: StageSection) -> Callable[[int], float]:
     return lambda step: float(made.lr_lambdas[0](step))
 
 
-def rates(stage: StageSection, steps: int) -> list[float] | None:
+def rates(stage: LoopSettings, steps: int) -> list[float] | None:
     """Rates of the first steps, relative to the peak; None where the schedule has none for them."""
     rate = schedule(stage)
     try:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
-from borealis.training.recipe import StageSection
+from borealis.training.loop.settings import LoopSettings
 
 _PROJECT = "borealis"
 
@@ -95,7 +95,7 @@ TRACKERS: dict[str, type[Tracker]] = {
 }
 
 
-def open_trackers(stage: StageSection, folder: Path) -> list[Tracker]:
+def open_trackers(stage: LoopSettings, folder: Path) -> list[Tracker]:
     """The trackers that a stage names; `folder` is the stage's."""
     name = f"{folder.resolve().parent.name}-{stage.name}"
     settings = stage.model_dump(mode="json")

@@ -80,10 +80,14 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         raise RecipeError(f"'{path.name}' has mistakes: " + "; ".join(lines) + ".") from None
 
 
-def recipe_help() -> str:
-    """Every recipe key with its type, default and meaning, as plain text."""
+def recipe_help(recipe: type[Section] = Recipe) -> str:
+    """Every recipe key with its type, default and meaning, as plain text.
+
+    Args:
+        recipe: kind of recipe.
+    """
     lines: list[str] = []
-    for place, section in sections():
+    for place, section in sections(recipe):
         lines.append(f"{place or 'recipe'}: {section.__doc__}")
         for name, info in section.model_fields.items():
             if info.description:

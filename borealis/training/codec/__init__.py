@@ -1,0 +1,1 @@
+"""Training of our own codec: a recipe of its own kind, and the loop that follows it."""

@@ -1,0 +1,199 @@
+"""Recordings of a codec's training: decoded once into one file, with the letter of every 20 ms.
+
+A batch is a function of seed and step, so a run that was cut off goes on with the batches it would
+have had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from borealis.audio import SAMPLING_RATE, load_audio
+from borealis.data.augment import augment, change_speed
+from borealis.data.manifest import Utterance, read_manifest
+from borealis.errors import RecipeError
+from borealis.files import write_text
+from borealis.training.codec.recipe import CodecBatchSection, CodecDataSection
+from borealis.training.data.distortions import AUGMENTATIONS
+from borealis.training.digests import manifest_digest
+
+logger = logging.getLogger(__name__)
+LETTER = SAMPLING_RATE // 50  # samples that a letter stands for
+UNKNOWN = 255  # a letter that nobody told
+_LEVEL = 0.07  # root mean square of a recording, about that of normalised speech
+_SOUND, _LETTERS, _INDEX = "sound.i16", "letters.u8", "clips.json"
+
+
+class Teacher(Protocol):
+    """Tells the letters of recordings."""
+
+    @property
+    def classes(self) -> int:
+        """Letters and the blank."""
+
+    def __call__(self, clips: Sequence[np.ndarray], texts: Sequence[str]) -> list[np.ndarray]:
+        """See `LetterTeacher`."""
+
+
+class Clips:
+    """Recordings of some manifests, of which crops are taken.
+
+    Args:
+        folder: that `prepare_clips` wrote.
+        manifests: which of its manifests.
+        weights: how often a second of each is heard; 1 by default.
+    """
+
+    def __init__(
+        self, folder: Path, manifests: Sequence[str], weights: Sequence[float] | None = None
+    ) -> None:
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        by_name = dict(zip(manifests, weights or [1.0] * len(manifests), strict=True))
+        self.rows = [row for row in index["clips"] if row["manifest"] in by_name]
+        self.classes: int = index["classes"]  # that a teacher told apart; 0 without one
+        self.weights = np.array([by_name[r["manifest"]] * r["samples"] for r in self.rows])
+        self.sound = np.memmap(folder / _SOUND, np.int16, "r")
+        self.letters = np.memmap(folder / _LETTERS, np.uint8, "r")
+
+    def batch(
+        self, batch: CodecBatchSection, preset: str, *, hop: int, seed: int, step: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Crops of a step, and their letters.
+
+        Args:
+            batch: how many and how long.
+            preset: of distortions.
+            hop: samples of a frame; crops are whole frames.
+            seed: of the stage.
+            step: its number.
+
+        Returns:
+            float32 `[clips, samples]` and uint8 `[clips, samples / 320]`.
+        """
+        rng = np.random.default_rng((seed, step))
+        length = max(1, round(batch.seconds * SAMPLING_RATE / hop)) * hop
+        chosen = rng.choice(len(self.rows), batch.clips, p=self.weights / self.weights.sum())
+        crops = [self._crop(self.rows[int(i)], length, preset, rng) for i in chosen]
+        return np.stack([sound for sound, _ in crops]), np.stack([told for _, told in crops])
+
+    def _crop(
+        self, row: dict, length: int, preset: str, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        config, speed = AUGMENTATIONS[preset], 1.0
+        if config is not None and rng.random() < config.speed_probability:
+            speed = rng.uniform(*config.speed_range)
+        # Crops begin at a letter, so that sound and letters stay side by side.
+        wanted = -(-int(np.ceil(length * speed)) // LETTER) * LETTER
+        latest = max(0, (row["samples"] - wanted) // LETTER)
+        first = int(rng.integers(latest + 1))
+        start, letter = row["sound"] + first * LETTER, row["letters"] + first
+        have = min(wanted, row["samples"] - first * LETTER)
+        sound = self.sound[start : start + have].astype(np.float32) / 32768
+        letters = np.asarray(self.letters[letter : letter + -(-have // LETTER)])
+        sound = change_speed(sound, speed) if speed != 1 else sound
+        if config is not None:
+            sound = augment(sound, replace(config, speed_probability=0.0), rng)
+        # Shorter recordings stand somewhere in silence, as far as there is room.
+        spare = max(0, length - len(sound)) // LETTER
+        before = int(rng.integers(spare + 1))
+        whole = np.zeros(length, np.float32)
+        part = sound[: length - before * LETTER]
+        whole[before * LETTER : before * LETTER + len(part)] = part
+        told = np.full(length // LETTER, UNKNOWN, np.uint8)
+        places = (np.arange(len(told)) - before) * speed
+        inside = (places >= 0) & (places < len(letters))
+        told[inside] = letters[places[inside].astype(int)]
+        return np.clip(whole, -1, 1), told
+
+
+def prepare_clips(
+    section: CodecDataSection, data: Path, folder: Path, teacher: Callable[[], Teacher] | None
+) -> str:
+    """Decode all recordings of a recipe, and have their letters told, unless that is done already.
+
+    Args:
+        section: which.
+        data: folder of the manifests.
+        folder: where the files are kept: two bytes a sample.
+        teacher: makes one that tells letters, if it is needed; None where nobody is asked.
+
+    Returns:
+        Digest of what they were made from.
+
+    Raises:
+        RecipeError: a manifest is missing.
+    """
+    names = [*(part.manifest for part in section.train), *section.validation]
+    for name in names:
+        if not (data / name).is_file():
+            raise RecipeError(
+                f"The data folder '{data}' has no {name}. For the recipe nano-codec, "
+                "'python -m lab.nano.data' in a clone of the repository makes it."
+            )
+    digests = [manifest_digest(data / name) for name in names]
+    key = hashlib.sha256(json.dumps([names, digests, section.teacher]).encode()).hexdigest()
+    if (folder / _INDEX).is_file():
+        if json.loads((folder / _INDEX).read_text(encoding="utf-8"))["key"] == key:
+            return key
+        logger.warning("the recordings have changed; they are decoded anew")
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    rows: list[dict] = []
+    tells = teacher() if teacher is not None else None
+    with (partial / _SOUND).open("wb") as sound, (partial / _LETTERS).open("wb") as letters:
+        for name in names:
+            items = [item for item in read_manifest(data / name) if item.audio]
+            # By length: recordings of one length are told at once without much padding.
+            items.sort(key=lambda item: item.duration)
+            logger.info("decoding %s: %d recordings", name, len(items))
+            for at in range(0, len(items), 8):
+                _add(items[at : at + 8], name, tells, rows, sound, letters)
+    index = {"key": key, "classes": tells.classes if tells else 0, "clips": rows}
+    write_text(partial / _INDEX, json.dumps(index))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return key
+
+
+def _add(
+    items: Sequence[Utterance],
+    name: str,
+    teacher: Teacher | None,
+    rows: list[dict],
+    sound: BinaryIO,
+    letters: BinaryIO,
+) -> None:
+    clips = [_levelled(load_audio(item.audio), item.kind) for item in items]
+    if teacher is not None:
+        told = teacher(clips, [item.text if item.kind == "speech" else "" for item in items])
+    else:
+        told = [np.full(-(-len(clip) // LETTER), UNKNOWN, np.uint8) for clip in clips]
+    for item, clip, row in zip(items, clips, told, strict=True):
+        rows.append(
+            {
+                "manifest": name,
+                "voice": item.voice,
+                "samples": len(clip),
+                "sound": sound.tell() // 2,
+                "letters": letters.tell(),
+            }
+        )
+        sound.write((clip * 32767).round().astype(np.int16).tobytes())
+        letters.write(row.tobytes())
+
+
+def _levelled(clip: np.ndarray, kind: str) -> np.ndarray:
+    """A recording at the usual level; silence stays silent."""
+    level = float(np.sqrt(np.mean(clip**2)))
+    gain = _LEVEL / level if kind != "silence" and level > 1e-4 else 1.0
+    return np.clip(clip * gain, -1, 1)

@@ -1,0 +1,82 @@
+"""`borealis train` with a codec's recipe."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from borealis.training.codec.recipe import CodecRecipe
+
+# Options that say something of language models only.
+_FOREIGN = ("hub", "gpu", "gpus", "pack", "stages")
+
+
+def train_codec(args: argparse.Namespace, changes: Sequence[str]) -> int:
+    """Run, or tell, what `borealis train RECIPE` was given.
+
+    Args:
+        args: parsed options.
+        changes: keys to change.
+
+    Raises:
+        RecipeError: the recipe has mistakes, or an option is given that codecs don't have.
+    """
+    from borealis.errors import RecipeError
+    from borealis.training.codec.recipe import load_codec_recipe
+
+    for name in _FOREIGN:
+        if getattr(args, name) is not None:
+            raise RecipeError(f"--{name} goes with recipes of language models, not of codecs.")
+    recipe = load_codec_recipe(args.recipe, changes)
+    if args.dry_run:
+        print(told(recipe, Path(args.data), args.max_steps))
+        return 0
+
+    import logging
+
+    import torch
+
+    from borealis.training.codec.run import run_codec_recipe
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    folder = run_codec_recipe(
+        recipe,
+        data=Path(args.data),
+        output=Path(args.output),
+        max_steps=args.max_steps,
+        resume=not args.no_resume,
+        price=args.price,
+    )
+    print(f"The codec is in {folder}")
+    print(f"  use      borealis codec encode FILE -o codes.safetensors --codec {folder}")
+    return 0
+
+
+def told(recipe: CodecRecipe, data: Path, max_steps: int | None) -> str:
+    """What a run would do: sizes, bit rates, stages, what it would hear, what isn't there."""
+    from borealis.codec.nano import BorealisCodec, BorealisCodecConfig
+
+    config = BorealisCodecConfig(**recipe.codec.model_dump())
+    model = BorealisCodec(config)
+    size = sum(p.numel() for p in model.parameters()) + model.quantizer.codebooks.numel()
+    bits = config.frame_rate * (config.codebook_size - 1).bit_length()
+    lines = [
+        f"codec {recipe.name}: {size / 1e6:.2f}M weights, {config.frame_rate:g} frames a second, "
+        f"{bits:g} bit/s a codebook, {bits * config.num_codebooks:g} bit/s with all "
+        f"{config.num_codebooks}"
+    ]
+    for stage in recipe.stages:
+        steps = min(stage.max_steps, max_steps or stage.max_steps)
+        hours = steps * stage.batch.clips * stage.batch.seconds / 3600
+        lines.append(
+            f"{stage.name}: {steps:,} steps of {stage.batch.clips} crops of "
+            f"{stage.batch.seconds:g} s, {hours:,.1f} h heard; learns: {', '.join(stage.trainable)}"
+        )
+    wanted = [*(part.manifest for part in recipe.data.train), *recipe.data.validation]
+    lines += [f"not in '{data}' yet: {n}" for n in wanted if not (data / n).is_file()]
+    return "\n".join(lines)
