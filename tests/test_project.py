@@ -21,7 +21,7 @@ ALLOWED = {
     "ctc": {"", "checkpoints"},
     "inference": {"", "model", "ctc", "checkpoints", "data"},  # data: spelling of CTC labels
     # evaluation and inference: the word error rate in the middle of a training.
-    "training": {"", "model", "ctc", "data", "checkpoints", "evaluation", "inference"},
+    "training": {"", "model", "ctc", "codec", "data", "checkpoints", "evaluation", "inference"},
     "evaluation": {"", "inference", "data", "checkpoints", "model"},
     "demo": {"", "inference"},
 }
@@ -158,7 +158,7 @@ ROOMS = (
     ("batches", "preflight"),
     ("loop",),
     ("run", "prepare", "supplies"),
-    ("publish",),
+    ("publish", "codec"),
     ("pipeline",),
     ("command", "plan_command"),
 )
