@@ -65,7 +65,11 @@ DEFAULT_LIMITS = AudioLimits()
 
 
 def load_audio(
-    source: AudioSource, *, sampling_rate: int | None = None, limits: AudioLimits = DEFAULT_LIMITS
+    source: AudioSource,
+    *,
+    sampling_rate: int | None = None,
+    limits: AudioLimits = DEFAULT_LIMITS,
+    output_rate: int = SAMPLING_RATE,
 ) -> np.ndarray:
     """Read audio from anywhere.
 
@@ -77,13 +81,15 @@ def load_audio(
         sampling_rate: rate of an array in Hz. An array without one is taken as 16 kHz, and nothing
             in it tells whether that is true: say so if it isn't. Encoded audio carries its own.
         limits: largest file, longest clip, longest time of decoding.
+        output_rate: rate of the result in Hz. The model hears 16 kHz; codecs have rates of their
+            own.
 
     Of a file with several sound tracks it is the first that isn't silent; files that were joined
     end to end are read to the end; channels are mixed as `borealis.downmix` says. Packets that no
     decoder understands are left out, with a warning in the log, up to a quarter of a file.
 
     Returns:
-        float32 `[num_samples]`, mono, 16 kHz.
+        float32 `[num_samples]`, mono, at `output_rate`.
 
     Raises:
         AudioNotFoundError: no such file, or the path is a folder or a URL.
@@ -93,7 +99,9 @@ def load_audio(
         AudioValueError: an array of the wrong shape, type or scale, or samples that are NaN or
             infinity.
     """
-    audio = _read(source, sampling_rate, replace(limits, max_memory_seconds=math.inf))
+    _check_rate(output_rate)
+    in_memory = replace(limits, max_memory_seconds=math.inf)
+    audio = _read(source, sampling_rate, in_memory, output_rate)
     assert not isinstance(audio, LongAudio)
     return audio
 
@@ -117,23 +125,26 @@ def open_audio(
 
 
 def _read(
-    source: AudioSource, sampling_rate: int | None, limits: AudioLimits
+    source: AudioSource,
+    sampling_rate: int | None,
+    limits: AudioLimits,
+    to: int = SAMPLING_RATE,  # rate of the result
 ) -> np.ndarray | LongAudio:
     if isinstance(source, (str, os.PathLike)):
-        return _from_path(os.fspath(source), limits)
+        return _from_path(os.fspath(source), limits, to)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _from_stream(io.BytesIO(source), "the given file", limits)
+        return _from_stream(io.BytesIO(source), "the given file", limits, to)
     if hasattr(source, "read") and not isinstance(source, dict):
-        return _from_stream(_whole_stream(source, limits), _stream_name(source), limits)
+        return _from_stream(_whole_stream(source, limits), _stream_name(source), limits, to)
     if isinstance(source, dict):
-        return _from_dict(source, sampling_rate, limits)
+        return _from_dict(source, sampling_rate, limits, to)
     if source is None:
         raise AudioEmptyError("There is no audio: nothing was recorded or chosen.")
     if isinstance(source, tuple) and len(source) == 2:
         first, second = (isinstance(item, Real) for item in source)
         if first != second:
             rate, array = source if first else source[::-1]
-            return _from_array(array, _one_rate(rate, sampling_rate), limits)
+            return _from_array(array, _one_rate(rate, sampling_rate), limits, to)
     if isinstance(source, (list, tuple)) and any(
         isinstance(item, (str, os.PathLike, bytes)) for item in source
     ):
@@ -141,7 +152,7 @@ def _read(
             f"A {type(source).__name__} of {len(source)} recordings was given where one is wanted; "
             "load them one by one."
         )
-    return _from_array(source, _one_rate(SAMPLING_RATE, sampling_rate, given=False), limits)
+    return _from_array(source, _one_rate(SAMPLING_RATE, sampling_rate, given=False), limits, to)
 
 
 def _one_rate(own: Any, argument: Any, *, given: bool = True) -> Any:
@@ -156,7 +167,7 @@ def _one_rate(own: Any, argument: Any, *, given: bool = True) -> Any:
     return argument
 
 
-def _from_path(path: str, limits: AudioLimits) -> np.ndarray | LongAudio:
+def _from_path(path: str, limits: AudioLimits, to: int) -> np.ndarray | LongAudio:
     if "://" in path[:12]:
         raise AudioNotFoundError(
             "Audio by URL is switched off. Download the file and give its path."
@@ -171,7 +182,7 @@ def _from_path(path: str, limits: AudioLimits) -> np.ndarray | LongAudio:
             # A pipe or a terminal can't be read twice.
             is_file = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             return _from_stream(
-                file if is_file else _whole_stream(file, limits), f"'{name}'", limits
+                file if is_file else _whole_stream(file, limits), f"'{name}'", limits, to
             )
     except PermissionError:
         raise AudioNotFoundError(f"'{name}' can't be read: permission denied.") from None
@@ -180,18 +191,18 @@ def _from_path(path: str, limits: AudioLimits) -> np.ndarray | LongAudio:
 
 
 def _from_dict(
-    source: dict, sampling_rate: int | None, limits: AudioLimits
+    source: dict, sampling_rate: int | None, limits: AudioLimits, to: int
 ) -> np.ndarray | LongAudio:
     if source.get("array") is not None:
         rate = source.get("sampling_rate")
         if rate is None and sampling_rate is None:
             raise AudioValueError("The audio dict has an 'array' but no 'sampling_rate' (Hz).")
         return _from_array(
-            source["array"], _one_rate(rate, sampling_rate, given=rate is not None), limits
+            source["array"], _one_rate(rate, sampling_rate, given=rate is not None), limits, to
         )
     for key in ("bytes", "path"):
         if isinstance(source.get(key), (str, os.PathLike, bytes, bytearray, memoryview)):
-            return _read(source[key], None, limits)
+            return _read(source[key], None, limits, to)
     raise AudioValueError("An audio dict needs 'array' and 'sampling_rate', or 'path', or 'bytes'.")
 
 
@@ -220,7 +231,9 @@ def _whole_stream(stream: Any, limits: AudioLimits) -> BinaryIO:
     return whole
 
 
-def _from_stream(stream: BinaryIO, name: str, limits: AudioLimits) -> np.ndarray | LongAudio:
+def _from_stream(
+    stream: BinaryIO, name: str, limits: AudioLimits, to: int
+) -> np.ndarray | LongAudio:
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if size == 0:
@@ -235,15 +248,17 @@ def _from_stream(stream: BinaryIO, name: str, limits: AudioLimits) -> np.ndarray
         size,
         name,
         Deadline(limits.max_decode_seconds, name),
-        consume=lambda blocks: _collect(blocks, name, limits),
+        consume=lambda blocks: _collect(blocks, name, limits, to),
         audible=lambda audio: level_db(audio) > _SILENCE_DB,
     )
 
 
-def _collect(blocks: Iterator[Block], name: str, limits: AudioLimits) -> np.ndarray | LongAudio:
-    """Mix blocks to mono and resample them to 16 kHz as they come; stop at the limit."""
+def _collect(
+    blocks: Iterator[Block], name: str, limits: AudioLimits, to: int
+) -> np.ndarray | LongAudio:
+    """Mix blocks to mono and resample them as they come; stop at the limit."""
 
-    heard = _Samples(limits.max_memory_seconds * SAMPLING_RATE)
+    heard = _Samples(limits.max_memory_seconds * to)
     stage, kind, seconds, most_channels = None, (0, 0), 0.0, 0
     for samples, rate in blocks:
         if (rate, samples.shape[1]) != kind:  # at the start, and where unlike files were joined
@@ -251,7 +266,7 @@ def _collect(blocks: Iterator[Block], name: str, limits: AudioLimits) -> np.ndar
             if stage is not None:
                 heard.append(stage.flush())
             kind = (rate, samples.shape[1])
-            stage, most_channels = _Stage(*kind), max(most_channels, samples.shape[1])
+            stage, most_channels = _Stage(*kind, to), max(most_channels, samples.shape[1])
         assert stage is not None
         heard.append(stage.feed(samples))
         seconds += len(samples) / rate
@@ -316,14 +331,13 @@ class _Samples:
 
 
 class _Stage:
-    """`[num_samples, channels]` of one rate -> mono at 16 kHz."""
+    """`[num_samples, channels]` of one rate -> mono at another."""
 
-    def __init__(self, rate: int, channels: int) -> None:
+    def __init__(self, rate: int, channels: int, to: int) -> None:
         import soxr
 
         self._downmix = Downmix(rate, channels)
-        at_16_khz = rate == SAMPLING_RATE
-        self._resampler = None if at_16_khz else soxr.ResampleStream(rate, SAMPLING_RATE, 1)
+        self._resampler = None if rate == to else soxr.ResampleStream(rate, to, 1)
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
         return self._resample(self._downmix.mix(samples))
@@ -338,7 +352,7 @@ class _Stage:
         return mono if self._resampler is None else self._resampler.resample_chunk(mono, last=last)
 
 
-def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray | LongAudio:
+def _from_array(source: Any, rate: Any, limits: AudioLimits, to: int) -> np.ndarray | LongAudio:
     import numpy as np
 
     if hasattr(source, "detach"):  # a torch tensor, without importing torch
@@ -376,7 +390,7 @@ def _from_array(source: Any, rate: Any, limits: AudioLimits) -> np.ndarray | Lon
     else:
         _check_peak(_peak(array), "the array")
     samples = array.astype(np.float32, copy=False).reshape(len(array), -1)
-    return _collect(iter([Block(samples, hertz)]), "the array", limits)
+    return _collect(iter([Block(samples, hertz)]), "the array", limits, to)
 
 
 def _scaled(array: np.ndarray) -> np.ndarray:

@@ -173,6 +173,7 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (_transcribe, _ask, _chat, _info, _eval):
         add(commands)
     _elsewhere(commands, "data", "borealis.data.command", "build and check manifests")
+    _elsewhere(commands, "codec", "borealis.codec.command", "sound into codec tokens and back")
     _elsewhere(commands, "train", "borealis.training.command", "train a model from a recipe")
     _elsewhere(commands, "plan", "borealis.training.plan_command", "tell what training will cost")
     _elsewhere(

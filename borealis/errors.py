@@ -45,6 +45,10 @@ class CheckpointError(BorealisError):
     """A checkpoint is missing, broken, or of another architecture."""
 
 
+class CodecError(BorealisError):
+    """A codec that can't be had, or codes, tokens or a file of codes that aren't right."""
+
+
 class RecipeError(BorealisError):
     """A recipe, or the data it names, is wrong."""
 

@@ -23,6 +23,7 @@ COMMANDS = (
         "info",
         "eval",
         "data",
+        "codec",
         "train",
         "convert",
         "plan",

@@ -19,6 +19,7 @@ ALLOWED = {
     "data": {"", "ctc"},  # ctc: the alphabet that texts are spelled in
     "checkpoints": {""},
     "ctc": {"", "checkpoints"},
+    "codec": {"", "checkpoints"},
     "inference": {"", "model", "ctc", "checkpoints", "data"},  # data: spelling of CTC labels
     # evaluation and inference: the word error rate in the middle of a training.
     "training": {"", "model", "ctc", "codec", "data", "checkpoints", "evaluation", "inference"},

@@ -1,0 +1,250 @@
+"""A codec whose layers work in parts: whole, long and streamed sound go the same way."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from borealis.codec.codes import Codes, checked, num_frames
+from borealis.codec.protocol import check_codebooks, check_codes, waveform_of
+from borealis.errors import AudioEmptyError, CodecError
+
+if TYPE_CHECKING:
+    from borealis.codec.layers import Layer
+
+_CHUNK_SECONDS = 10.0  # that are in the network at once, however long a recording is
+
+
+class LayeredCodec(ABC):
+    """Base of codecs that are made of `borealis.codec.layers`.
+
+    Args:
+        model: the network, of transformers; it is put into evaluation mode.
+        name: as `load_codec` takes it.
+        sampling_rate: in Hz.
+        hop_length: samples a frame.
+        num_codebooks: that it has.
+        codebook_size: codes in each.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        name: str,
+        sampling_rate: int,
+        hop_length: int,
+        num_codebooks: int,
+        codebook_size: int,
+    ) -> None:
+        self.model = model.eval()
+        self.name = name
+        self.sampling_rate = sampling_rate
+        self.hop_length = hop_length
+        self.num_codebooks = num_codebooks
+        self.codebook_size = codebook_size
+
+    @abstractmethod
+    def encoder(self) -> Layer:
+        """New layers: waveform `[1, 1, n]` -> `[1, width, frames]`."""
+
+    @abstractmethod
+    def decoder(self) -> Layer:
+        """New layers: `[1, width, frames]` -> waveform `[1, 1, n]`."""
+
+    @abstractmethod
+    def quantize(self, frames: torch.Tensor, num_codebooks: int) -> torch.Tensor:
+        """`[1, width, frames]` -> codes `[num_codebooks, frames]`."""
+
+    @abstractmethod
+    def dequantize(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes `[num_codebooks, frames]` -> `[1, width, frames]`."""
+
+    whole_frames = False
+    """Whether the encoder wants silence behind the sound, up to a whole frame."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def encode(self, waveform: np.ndarray, *, num_codebooks: int | None = None) -> Codes:
+        """See `Codec.encode`."""
+        samples = waveform_of(waveform)
+        if not len(samples):
+            raise AudioEmptyError("The waveform has no samples: it is empty.")
+        stream = self.stream_encoder(num_codebooks=num_codebooks)
+        step = self._chunk_frames() * self.hop_length
+        pieces = [
+            stream.push(samples[at : at + step]) for at in range(0, len(samples) - step, step)
+        ]
+        rest = samples[len(pieces) * step :]
+        pieces.append(stream.push_last(rest))
+        return Codes(np.concatenate(pieces, 1), len(samples), self.sampling_rate, codec=self.name)
+
+    def decode(self, codes: Codes) -> np.ndarray:
+        """See `Codec.decode`."""
+        check_fit(self, codes)
+        stream = self.stream_decoder(num_samples=codes.num_samples)
+        step = self._chunk_frames()
+        pieces = [
+            stream.push(codes.codes[:, at : at + step])
+            for at in range(0, codes.num_frames - step, step)
+        ]
+        pieces.append(stream.push_last(codes.codes[:, len(pieces) * step :]))
+        return np.concatenate(pieces)
+
+    def stream_encoder(self, *, num_codebooks: int | None = None) -> LayeredEncoder:
+        """See `Codec.stream_encoder`."""
+        return LayeredEncoder(self, check_codebooks(self, num_codebooks))
+
+    def stream_decoder(
+        self, *, num_codebooks: int | None = None, num_samples: int | None = None
+    ) -> LayeredDecoder:
+        """See `Codec.stream_decoder`."""
+        if num_codebooks is not None:
+            check_codebooks(self, num_codebooks)
+        return LayeredDecoder(self, num_codebooks, num_samples)
+
+    def _chunk_frames(self) -> int:
+        return max(1, int(_CHUNK_SECONDS * self.sampling_rate / self.hop_length))
+
+
+class LayeredEncoder:
+    """`StreamEncoder` of a `LayeredCodec`."""
+
+    def __init__(self, codec: LayeredCodec, num_codebooks: int) -> None:
+        self.codec, self.num_codebooks = codec, num_codebooks
+        self.num_samples = 0
+        self._layers: Layer | None = codec.encoder()
+
+    def push(self, waveform: np.ndarray) -> np.ndarray:
+        """See `StreamEncoder.push`."""
+        return self._feed(waveform_of(waveform), last=False)
+
+    def finish(self) -> np.ndarray:
+        """See `StreamEncoder.finish`."""
+        return self.push_last(np.zeros(0, np.float32))
+
+    def push_last(self, waveform: np.ndarray) -> np.ndarray:
+        """`push` and `finish` in one."""
+        return self._feed(waveform_of(waveform), last=True)
+
+    @torch.inference_mode()
+    def _feed(self, samples: np.ndarray, last: bool) -> np.ndarray:
+        layers = open_still(self._layers)
+        self.num_samples += len(samples)
+        nothing = np.zeros((self.num_codebooks, 0), np.int32)
+        if last:
+            self._layers = None
+            if not self.num_samples:
+                return nothing
+            if self.codec.whole_frames:
+                fill = -self.num_samples % self.codec.hop_length
+                samples = np.concatenate([samples, np.zeros(fill, np.float32)])
+        # A copy: the caller may fill the same array again, and layers keep what they were given.
+        x = torch.tensor(samples, device=self.codec.device)[None, None]
+        frames = layers.feed(x, last)
+        if not frames.shape[-1]:
+            return nothing
+        return self.codec.quantize(frames, self.num_codebooks).cpu().numpy().astype(np.int32)
+
+
+class LayeredDecoder:
+    """`StreamDecoder` of a `LayeredCodec`."""
+
+    def __init__(
+        self, codec: LayeredCodec, num_codebooks: int | None, num_samples: int | None
+    ) -> None:
+        self.codec, self.num_codebooks = codec, num_codebooks
+        self._wanted = num_samples
+        self._frames = self._given = 0
+        self._layers: Layer | None = codec.decoder()
+
+    def push(self, codes: np.ndarray) -> np.ndarray:
+        """See `StreamDecoder.push`."""
+        return self._feed(codes, last=False)
+
+    def finish(self) -> np.ndarray:
+        """See `StreamDecoder.finish`."""
+        return self.push_last(np.zeros((self.num_codebooks or 1, 0), np.int32))
+
+    def push_last(self, codes: np.ndarray) -> np.ndarray:
+        """`push` and `finish` in one."""
+        return self._feed(codes, last=True)
+
+    @torch.inference_mode()
+    def _feed(self, codes: np.ndarray, last: bool) -> np.ndarray:
+        layers = open_still(self._layers)
+        codes = checked(codes)
+        self.num_codebooks = same_books(self.codec, codes, self.num_codebooks)
+        self._frames += codes.shape[1]
+        if last:
+            self._layers = None
+        if not self._frames:
+            return np.zeros(0, np.float32)
+        here = codes.shape[1]
+        # Not every network takes no frames at all.
+        x = torch.tensor(codes if here else np.zeros((1, 1)), dtype=torch.long)
+        frames = self.codec.dequantize(x.to(self.codec.device))[..., :here]
+        samples = layers.feed(frames, last)[0, 0].float().cpu().numpy()
+        # Some networks give a few samples less than the frames have, others a few more.
+        end = self._frames * self.codec.hop_length
+        if self._wanted is not None:
+            end = min(end, self._wanted)
+        samples = samples[: end - self._given]
+        if last:
+            samples = np.pad(samples, (0, end - self._given - len(samples)))
+        self._given += len(samples)
+        return samples
+
+
+def check_fit(codec: Any, codes: Codes) -> None:
+    """See that codes are of a codec, and of as many samples as they have frames for.
+
+    Raises:
+        CodecError: they aren't.
+    """
+    if codes.sampling_rate != codec.sampling_rate:
+        raise CodecError(
+            f"The codes are of '{codes.codec or 'a codec'}' at {codes.sampling_rate} Hz, and "
+            f"'{codec.name}' has {codec.sampling_rate} Hz; decode them with the codec that made "
+            "them."
+        )
+    check_codes(codec, codes.codes)
+    frames = num_frames(codes.num_samples, codec.hop_length)
+    if codes.num_frames != frames:
+        raise CodecError(
+            f"{codes.num_samples} samples are {frames} frames of '{codec.name}', and there are "
+            f"{codes.num_frames}; decode them with the codec that made them."
+        )
+
+
+def open_still(layers: Any) -> Any:
+    """What a stream works with; it has that until it is finished.
+
+    Raises:
+        CodecError: it is finished.
+    """
+    if layers is None:
+        raise CodecError("The stream is finished; begin a new one.")
+    return layers
+
+
+def same_books(codec: Any, codes: np.ndarray, before: int | None) -> int:
+    """How many codebooks a stream of codes has: as many in each part.
+
+    Raises:
+        CodecError: another number than before, or codes that the codec doesn't have.
+    """
+    check_codes(codec, codes)
+    if not codes.shape[1] and before is not None:
+        return before
+    if before is not None and codes.shape[0] != before:
+        raise CodecError(
+            f"The stream of codes has {before} codebooks, and {codes.shape[0]} were pushed."
+        )
+    return codes.shape[0]
