@@ -23,7 +23,7 @@ START_OF_SPEECH = "<|start_of_speech|>"
 END_OF_SPEECH = "<|end_of_speech|>"
 PAD = "<|audio:pad|>"
 _MARKS = (START_OF_SPEECH, END_OF_SPEECH, PAD)
-_START, _END, _PAD = range(-3, 0)  # numbers of the marks; codes are numbered from 0
+_BEGINS, _ENDS, _FILLS = range(-3, 0)  # numbers of the marks; codes are numbered from 0
 _TOKEN = re.compile(r"\s*(<\|audio:([0-9]{1,4}):([0-9]{1,7})\|>|<\|[a-z_:]{1,20}\|>)")
 
 Layout: TypeAlias = Literal["flat", "delay"]
@@ -125,7 +125,7 @@ class CodecVocabulary:
 
         numbers = self._numbers(codes, layout)
         if marks:
-            numbers = np.concatenate([[_START], numbers, [_END]])
+            numbers = np.concatenate([[_BEGINS], numbers, [_ENDS]])
         return numbers + self.first_id + len(_MARKS)
 
     def codes(self, ids: Any, *, layout: Layout = "flat", strict: bool = True) -> np.ndarray:
@@ -147,7 +147,7 @@ class CodecVocabulary:
         array = np.asarray(ids)
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
             raise CodecError(f"{list(array.shape)} of {array.dtype} was given; ids [n] are wanted.")
-        return self._codes(array.astype(np.int64) - self.first_id - len(_MARKS), layout, strict)
+        return self._read(array.astype(np.int64) - self.first_id - len(_MARKS), layout, strict)
 
     def text(self, codes: Any, *, layout: Layout = "flat", marks: bool = True) -> str:
         """Codes as text; see `ids`."""
@@ -159,7 +159,7 @@ class CodecVocabulary:
         """Text of `text` -> codes; white space may stand between tokens. See `codes`."""
         import numpy as np
 
-        marks = dict(zip(_MARKS, (_START, _END, _PAD), strict=True))
+        marks = dict(zip(_MARKS, (_BEGINS, _ENDS, _FILLS), strict=True))
         nothing = self.num_codebooks * self.codebook_size  # what no code has
         numbers, at = [], 0
         while at < len(text.rstrip()):
@@ -183,7 +183,7 @@ class CodecVocabulary:
                     f"{match[1]} isn't a token of {self.num_codebooks} codebooks of "
                     f"{self.codebook_size} codes."
                 )
-        return self._codes(np.array(numbers, np.int64), layout, strict)
+        return self._read(np.array(numbers, np.int64), layout, strict)
 
     def _numbers(self, codes: Any, layout: Layout) -> np.ndarray:
         import numpy as np
@@ -200,9 +200,9 @@ class CodecVocabulary:
         if not delayed:
             return numbers
         offsets = np.arange(books)[:, None] * self.codebook_size
-        return np.where(numbers == self.codebook_size, _PAD, numbers + offsets).T.reshape(-1)
+        return np.where(numbers == self.codebook_size, _FILLS, numbers + offsets).T.reshape(-1)
 
-    def _codes(self, numbers: np.ndarray, layout: Layout, strict: bool) -> np.ndarray:
+    def _read(self, numbers: np.ndarray, layout: Layout, strict: bool) -> np.ndarray:
         delayed = _is_delay(layout)
         numbers = _between_marks(numbers, strict)
         size, books = self.codebook_size, self.num_codebooks
@@ -218,8 +218,10 @@ class CodecVocabulary:
 
         size, books = self.codebook_size, self.num_codebooks
         turn = np.arange(len(numbers)) % books
-        cells = np.where(numbers == _PAD, size, numbers - turn * size)
-        wrong = np.flatnonzero((cells < 0) | (cells > size) | ((cells == size) & (numbers != _PAD)))
+        cells = np.where(numbers == _FILLS, size, numbers - turn * size)
+        wrong = np.flatnonzero(
+            (cells < 0) | (cells > size) | ((cells == size) & (numbers != _FILLS))
+        )
         good = int(wrong[0]) if len(wrong) else len(numbers)
         if strict and len(wrong):
             raise CodecError(f"Token {good} isn't of book {turn[good]}, whose turn it is.")
@@ -233,7 +235,7 @@ def _between_marks(numbers: np.ndarray, strict: bool) -> np.ndarray:
     """What stands between start and end of speech; everything where there are no marks."""
     import numpy as np
 
-    starts, ends = (np.flatnonzero(numbers == mark) for mark in (_START, _END))
+    starts, ends = (np.flatnonzero(numbers == mark) for mark in (_BEGINS, _ENDS))
     if not strict:
         first = int(starts[0]) + 1 if len(starts) else 0
         ends = ends[ends >= first]
