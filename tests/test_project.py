@@ -217,6 +217,8 @@ def test_rooms_of_training_stand_on_each_other():
         ("import borealis", ("torch", "transformers", "gradio", "soundfile", "numpy")),
         ("from borealis.cli import main; main(['--version'])", ("torch", "transformers", "gradio")),
         ("import borealis.audio", ("torch", "transformers")),
+        ("import borealis.codec", ("torch", "transformers", "numpy")),
+        ("from borealis.codec import Codes, CodecVocabulary, to_flat", ("torch", "transformers")),
         ("import borealis.inference", ("gradio", "peft", "datasets", "mkdocs", "scipy.signal")),
     ],
 )

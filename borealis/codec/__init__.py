@@ -1,11 +1,11 @@
 """Sound <-> codec tokens: EnCodec, Mimi, DAC and our own codec behind one door.
 
 ```python
-from borealis.codec import load_codec
+from borealis.codec import CodecVocabulary
 
-codec = load_codec("encodec_24khz")
-codes = codec.encode(waveform, num_codebooks=8)
-waveform = codec.decode(codes)
+vocabulary = CodecVocabulary(num_codebooks=2, codebook_size=1024)
+print(vocabulary.text([[5, 6], [17, 18]], marks=False))
+#> <|audio:0:5|><|audio:1:17|><|audio:0:6|><|audio:1:18|>
 ```
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from borealis.codec.codes import Codes, load_codes
     from borealis.codec.layouts import from_delay, from_flat, to_delay, to_flat
     from borealis.codec.loading import load_codec
-    from borealis.codec.protocol import Codec, StreamDecoder, StreamEncoder
+    from borealis.codec.protocol import Codec, StreamDecoder, StreamEncoder, bits_per_second
     from borealis.codec.tokens import CodecVocabulary
 
 # Public names and where they live: codes and tokens are handled without torch.
@@ -29,6 +29,7 @@ _PUBLIC = {
     "Codes": "borealis.codec.codes",
     "StreamDecoder": "borealis.codec.protocol",
     "StreamEncoder": "borealis.codec.protocol",
+    "bits_per_second": "borealis.codec.protocol",
     "from_delay": "borealis.codec.layouts",
     "from_flat": "borealis.codec.layouts",
     "load_codec": "borealis.codec.loading",
@@ -43,6 +44,7 @@ __all__ = [
     "Codes",
     "StreamDecoder",
     "StreamEncoder",
+    "bits_per_second",
     "from_delay",
     "from_flat",
     "load_codec",

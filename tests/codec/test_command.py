@@ -13,6 +13,7 @@ import soundfile
 from borealis import cli
 from borealis.audio import load_audio
 from borealis.codec import load_codes
+from borealis.errors import AudioValueError
 
 AUDIO = Path(__file__).parents[2] / "examples" / "audio"
 CODEC = Path(__file__).parent / "reference_24khz"
@@ -88,6 +89,7 @@ def test_an_input_is_never_written_over(capsys, encoded):
     ("arguments", "message"),
     [
         (["encode", "nowhere.wav", "-o", "x.safetensors", "--codec", CODEC], "There is no file"),
+        (["encode", "/dev/null", "-o", "x.safetensors", "--codec", CODEC], "no bytes"),
         (["encode", AUDIO / "post.flac", "-o", "x.npz", "--codec", CODEC], "ends in .safetensors"),
         (["encode", AUDIO / "post.flac", "-o", "x.safetensors", "--codec", "x"], "no codec 'x'"),
         (
@@ -126,3 +128,5 @@ def test_sound_keeps_what_lies_above_8_khz(tmp_path):
     soundfile.write(tmp_path / "tone.wav", tone, rate, subtype="FLOAT")
     assert np.abs(load_audio(tmp_path / "tone.wav")[1_000:-1_000]).max() < 0.01
     assert np.abs(load_audio(tmp_path / "tone.wav", output_rate=rate) - tone).max() < 1e-6
+    with pytest.raises(AudioValueError, match="between 1000 and 768000"):
+        load_audio(tmp_path / "tone.wav", output_rate=0)
