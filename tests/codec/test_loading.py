@@ -56,6 +56,24 @@ def test_weights_are_read_from_safetensors_only(copy):
         load_codec(copy)
 
 
+def test_weights_with_names_of_older_torch_are_read(copy, sound):
+    """The files on the hub were written when weight normalisation named its two parts otherwise."""
+    weights = copy / "model.safetensors"
+    before = load_codec(copy, device="cpu").encode(sound)
+    parts = {
+        "parametrizations.weight.original0": "weight_g",
+        "parametrizations.weight.original1": "weight_v",
+    }
+    tensors = {}
+    for name, value in load_file(weights).items():
+        for new, old in parts.items():
+            name = name.replace(new, old)
+        tensors[name] = value
+    assert any(name.endswith("weight_g") for name in tensors)
+    save_file(tensors, weights, metadata={"format": "pt"})
+    assert np.array_equal(load_codec(copy, device="cpu").encode(sound).codes, before.codes)
+
+
 def test_damaged_weights_are_said(copy):
     weights = copy / "model.safetensors"
     tensors = load_file(weights)
