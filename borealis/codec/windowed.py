@@ -26,8 +26,9 @@ class WindowedCodec:
 
     Args:
         model: the model. Its configuration has `sampling_rate`, `hop_length`, `num_codebooks` and
-            `codebook_size`, and may have `context_frames`: how many frames on either side a frame
-            depends on. `encode` gets whole frames, `decode` any number of codebooks.
+            `codebook_size`, and may have `encoder_context` and `decoder_context`: how many frames
+            on either side a frame depends on. `encode` gets whole frames, `decode` any number of
+            codebooks.
         name: as `load_codec` takes it.
 
     Raises:
@@ -45,7 +46,8 @@ class WindowedCodec:
                 raise CodecError(f"The configuration of '{name}' has no {key}.")
             numbers.append(value)
         self.sampling_rate, self.hop_length, self.num_codebooks, self.codebook_size = numbers
-        self.context_frames = int(getattr(config, "context_frames", CONTEXT_FRAMES))
+        self.encoder_context = int(getattr(config, "encoder_context", CONTEXT_FRAMES))
+        self.decoder_context = int(getattr(config, "decoder_context", CONTEXT_FRAMES))
 
     @property
     def device(self) -> torch.device:
@@ -155,7 +157,7 @@ class WindowedEncoder:
     def __init__(self, codec: WindowedCodec, num_codebooks: int, window: int) -> None:
         self.codec, self.num_codebooks = codec, num_codebooks
         self.num_samples = 0
-        self._windows: _Windows | None = _Windows(window, codec.context_frames, codec.hop_length)
+        self._windows: _Windows | None = _Windows(window, codec.encoder_context, codec.hop_length)
 
     def push(self, waveform: np.ndarray) -> np.ndarray:
         """See `StreamEncoder.push`."""
@@ -186,7 +188,7 @@ class WindowedDecoder:
     ) -> None:
         self.codec, self.num_codebooks = codec, num_codebooks
         self._wanted, self._given = num_samples, 0
-        self._windows: _Windows | None = _Windows(window, codec.context_frames, 1)
+        self._windows: _Windows | None = _Windows(window, codec.decoder_context, 1)
 
     def push(self, codes: np.ndarray) -> np.ndarray:
         """See `StreamDecoder.push`."""

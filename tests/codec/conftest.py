@@ -11,12 +11,11 @@ from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel, MimiC
 
 from borealis.audio import load_audio
 from borealis.codec import load_codec
-from borealis.codec.loading import KINDS, Kind
-from tests.codec.conv_codec import ConvCodec, ConvCodecConfig
+from borealis.codec.nano import BorealisCodec, BorealisCodecConfig
 from tests.codec.networks import liven
 
 RATE = 8_000
-NAMES = ("encodec", "encodec_ahead", "mimi", "dac", "windowed")
+NAMES = ("encodec", "encodec_ahead", "mimi", "dac", "nano")
 
 _SEANET = {"num_filters": 4, "hidden_size": 16, "codebook_size": 32, "sampling_rate": RATE}
 _ENCODEC = _SEANET | {"num_lstm_layers": 1, "upsampling_ratios": [5, 4, 2]}
@@ -44,10 +43,17 @@ def networks(speech: torch.Tensor) -> dict[str, torch.nn.Module]:
                 n_codebooks=4, codebook_size=32, codebook_dim=4, sampling_rate=RATE,
             )
         ),
-        "windowed": ConvCodec(ConvCodecConfig()),
+        "nano": BorealisCodec(
+            BorealisCodecConfig(
+                hop_length=40, num_codebooks=4, codebook_size=32, latent_size=8, hidden_size=32,
+                intermediate_size=48, kernel_size=5, encoder_layers=2, decoder_layers=2, mel_hop=20,
+                mel_window=40, num_mel_bins=10, synthesis_hop=20, synthesis_window=40,
+                sampling_rate=RATE,
+            )
+        ),
     }  # fmt: skip
     for name, network in made.items():
-        liven(network, speech[None] if name == "windowed" else speech[None, None])
+        liven(network, speech[None] if name == "nano" else speech[None, None])
     return made
 
 
@@ -60,7 +66,6 @@ def sound(speech: Path) -> np.ndarray:
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory, sound) -> dict[str, Path]:
     """Checkpoints by kind."""
-    KINDS.setdefault("conv_codec", Kind("tests.codec.conv_codec:ConvCodec"))
     root = tmp_path_factory.mktemp("codecs")
     for name, network in networks(torch.tensor(sound[: 2 * RATE])).items():
         network.save_pretrained(root / name)
