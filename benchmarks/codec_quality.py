@@ -1,4 +1,4 @@
-"""What is left of speech after a codec: `python benchmarks/codec_quality.py --codec DIR --peer DIR`.
+"""What is left of speech after a codec: `python benchmarks/codec_quality.py --codec DIR`.
 
 Real recordings that no training saw are encoded and decoded with 1, 2, 4, ... codebooks. Whisper
 writes down both (texts with digits are left out: it writes numbers as it likes), PESQ (wide band)

@@ -25,6 +25,7 @@ from pymdownx.snippets import SnippetMissingError
 
 from borealis.cli import build_parser
 from borealis.errors import BorealisError
+from borealis.training.codec.recipe import is_codec_recipe, load_codec_recipe
 from borealis.training.recipe import Recipe, load_recipe
 from tests.docs.blocks import ROOT, Block
 
@@ -131,7 +132,8 @@ def _borealis(arguments: list[str], root: Path) -> str | None:
     if recipe and (not str(recipe).endswith((".yaml", ".yml")) or (root / recipe).is_file()):
         # A file of the reader's own can't be read here; bundled recipes and examples can.
         try:
-            load_recipe(root / recipe if (root / recipe).is_file() else recipe)
+            place = root / recipe if (root / recipe).is_file() else recipe
+            (load_codec_recipe if is_codec_recipe(place) else load_recipe)(place)
         except BorealisError as error:
             return str(error)
     return None

@@ -132,7 +132,7 @@ def prepare_clips(
     Raises:
         RecipeError: a manifest is missing.
     """
-    names = [*(part.manifest for part in section.train), *section.validation]
+    names = list(dict.fromkeys([*(part.manifest for part in section.train), *section.validation]))
     for name in names:
         if not (data / name).is_file():
             raise RecipeError(

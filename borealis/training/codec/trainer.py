@@ -25,7 +25,7 @@ from borealis.training.codec.recipe import CodecStage
 from borealis.training.loop.failure import stop_at_bad_step
 from borealis.training.loop.optimizer import load_optimizer, save_optimizer, set_rate
 from borealis.training.loop.schedules import schedule
-from borealis.training.loop.trainer import Step
+from borealis.training.loop.step import Step
 from borealis.training.weights.precision import use_bfloat16
 
 _HELD = 64  # steps before the quantizer begins whose latents k-means looks at

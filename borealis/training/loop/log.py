@@ -11,8 +11,8 @@ import torch
 from borealis.training import processes
 from borealis.training.loop.progress import Meter
 from borealis.training.loop.settings import LoopSettings
+from borealis.training.loop.step import Step
 from borealis.training.loop.trackers import Tracker, open_trackers
-from borealis.training.loop.trainer import Step
 
 logger = logging.getLogger(__name__)
 

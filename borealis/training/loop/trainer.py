@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -26,6 +25,7 @@ from borealis.training.loop import sharding
 from borealis.training.loop.failure import stop_at_bad_step
 from borealis.training.loop.optimizer import make_optimizer, set_rate
 from borealis.training.loop.schedules import schedule
+from borealis.training.loop.step import Step
 from borealis.training.losses.stage import StepLosses, auxiliary_losses
 from borealis.training.preflight import check_model, check_stage
 from borealis.training.recipe import StageSection
@@ -34,27 +34,6 @@ from borealis.training.weights.learning import prepare_weights
 from borealis.training.weights.precision import use_bfloat16
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Step:
-    """What a step came to.
-
-    Args:
-        number: from 1.
-        loss: of this process's batches; the step's is the mean over processes.
-        parts: losses of each batch, by what was heard and their names (`audio_lm`).
-        audio_seconds: that this process heard.
-        gradient: its norm before clipping.
-        rate: learning rate of what has none of its own.
-    """
-
-    number: int
-    loss: float = 0.0
-    parts: dict[str, list[float]] = field(default_factory=dict)
-    audio_seconds: float = 0.0
-    gradient: float = 0.0
-    rate: float = 0.0
 
 
 class StageTrainer:

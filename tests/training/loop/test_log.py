@@ -13,8 +13,8 @@ import torch
 from borealis.training.loop.log import StageLog
 from borealis.training.loop.progress import Meter
 from borealis.training.loop.randomness import load_random, save_random
+from borealis.training.loop.step import Step
 from borealis.training.loop.trackers import TRACKERS
-from borealis.training.loop.trainer import Step
 from tests.training.keys import a_stage
 
 
