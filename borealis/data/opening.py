@@ -6,6 +6,7 @@ reads them. Parquet, archives of tar (WebDataset) and folders of recordings are 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from typing import Any
 
 from borealis.data.entries import CONVERTED
 from borealis.errors import BorealisError
+
+# A file of a dataset at a commit, which can't change under a run.
+_PINNED = re.compile(r"hf://datasets/[^@]+@[0-9a-f]{40}/")
 
 
 class DatasetError(BorealisError):
@@ -142,7 +146,9 @@ def parquet_files(
             f"'{name}' can't be streamed: '{Path(other).name}' isn't parquet. Leave streaming out, "
             "and it is kept in the data folder."
         )
-    return files
+    if other := next((file for file in files if "://" in file and not _PINNED.match(file)), None):
+        raise DatasetError(f"'{name}' can't be streamed: '{other}' isn't a file of its commit.")
+    return [file if "://" in file else os.path.abspath(file) for file in files]
 
 
 def _saved(place: str) -> bool:

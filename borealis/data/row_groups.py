@@ -18,7 +18,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
@@ -101,7 +101,6 @@ def recording(audio: str) -> str | bytes:
     return audio if found is None else kept_groups().recording(*found)
 
 
-@cache
 def kept_groups() -> RowGroups:
     """The row groups of this machine, in the cache folder."""
     from borealis.checkpoints import cache_folder
