@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 from borealis.data.entries import COLUMNS, Entry, known_entries
 from borealis.data.indexing import NO_AUDIO, Lengths, ParquetRows
 from borealis.data.opening import DatasetError, Opened, opened, parquet_files
-from borealis.data.row_groups import streamed_note
+from borealis.data.row_groups import size_text, streamed_note
 from borealis.errors import AudioError
 from borealis.files import open_aside, write_text
 
@@ -66,7 +66,7 @@ class Report:
     def __str__(self) -> str:
         text = f"{self.kept} examples, {self.hours:.2f} h, in {self.manifest}"
         if self.fetched is not None:
-            text += f"; streamed, {self.fetched / 1e9:.2f} GB an epoch"
+            text += f"; streamed, {size_text(self.fetched)} an epoch"
         for reason, count in sorted(self.dropped.items()):
             text += f"\n{count} dropped: {reason}"
         return text

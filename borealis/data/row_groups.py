@@ -84,6 +84,11 @@ def streamed_note(manifest: Path) -> Path:
     return manifest.with_suffix(".streamed.json")
 
 
+def size_text(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
 def is_there(audio: str) -> bool:
     """Whether the file of a recording is there; one of the hub is taken to be."""
     found = group_of(audio)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from borealis.data.manifest import Utterance, read_manifest
-from borealis.data.row_groups import MOST_BYTES, group_of, kept_groups, streamed_note
+from borealis.data.row_groups import MOST_BYTES, group_of, kept_groups, size_text, streamed_note
 from borealis.errors import AudioError, RecipeError
 from borealis.training.data.sources import made_manifest
 from borealis.training.loop.checkpoints import WHOLE_BELOW
@@ -157,7 +157,7 @@ class Streamed:
         files = self.known["files"]
         more = f" and {len(files) - 1} more" if len(files) > 1 else ""
         return (
-            f"{self.name}: {self.known['bytes'] / 1e9:.2f} GB an epoch in "
+            f"{self.name}: {size_text(self.known['bytes'])} an epoch in "
             f"{self.known['groups']:,} row groups of '{files[0]}'{more}"
         )
 

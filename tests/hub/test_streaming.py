@@ -133,7 +133,7 @@ def test_an_index_names_rows_of_one_commit_and_keeps_no_recording(world, indexed
     first = f"hf://datasets/org/rows@{commit}/data/train-00000-of-00002.parquet#audio/0/0"
     assert items[0].audio == first and len(items) == 12
     assert len({group_of(item.audio)[0] for item in items}) == 6
-    assert f"streamed, {world.size / 1e9:.2f} GB an epoch" in told
+    assert f"streamed, {world.size / 1e6:.1f} MB an epoch" in told
     assert fetched <= world.size + 2 * _FOOTER + 12 * 1000, "each recording is measured once"
 
 
@@ -174,7 +174,7 @@ def test_each_byte_is_fetched_once_whatever_number_of_processes_reads(world, tra
 def test_a_dry_run_says_how_much_will_be_streamed(world, indexed, tmp_path):
     dry = world.train(tmp_path / "run", "--dry-run")
     done = world.loopback.borealis(*dry)
-    assert f"streamed, heard: {world.size / 1e9:.2f} GB an epoch in 6 row groups" in done.stdout
+    assert f"streamed, heard: {world.size / 1e6:.1f} MB an epoch in 6 row groups" in done.stdout
     assert "org/rows@" in done.stdout and "and 1 more" in done.stdout
     assert "streamed, gone: the index of 'org/gone' is made first" in done.stdout
 
