@@ -7,6 +7,7 @@ column that says so, or else by fetching and decoding them once.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,8 +79,8 @@ class ParquetRows:
             leaf = shape.leaf(self.audio) if self.audio else None
             if self.audio and leaf is None:
                 raise DatasetError(
-                    f"'{self.name}' can't be streamed: its column '{self.audio}' holds no "
-                    "recordings, only their names. Leave streaming out, and they are fetched."
+                    f"'{self.name}' can't be streamed: its column '{self.audio}' doesn't hold the "
+                    "recordings themselves. Leave streaming out, and they are fetched."
                 )
             cheap = [column for column in columns if column != self.audio]
             for number in range(shape.metadata.num_row_groups):
@@ -129,10 +130,10 @@ class Lengths:
         found = group_of(audio)
         assert found is not None
         group, row = found
-        if said is None:
-            return self._measured(group)[row]
-        if not isinstance(said, int | float):
+        if said is not None and not isinstance(said, int | float):
             raise DatasetError(f"The column of lengths holds {said!r}; it has to be seconds.")
+        if said is None or not 0 < said < math.inf:
+            return self._measured(group)[row]
         if not self._checked:
             heard = _length(kept_groups().recordings(group)[row])
             near, share = _TOLERANCE

@@ -151,11 +151,44 @@ def test_a_column_of_lengths_has_to_be_seconds(sounds, tmp_path, cache, clips, f
         assert len(list(cache.glob("*.arrow"))) == 1, "one row group is compared"
 
 
+def test_a_row_that_does_not_say_its_length_is_measured(sounds, tmp_path, cache, clips):
+    folder = put(tmp_path / "set", sounds[:3], said=[None, 0.0, float("nan")]).parent
+    items = index(folder, tmp_path, columns={"duration": "said"})
+    assert [item.duration for item in items] == [round(c.duration, 2) for c in clips[:3]]
+
+
+@pytest.mark.parametrize(("failures", "works"), [(2, True), (99, False)])
+def test_a_network_that_fails_is_tried_again_for_a_while(monkeypatch, failures, works):
+    monkeypatch.setattr(row_groups, "_WAITS", (0.01, 0.02))
+    tries = []
+
+    def work() -> str:
+        tries.append(1)
+        if len(tries) <= failures:
+            raise ConnectionError("reset by peer.")
+        return "read"
+
+    if works:
+        assert row_groups.patiently("row group 0", work, 5.0) == "read" and len(tries) == 3
+    else:
+        with pytest.raises(DatasetError, match=r"^Row group 0 can't be read: reset by peer\.$"):
+            row_groups.patiently("row group 0", work, 0.1)
+        assert len(tries) > 2
+
+
+def test_what_will_not_come_is_not_waited_for():
+    def work() -> None:
+        raise FileNotFoundError("no such revision")
+
+    with pytest.raises(DatasetError, match="no such revision"):
+        row_groups.patiently("row group 0", work, 600.0)
+
+
 def test_a_column_of_names_is_no_recording(tmp_path, cache):
     folder = tmp_path / "set"
     folder.mkdir()
     parquet.write_table(
         pyarrow.table({"audio": ["a.wav"], "text": ["Да."]}), folder / "train.parquet"
     )
-    with pytest.raises(DatasetError, match="holds no recordings, only their names"):
+    with pytest.raises(DatasetError, match="doesn't hold the recordings themselves"):
         index(folder, tmp_path)

@@ -154,8 +154,9 @@ def test_a_streamed_run_that_was_killed_ends_as_one_from_a_copy_of_the_rows(
     assert len(list((copy / "sources" / "heard").rglob("*.flac"))) == 12
 
 
-def _rows(run: Path) -> list[dict]:
-    state = run / "tune" / "checkpoint-5" / "trainer_state.json"
+def _rows(run: Path, step: int = 5) -> list[dict]:
+    """The log of a run up to a step."""
+    state = run / "tune" / f"checkpoint-{step}" / "trainer_state.json"
     return json.loads(state.read_text("utf-8"))["log_history"]
 
 
@@ -169,6 +170,25 @@ def test_each_byte_is_fetched_once_whatever_number_of_processes_reads(world, tra
     ends = 3 * 2 * 2 * _FOOTER  # each worker reads the end of each file
     assert world.size <= trained <= world.size + 6 * 1000 + ends
     assert ends < world.size, "or this would say nothing"
+
+
+def test_two_processes_hear_what_one_hears(world, indexed, tmp_path):
+    """Each makes half of a step's batches; the sum of their gradients is that of one process."""
+    changes = [
+        "stages.tune.batch.per_step=2",
+        "stages.tune.max_steps=3",
+        "stages.tune.batch.workers=0",
+    ]
+    cache, runs = str(tmp_path / "cache"), (tmp_path / "one", tmp_path / "two")
+    two = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    world.loopback.hub.sent.clear()
+    for run, start in zip(runs, ((), two), strict=True):
+        arguments = world.train(run, *changes, "--threads", "1")
+        done = world.loopback.run(*start, "-m", "borealis", *arguments, BOREALIS_CACHE=cache)
+        assert done.returncode == 0, done.stderr[-3000:]
+    losses = [[row["loss"] for row in _rows(run, 3) if "loss" in row] for run in runs]
+    assert len(losses[0]) == 3 and losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert world.sent() < 1.5 * world.size, "the second run found the row groups of the first"
 
 
 def test_a_dry_run_says_how_much_will_be_streamed(world, indexed, tmp_path):
