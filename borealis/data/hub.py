@@ -154,7 +154,12 @@ def read_dataset(
                 raise DatasetError(f"No row of '{name}' can be used{why}.")
             if isinstance(dataset, ParquetRows):
                 report.fetched = dataset.bytes
-                told = {"files": dataset.files, "groups": dataset.groups, "bytes": dataset.bytes}
+                told = {
+                    "files": dataset.files,
+                    "groups": dataset.groups,
+                    "bytes": dataset.bytes,
+                    "hours": round(report.hours, 4),
+                }
                 write_text(streamed_note(manifest), json.dumps(told, indent=1) + "\n")
             else:
                 streamed_note(manifest).unlink(missing_ok=True)

@@ -58,7 +58,12 @@ class ParquetRows:
         if not self.files:
             raise DatasetError(f"'{self.name}' has no files of that split.")
         schema = patiently(f"'{self.files[0]}'", lambda: shape_of(self.files[0])).schema
-        self.features = Features.from_arrow_schema(schema)
+        try:
+            self.features = Features.from_arrow_schema(schema)
+        except Exception as error:  # of the library, which knows not every type of arrow
+            raise DatasetError(
+                f"The columns of '{self.files[0]}' can't be read: {error or type(error).__name__}."
+            ) from None
         self.columns = list(schema.names)
         self.recordings = recordings_of(self.features)
 

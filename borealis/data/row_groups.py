@@ -80,7 +80,10 @@ def group_of(audio: str) -> tuple[Group, int] | None:
 
 
 def streamed_note(manifest: Path) -> Path:
-    """What is known of the parquet files of an index: `files`, row `groups` and their `bytes`."""
+    """What is known of the parquet files of an index.
+
+    Keys: `files`, row `groups`, their `bytes`, and the `hours` of their recordings.
+    """
     return manifest.with_suffix(".streamed.json")
 
 
@@ -160,6 +163,7 @@ class RowGroups:
         import pyarrow
 
         path = self.folder / f"{digest_of(group)}.arrow"
+        damaged = False
         while True:
             try:
                 # Closed at once: a deleted file takes up room for as long as it is open.
@@ -168,6 +172,11 @@ class RowGroups:
                     return look(pyarrow.ipc.open_file(source).read_all().column(0))
             except FileNotFoundError:
                 self._fetch(group, path)
+            except (pyarrow.ArrowInvalid, OSError) as error:  # a machine that went off, a bad disk
+                if damaged:
+                    raise DatasetError(f"'{path}' can't be read: {error}.") from None
+                damaged = True
+                path.unlink(missing_ok=True)
 
     def _fetch(self, group: Group, path: Path) -> None:
         """Put a row group into the folder, unless another process has just done it."""

@@ -184,6 +184,7 @@ def _in_the_way(
         check_data,
         check_room,
         planned_room,
+        short_of_cache,
         short_of_memory,
         streamed_sources,
     )
@@ -194,7 +195,9 @@ def _in_the_way(
         if args.gpu is None:  # else the plan is for another machine
             lines += [f"on this machine: {told}" for told in short_of_memory(plan, chosen)]
             check_room(planned_room(plan, chosen), Path(args.output))
-            check_cache(streamed_sources(recipe, chosen, Path(args.data)))
+            streamed = streamed_sources(recipe, chosen, Path(args.data))
+            lines += [f"on this machine: {told}" for told in short_of_cache(streamed)]
+            check_cache(streamed)
     except BorealisError as error:
         lines.append(f"on this machine: {error}")
     for stage in chosen:

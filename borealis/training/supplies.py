@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from borealis.data.manifest import Utterance, read_manifest
 from borealis.data.row_groups import MOST_BYTES, group_of, kept_groups, size_text, streamed_note
 from borealis.errors import AudioError, RecipeError
+from borealis.training.batches.recorded import WINDOW_SECONDS
 from borealis.training.data.sources import made_manifest
 from borealis.training.loop.checkpoints import WHOLE_BELOW
 from borealis.training.recipe import Recipe, StageSection
@@ -144,12 +145,18 @@ class Streamed:
     Args:
         name: of the source.
         dataset: as the recipe names it.
-        known: of its index: `files`, row `groups` and their `bytes`; empty where it isn't made yet.
+        known: of its index, see `streamed_note`; empty where it isn't made yet.
     """
 
     name: str
     dataset: str
     known: dict[str, Any]
+
+    @property
+    def window_bytes(self) -> float:
+        """What is drawn from at once; 0 where the index isn't made yet."""
+        seconds = 3600 * self.known.get("hours", 0.0)
+        return self.known.get("bytes", 0) * min(1.0, WINDOW_SECONDS / max(seconds, 1.0))
 
     def __str__(self) -> str:
         if not self.known:
@@ -203,6 +210,18 @@ def check_cache(streamed: Sequence[Streamed]) -> None:
         )
 
 
+def short_of_cache(streamed: Sequence[Streamed]) -> list[str]:
+    """Whether more is drawn from at once than is kept, a sentence."""
+    wanted = sum(source.window_bytes for source in streamed)
+    if wanted <= MOST_BYTES:
+        return []
+    return [
+        f"the streamed sources draw from {size_text(wanted)} at once, and {size_text(MOST_BYTES)} "
+        "are kept: some row groups will be fetched more than once an epoch. Smaller recordings "
+        "(another encoding, 16 kHz) or fewer such sources help"
+    ]
+
+
 def check_supplies(
     recipe: Recipe, stages: Sequence[StageSection], data: Path, output: Path
 ) -> None:
@@ -215,7 +234,10 @@ def check_supplies(
     """
     from borealis.training.planner import Options, PlanError, plan_recipe
 
-    check_cache(streamed_sources(recipe, stages, data))
+    streamed = streamed_sources(recipe, stages, data)
+    check_cache(streamed)
+    for told in short_of_cache(streamed):
+        logger.warning("%s", told)
     try:
         plan = plan_recipe(recipe.model_copy(update={"stages": list(stages)}), Options())
     except PlanError as error:

@@ -106,6 +106,13 @@ def test_a_file_that_has_changed_is_told(sounds, tmp_path, cache):
         row_groups.recording(items[0].audio)
 
 
+def test_a_row_group_that_was_damaged_on_the_disk_is_fetched_again(sounds, tmp_path, cache):
+    items = index(put(tmp_path / "set", sounds).parent, tmp_path)
+    for number, path in enumerate(cache.glob("*.arrow")):
+        path.write_bytes((b"", b"ARROW1", path.read_bytes()[:-9])[number])
+    assert [row_groups.recording(item.audio) for item in items] == sounds
+
+
 def test_an_index_that_broke_off_measures_only_what_is_left(sounds, tmp_path, cache, monkeypatch):
     folder = put(tmp_path / "set", sounds).parent
     measured = []

@@ -39,7 +39,7 @@ _PROMPT_TOKENS = 40
 _SAMPLE_OF_TEXTS = 200
 # Recordings that are streamed are drawn from row groups of so many seconds at once: long enough for
 # batches of like length and many voices, short enough for the cache of row groups to hold them.
-_WINDOW_SECONDS = 4 * 3600
+WINDOW_SECONDS = 4 * 3600
 
 
 @dataclass
@@ -123,7 +123,7 @@ class RecordingBatches(Dataset):
             rng = np.random.default_rng([self.context.seed, 2, number, epoch])
             order = np.random.default_rng([self.context.seed, 6, number, epoch])
             batches = []
-            for window in windows(groups, lengths, _WINDOW_SECONDS, order):
+            for window in windows(groups, lengths, WINDOW_SECONDS, order):
                 found = length_buckets(
                     [tokens[i] for i in window],
                     self.stage.batch.tokens,

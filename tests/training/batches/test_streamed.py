@@ -25,7 +25,7 @@ from borealis.training.data.epochs import windows
 from borealis.training.data.sources import read_source
 from borealis.training.recipe import Recipe, SourceSection, StageSection
 from borealis.training.recipe.resolve import resolve
-from borealis.training.supplies import Streamed, check_cache
+from borealis.training.supplies import Streamed, check_cache, short_of_cache
 from borealis.training.tasks.task import BatchContext
 from tests.hub import copies
 
@@ -94,7 +94,7 @@ def test_a_source_of_many_windows_fetches_each_group_once_an_epoch(rows, make, m
     """The folder of row groups holds about one window and no more."""
     items = read_manifest(rows / "streamed.jsonl")
     longest = max(item.duration for item in items)
-    monkeypatch.setattr(recorded, "_WINDOW_SECONDS", 4 * longest)
+    monkeypatch.setattr(recorded, "WINDOW_SECONDS", 4 * longest)
     sizes = [len(row_groups.recording(item.audio)) for item in items]
     monkeypatch.setattr(row_groups, "MOST_BYTES", 5 * max(sizes))
     shutil.rmtree(rows / "cache")
@@ -174,3 +174,11 @@ def test_room_for_what_is_kept_at_once_is_looked_for(rows, monkeypatch):
     for more in ({}, known | {"bytes": 9 * 10**9}):
         with pytest.raises(RecipeError, match=r"up to 4\.3 GB are kept .* 1\.0 GB are free"):
             check_cache([Streamed("a", "o/n", known), Streamed("b", "o/m", more)])
+
+
+def test_windows_that_the_cache_does_not_hold_are_told():
+    one = Streamed("a", "o/n", {"bytes": 400e9, "groups": 3, "files": ["a"], "hours": 2000.0})
+    assert one.window_bytes == pytest.approx(0.8e9) and short_of_cache([one] * 5) == []
+    (told,) = short_of_cache([one] * 6)
+    assert "draw from 4.80 GB at once" in told and "fetched more than once" in told
+    assert short_of_cache([Streamed("b", "o/n", {})]) == []
