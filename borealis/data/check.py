@@ -12,6 +12,7 @@ from pathlib import Path
 from borealis.audio import SAMPLING_RATE, level_db, load_audio
 from borealis.data.limits import LONGEST_SECONDS, SHORTEST_SECONDS, SILENCE_DB
 from borealis.data.manifest import Utterance, read_manifest
+from borealis.data.row_groups import recording
 from borealis.data.text import control_words
 from borealis.errors import BorealisError
 
@@ -65,7 +66,8 @@ def check_manifest(path: str | Path, *, any_text: bool = False) -> Checked:
         if not item.audio:
             continue
         try:
-            audio = load_audio(item.audio)
+            data = recording(item.audio)
+            audio = load_audio(data)
         except BorealisError as error:
             tell(str(error))
             continue
@@ -87,7 +89,7 @@ def check_manifest(path: str | Path, *, any_text: bool = False) -> Checked:
             tell("speech, and the recording is silent")
         if item.kind == "speech" and not (item.text or item.answer or item.messages):
             tell("speech without a text")
-        digest = _digest(item.audio)
+        digest = _digest(data)
         same = found.digests.setdefault(digest, number)
         # Several questions about one recording are in order.
         if same != number and _asked(found.items[same - 1]) == _asked(item):
@@ -146,8 +148,10 @@ def _asked(item: Utterance) -> tuple[str, str]:
     return item.question, str(item.messages)
 
 
-def _digest(path: str) -> str:
-    with open(path, "rb") as file:
+def _digest(data: str | bytes) -> str:
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).hexdigest()
+    with open(data, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

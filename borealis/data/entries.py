@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from borealis.errors import BorealisError
 
-Meaning = Literal["audio", "text", "voice", "gender", "language", "question", "answer", "messages"]
+Meaning = Literal[
+    "audio", "text", "voice", "gender", "language", "question", "answer", "messages", "duration"
+]
 COLUMNS: tuple[str, ...] = get_args(Meaning)
 CONVERTED = "refs/convert/parquet"  # where the hub keeps its own parquet of a dataset
 _BUNDLED = Path(__file__).parent / "datasets"

@@ -1,23 +1,29 @@
 """Datasets of the hub, or of a folder, as manifests: columns mapped, bad rows counted and listed.
 
-A dataset is read once, whole or streamed; its recordings are kept as they came, beside a manifest.
-From then on a run needs no network, and its order doesn't depend on anybody else's files.
+A dataset is read once; its recordings are kept as they came, beside a manifest. From then on a run
+needs no network. Or it is streamed: the manifest is an index that says where each recording is in
+the parquet files of one commit, and a run fetches them from there.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from borealis.data.entries import COLUMNS, Entry, known_entries
-from borealis.data.opening import DatasetError, Opened, opened
+from borealis.data.indexing import NO_AUDIO, Lengths, ParquetRows
+from borealis.data.opening import DatasetError, Opened, opened, parquet_files
+from borealis.data.row_groups import size_text, streamed_note
 from borealis.errors import AudioError
 from borealis.files import open_aside, write_text
 
@@ -34,6 +40,10 @@ _LANGUAGES |= {"en": "en", "en_us": "en", "eng": "en", "english": "en"}
 _MAGIC = ((b"RIFF", ".wav"), (b"fLaC", ".flac"), (b"OggS", ".ogg"), (b"ID3", ".mp3"))
 _LISTED = 200
 
+# What is done with a recording: of it, the number of its row and the length that the row says, its
+# path in the manifest and its length.
+Keep: TypeAlias = Callable[[Any, int, Any], tuple[str, float]]
+
 
 @dataclass
 class Report:
@@ -44,15 +54,19 @@ class Report:
         kept: rows that are in it.
         hours: of audio.
         dropped: rows that aren't, by reason; the first of them are in `<manifest>.dropped.txt`.
+        fetched: of a dataset that is streamed: bytes of the row groups that it is read from.
     """
 
     manifest: Path
     kept: int = 0
     hours: float = 0.0
     dropped: Counter[str] = field(default_factory=Counter)
+    fetched: int | None = None
 
     def __str__(self) -> str:
         text = f"{self.kept} examples, {self.hours:.2f} h, in {self.manifest}"
+        if self.fetched is not None:
+            text += f"; streamed, {size_text(self.fetched)} an epoch"
         for reason, count in sorted(self.dropped.items()):
             text += f"\n{count} dropped: {reason}"
         return text
@@ -72,19 +86,20 @@ def read_dataset(
     limit: int | None = None,
     entries: Mapping[str, Entry] | None = None,
 ) -> Report:
-    """Read a split of a dataset into a manifest and the recordings beside it.
+    """Read a split of a dataset into a manifest and the recordings beside it, or into an index.
 
     Args:
         name: an entry, a hub id, or a folder (of data files, or written by `save_to_disk`).
         folder: data folder; the manifest is `<output>.jsonl` there, the recordings in `<output>/`.
+            Of a dataset that is streamed there is `<output>.streamed.json` instead of recordings.
         output: that name.
         config: configuration of the dataset; an entry's own by default.
-        split: split, `train[:1000]` if not streamed.
+        split: split; with neither streaming nor a limit a part of one too, `train[:1000]`.
         revision: commit, tag or branch; an entry's own by default.
-        streaming: read it row by row without downloading it whole.
+        streaming: write an index of its parquet files, and leave the recordings there.
         columns: column of the dataset by what it is (`COLUMNS`), on top of an entry's.
         language: of rows that don't say theirs; an entry's own by default.
-        limit: most rows to read.
+        limit: most rows to read; no more than these are downloaded.
         entries: those that are known; by default the package's.
 
     Raises:
@@ -104,25 +119,28 @@ def read_dataset(
             f"'{name}' is also an input, and the copies would be written into it: give another "
             "--output or --name."
         )
-    with opened(
+    with _read(
         name,
         entry.repository,
         config=config or entry.config,
         split=split,
         revision=revision or entry.revision,
         streaming=streaming,
+        limit=limit,
     ) as dataset:
         mapping = _mapping(dataset, named)
         report = Report(manifest)
-        recordings.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        measured = Lengths(folder / f".{output}.lengths.jsonl")
+        keep = partial(_address, measured) if streaming else partial(_keep, recordings)
         spoken = entry.language if language is None else language
         lines: list[str] = []
         with open_aside(manifest) as out:
-            # A stream isn't asked for a row more than the limit: it may lie in another file.
+            # Nobody is asked for a row more than the limit: it may lie in another file.
             rows = islice(_values(dataset, mapping, entry.remove), limit)
             for number, values in enumerate(rows):
                 try:
-                    item = _example(values, recordings, number, spoken)
+                    item = _example(values, keep, number, spoken)
                 except _BadRow as bad:
                     report.dropped[bad.reason] += 1
                     if len(lines) < _LISTED:
@@ -134,12 +152,48 @@ def read_dataset(
             if not report.kept:
                 why = f": {lines[0]}" if lines else ", it is empty"
                 raise DatasetError(f"No row of '{name}' can be used{why}.")
+            if isinstance(dataset, ParquetRows):
+                report.fetched = dataset.bytes
+                told = {
+                    "files": dataset.files,
+                    "groups": dataset.groups,
+                    "bytes": dataset.bytes,
+                    "hours": round(report.hours, 4),
+                }
+                write_text(streamed_note(manifest), json.dumps(told, indent=1) + "\n")
+            else:
+                streamed_note(manifest).unlink(missing_ok=True)
+    measured.done()
     if lines:
         write_text(folder / f"{output}.dropped.txt", "\n".join(lines) + "\n")
     return report
 
 
-def _mapping(dataset: Opened, named: Mapping[str, str]) -> dict[str, str]:
+@contextmanager
+def _read(
+    name: str,
+    place: str,
+    *,
+    config: str | None,
+    split: str,
+    revision: str | None,
+    streaming: bool,
+    limit: int | None,
+) -> Iterator[Opened | ParquetRows]:
+    if streaming:
+        files = parquet_files(name, place, config=config, split=split, revision=revision)
+        yield ParquetRows(name, files)
+        return
+    # Without a network the library finds in its cache only what was downloaded whole.
+    online = os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("", "0", "false", "no", "off")
+    by_row = limit is not None and "[" not in split and (online or Path(place).exists())
+    with opened(
+        name, place, config=config, split=split, revision=revision, by_row=by_row
+    ) as dataset:
+        yield dataset
+
+
+def _mapping(dataset: Opened | ParquetRows, named: Mapping[str, str]) -> dict[str, str]:
     """Column by what it is: those named, and `audio` and `text` where they are found.
 
     Raises:
@@ -160,11 +214,13 @@ def _mapping(dataset: Opened, named: Mapping[str, str]) -> dict[str, str]:
         mapping["text"] = "text"
     if not set(mapping) & {"text", "answer", "messages"}:
         raise DatasetError(f"'{dataset.name}' has no column 'text'; {has} text=NAME.")
+    if isinstance(dataset, ParquetRows):
+        dataset.audio = mapping.get("audio")
     return mapping
 
 
 def _values(
-    dataset: Opened, mapping: Mapping[str, str], remove: Sequence[str]
+    dataset: Opened | ParquetRows, mapping: Mapping[str, str], remove: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """What rows say, by what it is."""
     labels = {what: names for what, column in mapping.items() if (names := dataset.labels(column))}
@@ -201,7 +257,7 @@ class _BadRow(Exception):
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
 
-def _example(values: dict[str, Any], folder: Path, number: int, language: str) -> dict[str, Any]:
+def _example(values: dict[str, Any], keep: Keep, number: int, language: str) -> dict[str, Any]:
     """A line of the manifest; paths are relative to its folder."""
     texts = {
         key: re.sub(r"\s+", " ", str(values[key])).strip()
@@ -218,7 +274,7 @@ def _example(values: dict[str, Any], folder: Path, number: int, language: str) -
     elif item.get("question") and not item.get("answer"):
         raise _BadRow("a question without an answer")
     if "audio" in values:
-        item["audio"], item["duration"] = _keep(values["audio"], folder, number)
+        item["audio"], item["duration"] = keep(values["audio"], number, values.get("duration"))
         if not any(item.get(key) for key in ("text", "answer", "messages")):
             raise _BadRow("no text")
     elif "messages" not in item:
@@ -247,7 +303,17 @@ def _conversation(messages: Any) -> list[dict[str, str]]:
     return out
 
 
-def _keep(audio: Any, folder: Path, number: int) -> tuple[str, float]:
+def _address(lengths: Lengths, audio: str, number: int, said: Any) -> tuple[str, float]:
+    """Leave a recording where it is; its address and its length in seconds."""
+    seconds = lengths.seconds(audio, said)
+    if seconds == NO_AUDIO:
+        raise _BadRow(NO_AUDIO)
+    if isinstance(seconds, str):
+        raise _BadRow("audio that can't be read", seconds)
+    return audio, seconds
+
+
+def _keep(folder: Path, audio: Any, number: int, said: Any) -> tuple[str, float]:
     """Write a recording as it came; its path and its length in seconds, measured by decoding."""
     from borealis.audio import SAMPLING_RATE, load_audio
 
@@ -256,13 +322,13 @@ def _keep(audio: Any, folder: Path, number: int) -> tuple[str, float]:
     elif isinstance(audio, bytes):
         audio = {"bytes": audio}
     if not isinstance(audio, dict) or not (audio.get("bytes") or audio.get("path")):
-        raise _BadRow("no audio")
+        raise _BadRow(NO_AUDIO)
     path = audio.get("path") or ""
-    data = audio.get("bytes") or _read(path)
+    data = audio.get("bytes") or _file(path)
     suffix = Path(path.split("::")[0]).suffix.lower()
     suffix = suffix or next((s for magic, s in _MAGIC if data.startswith(magic)), ".audio")
     target = folder / f"{number // 10_000:04d}" / f"{number:08d}{suffix}"
-    target.parent.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data)
     try:
         seconds = len(load_audio(target)) / SAMPLING_RATE
@@ -272,8 +338,8 @@ def _keep(audio: Any, folder: Path, number: int) -> tuple[str, float]:
     return target.relative_to(folder.parent).as_posix(), round(seconds, 2)
 
 
-def _read(path: str) -> bytes:
-    """A file on the disk, or one of the hub where the dataset is streamed."""
+def _file(path: str) -> bytes:
+    """A file on the disk, or one of the hub where the dataset is read by row."""
     try:
         if "://" not in path:
             return Path(path).read_bytes()
@@ -284,5 +350,5 @@ def _read(path: str) -> bytes:
             with fsspec.open(path, "rb") as file:
                 return file.read()
     except (OSError, ValueError) as error:
-        raise _BadRow("no audio", str(error)) from None
-    raise _BadRow("no audio", f"'{path}' isn't a file of the hub")
+        raise _BadRow(NO_AUDIO, str(error)) from None
+    raise _BadRow(NO_AUDIO, f"'{path}' isn't a file of the hub")

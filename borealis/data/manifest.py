@@ -11,6 +11,7 @@ from typing import Any
 from borealis.errors import ManifestError
 from borealis.files import open_aside
 
+HUB = "hf://datasets/"  # how addresses of parquet files on the hub begin
 KINDS = ("speech", "silence", "noise", "music")
 
 
@@ -19,7 +20,8 @@ class Utterance:
     """One recording and what is known about it.
 
     Args:
-        audio: path of the file; relative paths are relative to the manifest's folder.
+        audio: path of the file; relative paths are relative to the manifest's folder. Or an
+            address in a parquet file (`borealis.data.row_groups`), as an index has it.
         text: what is said, with punctuation; empty for anything but speech.
         duration: seconds.
         language: `ru`, `en`, or empty where nobody speaks.
@@ -111,7 +113,7 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
     if (problem := conversation_problem(row.get("messages", []))) is not None:
         raise ManifestError(f"{where}: {problem}.")
     item = Utterance(**row, place=where)
-    if item.audio and not Path(item.audio).is_absolute():
+    if item.audio and not Path(item.audio).is_absolute() and not item.audio.startswith(HUB):
         item.audio = str(folder / item.audio)
     return item
 

@@ -6,6 +6,7 @@ reads them. Parquet, archives of tar (WebDataset) and folders of recordings are 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from typing import Any
 
 from borealis.data.entries import CONVERTED
 from borealis.errors import BorealisError
+
+# A file of a dataset at a commit, which can't change under a run.
+_PINNED = re.compile(r"hf://datasets/[^@]+@[0-9a-f]{40}/")
 
 
 class DatasetError(BorealisError):
@@ -27,7 +31,7 @@ class Opened:
 
     Args:
         name: as the user said it.
-        dataset: of the library, whole or streamed.
+        dataset: of the library, whole or read by row.
         columns: their names.
         recordings: those of them that hold recordings, as far as the dataset says so.
     """
@@ -62,8 +66,13 @@ class Opened:
 
     def labels(self, column: str) -> dict[int, str] | None:
         """What the numbers of a column of classes stand for; None if it holds none."""
-        names = getattr((self.dataset.features or {}).get(column), "names", None)
-        return dict(enumerate(names)) if names else None
+        return labels_of(self.dataset.features, column)
+
+
+def labels_of(features: Mapping[str, Any] | None, column: str) -> dict[int, str] | None:
+    """What the numbers of a column of classes stand for; None if it holds none."""
+    names = getattr((features or {}).get(column), "names", None)
+    return dict(enumerate(names)) if names else None
 
 
 @contextmanager
@@ -74,7 +83,7 @@ def opened(
     config: str | None,
     split: str,
     revision: str | None,
-    streaming: bool,
+    by_row: bool,
 ) -> Iterator[Opened]:
     """A split of a dataset; its rows are read within.
 
@@ -82,16 +91,16 @@ def opened(
         name: for messages.
         place: hub id, or a folder: of data files, or written by `save_to_disk`.
         config: configuration.
-        split: split, `train[:1000]` if not streamed.
+        split: split, `train[:1000]` if not read by row.
         revision: commit, tag or branch.
-        streaming: read it row by row without downloading it whole.
+        by_row: read it row by row without downloading it whole.
 
     Raises:
         DatasetError: there is no such dataset, configuration or split, or it can't be read.
     """
     with _kept_as_files():
         try:
-            dataset = _open(name, place, config, split, revision, streaming)
+            dataset = _open(name, place, config, split, revision, by_row)
             columns = list(dataset.column_names or next(iter(dataset)))
         except DatasetError:
             raise
@@ -99,20 +108,76 @@ def opened(
             raise DatasetError(
                 f"The dataset '{name}' can't be read: {_explained(error, place, revision)}."
             ) from None
-        yield Opened(name, dataset, columns, _recordings(dataset.features or {}))
+        yield Opened(name, dataset, columns, recordings_of(dataset.features or {}))
+
+
+def parquet_files(
+    name: str, place: str, *, config: str | None, split: str, revision: str | None
+) -> list[str]:
+    """The parquet files of a split: of this machine, or `hf://datasets/OWNER/NAME@COMMIT/PATH`.
+
+    Args:
+        name: for messages.
+        place: hub id, or a folder of data files.
+        config: configuration.
+        split: whole split, or `train+test`.
+        revision: commit, tag or branch.
+
+    Raises:
+        DatasetError: there is no such dataset, configuration or split, or it isn't parquet.
+    """
+    if _saved(place):
+        files = [place]
+    elif "[" in split:
+        raise DatasetError(f"A part of a split, {split}, can't be streamed; give a limit instead.")
+    else:
+        try:
+            builder = _builder(name, place, config, split, revision)
+        except DatasetError:
+            raise
+        except Exception as error:  # the library raises of many kinds; the first line says which
+            raise DatasetError(
+                f"The dataset '{name}' can't be read: {_explained(error, place, revision)}."
+            ) from None
+        found = builder.config.data_files or {}
+        files = [str(file) for part in split.split("+") for file in found.get(part.strip(), [])]
+    if other := next((file for file in files if not file.endswith(".parquet")), None):
+        raise DatasetError(
+            f"'{name}' can't be streamed: '{Path(other).name}' isn't parquet. Leave streaming out, "
+            "and it is kept in the data folder."
+        )
+    if other := next((file for file in files if "://" in file and not _PINNED.match(file)), None):
+        raise DatasetError(f"'{name}' can't be streamed: '{other}' isn't a file of its commit.")
+    return [file if "://" in file else os.path.abspath(file) for file in files]
+
+
+def _saved(place: str) -> bool:
+    """Whether a folder was written by `save_to_disk`."""
+    return any((Path(place) / f).is_file() for f in ("dataset_info.json", "dataset_dict.json"))
 
 
 def _open(
-    name: str, place: str, config: str | None, split: str, revision: str | None, streaming: bool
+    name: str, place: str, config: str | None, split: str, revision: str | None, by_row: bool
 ) -> Any:
-    from datasets import load_dataset_builder, load_from_disk
+    from datasets import load_from_disk
 
-    if any((Path(place) / f).is_file() for f in ("dataset_info.json", "dataset_dict.json")):
+    if _saved(place):
         dataset = load_from_disk(place)
         if not isinstance(dataset, dict):
             return dataset
         _known("split", split, list(dataset), name)
         return dataset[split]
+    builder = _builder(name, place, config, split, revision)
+    if by_row:
+        return builder.as_streaming_dataset(split=split)
+    builder.download_and_prepare()
+    return builder.as_dataset(split=split)
+
+
+def _builder(name: str, place: str, config: str | None, split: str, revision: str | None) -> Any:
+    """The library's builder of a dataset that has such a configuration and split."""
+    from datasets import load_dataset_builder
+
     # The hub's conversion has a folder for each configuration and says nothing else of them.
     folder = config if revision == CONVERTED else None
     if folder is not None:
@@ -125,10 +190,7 @@ def _open(
     splits = [str(s) for s in builder.config.data_files or builder.info.splits or ()]
     for part in split.split("+"):
         _known("split", re.split(r"[\[(]", part)[0].strip(), splits, name)
-    if streaming:
-        return builder.as_streaming_dataset(split=split)
-    builder.download_and_prepare()
-    return builder.as_dataset(split=split)
+    return builder
 
 
 def _configurations(place: str, revision: str | None) -> list[str]:
@@ -168,7 +230,8 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def _recordings(features: Mapping[str, Any]) -> list[str]:
+def recordings_of(features: Mapping[str, Any]) -> list[str]:
+    """Columns that hold recordings, as far as the features say so."""
     from datasets import Audio
 
     return [name for name, feature in features.items() if isinstance(feature, Audio)]

@@ -144,8 +144,10 @@ def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) 
     from borealis.training.plan_command import describe
     from borealis.training.planner import Options, plan_recipe
     from borealis.training.recipe.leaks import refuse_leaks
+    from borealis.training.supplies import streamed_sources
 
-    refuse_leaks(recipe, Path(args.data))
+    data = Path(args.data)
+    refuse_leaks(recipe, data)
     chosen = [recipe.stage(name) for name in stages] if stages else recipe.stages
     chosen = [stage for stage in recipe.stages if stage in chosen]
     if args.max_steps is not None:
@@ -167,9 +169,10 @@ def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) 
             f"{stage.checkpoints.every:,} steps"
         )
         names = [*stage.sources, *stage.talk_sources, *stage.features]
-        missing = [name for name in names if not _there(recipe, name, Path(args.data))]
+        missing = [name for name in names if not _there(recipe, name, data)]
         if names:
             lines.append(f"  from {', '.join(names)}")
+        lines += [f"  streamed, {told}" for told in streamed_sources(recipe, [stage], data)]
         if missing:
             lines.append(f"  not in '{args.data}' yet: {len(missing)} of {len(names)}")
     return "\n".join([*lines, *_in_the_way(whole, chosen, plan, args)])
@@ -181,7 +184,15 @@ def _in_the_way(
     """What would stop the run before its first step, a line each; and where it would go on."""
     from borealis.errors import BorealisError
     from borealis.training.preflight import check_stage
-    from borealis.training.supplies import check_data, check_room, planned_room, short_of_memory
+    from borealis.training.supplies import (
+        check_cache,
+        check_data,
+        check_room,
+        planned_room,
+        short_of_cache,
+        short_of_memory,
+        streamed_sources,
+    )
 
     lines = []
     try:
@@ -189,6 +200,9 @@ def _in_the_way(
         if args.gpu is None:  # else the plan is for another machine
             lines += [f"on this machine: {told}" for told in short_of_memory(plan, chosen)]
             check_room(planned_room(plan, chosen), Path(args.output))
+            streamed = streamed_sources(recipe, chosen, Path(args.data))
+            lines += [f"on this machine: {told}" for told in short_of_cache(streamed)]
+            check_cache(streamed)
     except BorealisError as error:
         lines.append(f"on this machine: {error}")
     for stage in chosen:

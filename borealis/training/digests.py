@@ -9,6 +9,7 @@ from pathlib import Path
 
 from borealis.data.importers.rows import AUDIO_SUFFIXES
 from borealis.data.manifest import read_manifest
+from borealis.data.row_groups import group_of
 
 
 def file_digest(path: Path) -> str:
@@ -42,8 +43,9 @@ def audio_sizes(paths: Iterable[str]) -> str:
     """Digest of the sizes of recordings: one that was made anew nearly always has another."""
     digest = hashlib.sha256()
     for path in paths:
+        found = group_of(path)
         try:
-            size = os.stat(path).st_size if path else 0
+            size = os.stat(found[0].file if found else path).st_size if path else 0
         except OSError:
             size = -1
         digest.update(f"{size} ".encode())

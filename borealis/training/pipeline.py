@@ -176,7 +176,7 @@ def _checked(
     for stage in chosen:
         check_stage(stage)
     check_data(recipe, chosen, data)
-    check_supplies(recipe, chosen, output)
+    check_supplies(recipe, chosen, data, output)
     return recipe, chosen
 
 

@@ -8,7 +8,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from borealis.data.manifest import read_manifest, write_manifest
+from borealis.data.manifest import Utterance, read_manifest, write_manifest
+from borealis.data.row_groups import group_of
 from borealis.errors import RecipeError
 from borealis.files import write_text
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
@@ -106,10 +107,20 @@ def _feature_source(
     if part.source is not None:
         longest = config.window_length / config.sampling_rate
         [source] = _sources(recipe, [part.source], data, folder.parent, longest, audio=True)
+        _refuse_streamed(f"The features of '{part.source}'", source.utterances)
         folder.mkdir(parents=True, exist_ok=True)
         path = write_manifest(folder / f"{part.source}.jsonl", source.utterances)
         values["manifest"] = str(path.resolve())
     return FeatureSource(**values)
+
+
+def _refuse_streamed(what: str, items: Sequence[Utterance]) -> None:
+    """Recordings in parquet files are only learned from, in the order that suits them."""
+    if found := next((item for item in items if group_of(item.audio) is not None), None):
+        raise RecipeError(
+            f"{what} can't be made of recordings that are streamed, such as '{found.audio}': take "
+            "a manifest of files."
+        )
 
 
 def _sources(
@@ -148,6 +159,7 @@ def make_validation(
     longest = model.config.max_audio_seconds
     sources = _sources(recipe, stage.validation.sources, data, output, longest, audio=True)
     items = [item for source in sources for item in source.utterances if item.text]
+    _refuse_streamed(f"The validation of '{stage.name}'", items)
     if not items:
         raise RecipeError(f"Stage '{stage.name}': no recording of validation has a text.")
     step = len(items) / min(len(items), stage.validation.clips)

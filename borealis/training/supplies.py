@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import os
 import shutil
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from borealis.data.manifest import Utterance, read_manifest
+from borealis.data.row_groups import MOST_BYTES, group_of, kept_groups, size_text, streamed_note
 from borealis.errors import AudioError, RecipeError
+from borealis.training.batches.recorded import WINDOW_SECONDS
+from borealis.training.data.sources import made_manifest
 from borealis.training.loop.checkpoints import WHOLE_BELOW
 from borealis.training.recipe import Recipe, StageSection
 from borealis.training.run.settings import manifests_of
@@ -45,7 +49,8 @@ def check_data(recipe: Recipe, stages: Sequence[StageSection], data: Path) -> No
         path = data / name
         if not path.is_file():
             continue
-        heard = [item for item in read_manifest(path) if item.audio]
+        # What is streamed was read when its index was made; a dry run asks nobody for it.
+        heard = [i for i in read_manifest(path) if i.audio and group_of(i.audio) is None]
         step = max(1, len(heard) // _OPENED)
         problems = [told for item in heard[::step][:_OPENED] if (told := _problem(item))]
         if problems and len(problems) == len(heard[::step][:_OPENED]):
@@ -113,11 +118,8 @@ def check_room(room: Room, output: Path) -> None:
     Raises:
         RecipeError: it hasn't; the message says what takes how much.
     """
-    place = output.absolute()
-    while not place.exists():
-        place = place.parent
     there = sum(f.stat().st_size for f in output.rglob("*") if f.is_file())
-    free = shutil.disk_usage(place).free
+    free = _free(output)
     if room.total - there <= free:
         return
     raise RecipeError(
@@ -128,16 +130,114 @@ def check_room(room: Room, output: Path) -> None:
     )
 
 
-def check_supplies(recipe: Recipe, stages: Sequence[StageSection], output: Path) -> None:
+def _free(folder: Path) -> int:
+    """Free bytes of the disk where a folder is or will be."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A source whose recordings stay in parquet files.
+
+    Args:
+        name: of the source.
+        dataset: as the recipe names it.
+        known: of its index, see `streamed_note`; empty where it isn't made yet.
+    """
+
+    name: str
+    dataset: str
+    known: dict[str, Any]
+
+    @property
+    def window_bytes(self) -> float:
+        """What is drawn from at once; 0 where the index isn't made yet."""
+        seconds = 3600 * self.known.get("hours", 0.0)
+        return self.known.get("bytes", 0) * min(1.0, WINDOW_SECONDS / max(seconds, 1.0))
+
+    def __str__(self) -> str:
+        if not self.known:
+            return f"{self.name}: the index of '{self.dataset}' is made first"
+        files = self.known["files"]
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        return (
+            f"{self.name}: {size_text(self.known['bytes'])} an epoch in "
+            f"{self.known['groups']:,} row groups of '{files[0]}'{more}"
+        )
+
+
+def streamed_sources(recipe: Recipe, stages: Sequence[StageSection], data: Path) -> list[Streamed]:
+    """The sources of stages that are streamed.
+
+    Args:
+        recipe: as it will be used.
+        stages: chosen ones.
+        data: data folder.
+    """
+    found = []
+    names = dict.fromkeys(name for s in stages for name in (*s.sources, *s.talk_sources))
+    for name in names:
+        section = recipe.data.sources.get(name)
+        if section is None or section.dataset is None or not section.streaming:
+            continue
+        made = data / made_manifest(name)
+        note = streamed_note(made)
+        known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+        if known or not made.is_file():  # else a copy is there already, and it is used
+            found.append(Streamed(name, section.dataset, known))
+    return found
+
+
+def check_cache(streamed: Sequence[Streamed]) -> None:
+    """Whether the cache folder has room for the row groups that are kept at once.
+
+    Raises:
+        RecipeError: it hasn't.
+    """
+    wanted = min(MOST_BYTES, sum(source.known.get("bytes", MOST_BYTES) for source in streamed))
+    if not wanted:
+        return
+    groups = kept_groups()
+    free = _free(groups.folder)
+    if wanted - groups.size() > free:
+        raise RecipeError(
+            f"Of what is streamed up to {wanted / 1e9:.1f} GB are kept at once in "
+            f"'{groups.folder}', and {free / 1e9:.1f} GB are free. Free some space, or set "
+            "BOREALIS_CACHE to a folder that has it."
+        )
+
+
+def short_of_cache(streamed: Sequence[Streamed]) -> list[str]:
+    """Whether more is drawn from at once than is kept, a sentence."""
+    wanted = sum(source.window_bytes for source in streamed)
+    if wanted <= MOST_BYTES:
+        return []
+    return [
+        f"the streamed sources draw from {size_text(wanted)} at once, and {size_text(MOST_BYTES)} "
+        "are kept: some row groups will be fetched more than once an epoch. Smaller recordings "
+        "(another encoding, 16 kHz) or fewer such sources help"
+    ]
+
+
+def check_supplies(
+    recipe: Recipe, stages: Sequence[StageSection], data: Path, output: Path
+) -> None:
     """Whether the disk has room for a run; a lack of memory is told in the log.
 
     Of parts that the planner doesn't know nothing is said.
 
     Raises:
-        RecipeError: see `check_room`.
+        RecipeError: see `check_room` and `check_cache`.
     """
     from borealis.training.planner import Options, PlanError, plan_recipe
 
+    streamed = streamed_sources(recipe, stages, data)
+    check_cache(streamed)
+    for told in short_of_cache(streamed):
+        logger.warning("%s", told)
     try:
         plan = plan_recipe(recipe.model_copy(update={"stages": list(stages)}), Options())
     except PlanError as error:

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,43 +17,10 @@ from borealis.training.publish.export import export
 from borealis.training.recipe import bundled_recipes, load_recipe
 from tests.demo.conftest import free_port
 from tests.hub import copies
+from tests.hub.loopback import Loopback
 from tests.hub.server import Hub
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass
-class Loopback:
-    """A hub, and commands that ask it."""
-
-    hub: Hub
-    home: Path
-
-    def run(
-        self, *arguments: str, told: Any = None, home: Path | None = None, **variables: str
-    ) -> subprocess.CompletedProcess[str]:
-        """Run Python with the clients' variables set: they are read when it starts.
-
-        Args:
-            *arguments: of Python.
-            told: what it reads, as JSON.
-            home: of the clients' caches.
-            **variables: further ones.
-        """
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            input=None if told is None else json.dumps(told),
-            env=os.environ | self.hub.environment(str(home or self.home)) | variables,
-            capture_output=True,
-            text=True,
-            timeout=500,
-        )
-
-    def borealis(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run the command."""
-        return self.run("-m", "borealis", *arguments, **variables)
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +106,11 @@ def test_every_dataset_of_a_bundled_recipe_is_read(loopback, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def streamed(loopback, tmp_path_factory) -> tuple[Path, dict[str, int]]:
-    """A folder into which two rows were streamed, and what the hub had to send for it."""
-    folder = tmp_path_factory.mktemp("streamed")
+def limited(loopback, tmp_path_factory) -> tuple[Path, dict[str, int]]:
+    """A folder into which two rows were read, and what the hub had to send for it."""
+    folder = tmp_path_factory.mktemp("limited")
     before = dict(loopback.hub.sent)
-    command = ("data", "hub", "ruls", "--output", str(folder), "--streaming", "--limit", "2")
+    command = ("data", "hub", "ruls", "--output", str(folder), "--limit", "2")
     done = loopback.borealis(*command, HF_HOME=str(folder / "home"))
     assert done.returncode == 0, done.stderr
     assert "2 examples" in done.stdout
@@ -156,8 +118,8 @@ def streamed(loopback, tmp_path_factory) -> tuple[Path, dict[str, int]]:
     return folder, {path: n - before.get(path, 0) for path, n in sent.items()}
 
 
-def test_a_stream_fetches_what_it_reads(streamed):
-    folder, sent = streamed
+def test_no_more_than_the_limit_is_fetched(limited):
+    folder, sent = limited
     fetched = {path for path, size in sent.items() if size and path.endswith(".parquet")}
     assert fetched == {"data/train-00000-of-00002.parquet"}
     assert not list((folder / "home").rglob("*.arrow")), "nothing but the two rows was kept"
@@ -301,6 +263,8 @@ def mistakes(loopback, tmp_path_factory, clips) -> dict[str, str]:
     asked = {
         "split": ["ruls", "--split", "validate"],
         "stream": ["ruls", "--split", "validate", "--streaming"],
+        "part": ["ruls", "--split", "train[:2]", "--streaming"],
+        "files": ["org/odd", "--streaming"],
         "config": ["tone-golos", "--config", "Cloud"],
         "none": ["Vikhrmodels/ToneGolosOpus"],
         "converted": ["fleurs-ru", "--config", "ru"],
@@ -331,6 +295,8 @@ def mistakes(loopback, tmp_path_factory, clips) -> dict[str, str]:
     [
         ("split", "'ruls' has no split 'validate'; it has train, validation, test."),
         ("stream", "'ruls' has no split 'validate'; it has train, validation, test."),
+        ("part", "A part of a split, train[:2], can't be streamed; give a limit instead."),
+        ("files", "'org/odd' can't be streamed: '0.flac' isn't parquet."),
         ("config", "'tone-golos' has no configuration 'Cloud'; it has Crowd, Farfield."),
         ("none", "has several configurations; give one of Crowd, Farfield."),
         ("converted", "'fleurs-ru' has no configuration 'ru'; it has en_us, ru_ru."),
@@ -348,7 +314,7 @@ def test_a_mistake_is_told_with_what_there_is(mistakes, mistake, words):
 # ---- other layouts ----
 
 
-@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("limit", [[], ["--limit=2"]])
 @pytest.mark.parametrize(
     ("layout", "columns"),
     [
@@ -356,13 +322,10 @@ def test_a_mistake_is_told_with_what_there_is(mistakes, mistake, words):
         (copies.archive, ["--column=text=json.text", "--column=voice=json.speaker"]),
     ],
 )
-def test_recordings_of_any_layout_come_as_files(
-    loopback, clips, tmp_path, layout, columns, streaming
-):
+def test_recordings_of_any_layout_come_as_files(loopback, clips, tmp_path, layout, columns, limit):
     name = f"org/{layout.__name__}"
     loopback.hub.put("dataset", name, layout(clips[:2]))
-    more = ["--streaming"] if streaming else []
-    command = ["data", "hub", name, "--output", str(tmp_path), "--name", "own", *columns, *more]
+    command = ["data", "hub", name, "--output", str(tmp_path), "--name", "own", *columns, *limit]
     done = loopback.borealis(*command)
     assert done.returncode == 0, done.stderr
     items = read_manifest(tmp_path / "own.jsonl")
@@ -491,7 +454,7 @@ TRIED = {
 SOMETIMES = {("GET", "/api/{kind}s/{name}")}
 
 
-def test_these_routes_were_tried(loopback, entries_read, streamed, loaded, space_pushed):
+def test_these_routes_were_tried(loopback, entries_read, limited, loaded, space_pushed):
     asked = set(loopback.hub.asked)
     assert asked >= TRIED
     assert asked - TRIED <= SOMETIMES, "the clients ask for a route that nobody has looked at"

@@ -15,10 +15,12 @@ from torch.utils.data import Dataset
 
 from borealis.audio import SAMPLING_RATE, load_audio
 from borealis.data.manifest import Utterance
+from borealis.data.opening import DatasetError
+from borealis.data.row_groups import group_of, recording
 from borealis.errors import AudioError, TrainingError
 from borealis.training.data.batch import Batch, Example
 from borealis.training.data.distortions import distorted, preset_place
-from borealis.training.data.epochs import Epochs, length_buckets
+from borealis.training.data.epochs import Epochs, length_buckets, windows
 from borealis.training.data.frames import time_masks
 from borealis.training.data.loading import at_row
 from borealis.training.data.packing import packed, padded
@@ -35,6 +37,9 @@ logger = logging.getLogger(__name__)
 # Tokens of question and chat format beside a transcript, for the budget of a batch.
 _PROMPT_TOKENS = 40
 _SAMPLE_OF_TEXTS = 200
+# Recordings that are streamed are drawn from row groups of so many seconds at once: long enough for
+# batches of like length and many voices, short enough for the cache of row groups to hold them.
+WINDOW_SECONDS = 4 * 3600
 
 
 @dataclass
@@ -108,19 +113,26 @@ class RecordingBatches(Dataset):
             )
             audio = config.num_audio_tokens(samples) if samples else 0
             tokens.append(audio + _PROMPT_TOKENS + round(len(_words(item)) * per_letter))
+        places = [group_of(item.audio) for item in items]
+        groups = [found[0] if found else None for found in places]
+        # Files, and what has no sound, are one group that fits anywhere.
+        lengths = [i.duration if found else 0.0 for i, found in zip(items, places, strict=True)]
+        most_frames = round(self.stage.batch.seconds * config.sampling_rate / config.frame_length)
 
         def make(epoch: int) -> list[list[int]]:
             rng = np.random.default_rng([self.context.seed, 2, number, epoch])
-            most_frames = round(
-                self.stage.batch.seconds * config.sampling_rate / config.frame_length
-            )
-            return length_buckets(
-                tokens,
-                self.stage.batch.tokens,
-                rng,
-                (frames, most_frames),
-                padded=not self.stage.batch.packing,
-            )
+            order = np.random.default_rng([self.context.seed, 6, number, epoch])
+            batches = []
+            for window in windows(groups, lengths, WINDOW_SECONDS, order):
+                found = length_buckets(
+                    [tokens[i] for i in window],
+                    self.stage.batch.tokens,
+                    rng,
+                    ([frames[i] for i in window], most_frames),
+                    padded=not self.stage.batch.packing,
+                )
+                batches += [[window[i] for i in batch] for batch in found]
+            return batches
 
         return Epochs(make)
 
@@ -150,7 +162,7 @@ class RecordingBatches(Dataset):
         """Recordings, distorted as the stage says, with what is to be answered.
 
         Raises:
-            TrainingError: none of the recordings can be read.
+            TrainingError: none of the recordings can be read, or one that is streamed can't be.
         """
         rng = np.random.default_rng([self.context.seed, 1, step])
         kept: list[Utterance] = []
@@ -191,12 +203,17 @@ class RecordingBatches(Dataset):
     def _audio(self, item: Utterance, step: int, row: int) -> np.ndarray | None:
         """A distorted recording, or None where it can't be read, which is told once."""
         try:
-            audio = load_audio(item.audio)
+            audio = load_audio(recording(item.audio))
         except AudioError as error:
             if item.audio not in self.unreadable:
                 self.unreadable.add(item.audio)
                 logger.warning("left out, %d by now: %s", len(self.unreadable), error)
             return None
+        except DatasetError as error:
+            raise TrainingError(
+                f"{error} Run the same command again once that is put right: the run goes on from "
+                "its newest checkpoint."
+            ) from None
         presets = self.stage.augment.presets
         preset = presets[preset_place(step, len(self), len(presets))]
         rng = np.random.default_rng([self.context.seed, 5, step, row])

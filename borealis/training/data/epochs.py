@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
@@ -40,6 +40,35 @@ def length_buckets(
     if current:
         batches.append(current)
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def windows(
+    groups: Sequence[Hashable], seconds: Sequence[float], most: float, rng: np.random.Generator
+) -> list[list[int]]:
+    """Items in windows: whole groups in random order, as many at once as last `most` together.
+
+    Where all groups fit into one window it holds the items in their own order.
+
+    Args:
+        groups: of every item.
+        seconds: length of every item.
+        most: seconds of a window; a group that lasts longer is a window of its own.
+        rng: shuffles the groups.
+    """
+    members: dict[Hashable, list[int]] = {}
+    for i, group in enumerate(groups):
+        members.setdefault(group, []).append(i)
+    lists = list(members.values())
+    found: list[list[int]] = []
+    total = 0.0
+    for place in rng.permutation(len(lists)).tolist():
+        length = sum(seconds[i] for i in lists[place])
+        if not found or total + length > most:
+            found.append([])
+            total = 0.0
+        found[-1] += lists[place]
+        total += length
+    return [sorted(window) for window in found]
 
 
 class Epochs:

@@ -12,6 +12,7 @@ from typing import Any
 
 from borealis.data.manifest import Utterance, read_manifest, write_manifest
 from borealis.data.opening import DatasetError
+from borealis.data.row_groups import is_there, recording, streamed_note
 from borealis.errors import AudioError, RecipeError
 from borealis.training.digests import folder_digest
 from borealis.training.recipe import Recipe, SourceSection
@@ -63,6 +64,12 @@ def source_manifest(name: str, section: SourceSection, data: Path) -> Path:
     note = made.with_suffix(".made-from.json")
     origin = _origin(section, data)
     if made.is_file():
+        # A copy does for a run that would stream; an index doesn't for one that wants a copy.
+        if section.dataset and not section.streaming and streamed_note(made).is_file():
+            raise RecipeError(
+                f"Source '{name}': '{made}' is an index of recordings that are streamed. Set "
+                "streaming: true, or remove it to have the recordings kept in the data folder."
+            )
         known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
         if not note.is_file() and section.folder is None:
             return made  # put there by 'borealis data hub', or by an earlier version
@@ -191,7 +198,7 @@ def _problem(item: Utterance, shortest: float, longest: float) -> tuple[str, str
     """Why a recording isn't used ("" if it is), a detail, and it with its length."""
     if not item.audio:
         return "no audio", "", item
-    if not Path(item.audio).is_file():
+    if not is_there(item.audio):
         return "the file is missing", "", item
     if item.kind == "speech" and not (item.text or item.answer or item.messages):
         return "speech without a text", "", item
@@ -199,7 +206,8 @@ def _problem(item: Utterance, shortest: float, longest: float) -> tuple[str, str
         from borealis.audio import SAMPLING_RATE, load_audio
 
         try:
-            item = replace(item, duration=round(len(load_audio(item.audio)) / SAMPLING_RATE, 2))
+            seconds = len(load_audio(recording(item.audio))) / SAMPLING_RATE
+            item = replace(item, duration=round(seconds, 2))
         except AudioError as error:
             return "unreadable", str(error), item
     if item.duration < shortest:

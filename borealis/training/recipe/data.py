@@ -49,16 +49,20 @@ class SourceSection(Section):
     dataset: str | None = Field(
         None,
         description="Dataset read by the library datasets: an entry ('borealis data hub' "
-        "lists them), a hub id, or a local folder. Kept as a manifest in the data folder.",
+        "lists them), a hub id, or a local folder. Kept in the data folder.",
     )
     config: str | None = Field(None, description="Configuration of the dataset.")
     split: str = Field("train", description="Split of the dataset.")
     revision: str | None = Field(None, description="Commit or tag of the dataset.")
-    streaming: bool = Field(False, description="Read the dataset without downloading it whole.")
+    streaming: bool = Field(
+        False,
+        description="Leave the recordings in the dataset's parquet files and fetch them batch by "
+        "batch; only an index is kept in the data folder. Not for feature caches and validation.",
+    )
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="Which column of the dataset is what: audio, text, voice, gender, language, "
-        "question, answer, messages.",
+        "question, answer, messages; duration (seconds) where the dataset is streamed.",
     )
     language: Literal["ru", "en", ""] = Field(
         "ru", description="Language where a row of the dataset or folder doesn't say it."

@@ -57,13 +57,22 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
     wanted = [
         (f"Features '{n}'", p.source) for n, parts in features.items() for p in parts if p.source
     ]
+    copied = list(wanted)  # those that are read in an order of their own, or again and again
     for stage in recipe.stages:
         names = (*stage.sources, *stage.talk_sources, *stage.validation.sources)
         wanted += [(f"Stage '{stage.name}'", name) for name in names]
+        copied += [(f"Validation of '{stage.name}'", n) for n in stage.validation.sources]
     for who, name in wanted:
         if name not in recipe.data.sources:
             raise RecipeError(
                 f"{who} wants the source '{name}', which data.sources doesn't define."
+            )
+    for who, name in copied:
+        if recipe.data.sources[name].streaming:
+            raise RecipeError(
+                f"{who} wants the source '{name}', which is streamed: a stage can learn from it, "
+                "but it can't be cached as features nor measured on. Take another without "
+                "streaming, with a limit where its dataset is large."
             )
     used = {name for _, name in wanted}
     manifests += [m for n in sorted(used) if (m := recipe.data.sources[n].manifest) is not None]
