@@ -10,8 +10,9 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -20,16 +21,18 @@ import numpy as np
 from borealis.audio import SAMPLING_RATE, load_audio
 from borealis.data.augment import augment, change_speed
 from borealis.data.manifest import Utterance, read_manifest
-from borealis.errors import RecipeError
+from borealis.errors import AudioError, RecipeError
 from borealis.files import write_text
 from borealis.training.codec.recipe import CodecBatchSection, CodecDataSection
 from borealis.training.data.distortions import AUGMENTATIONS
 from borealis.training.digests import manifest_digest
+from borealis.training.loop.checkpoints import room_for
 
 logger = logging.getLogger(__name__)
 LETTER = SAMPLING_RATE // 50  # samples that a letter stands for
 UNKNOWN = 255  # a letter that nobody told
 _LEVEL = 0.07  # root mean square of a recording, about that of normalised speech
+_AT_ONCE = 8  # recordings whose letters are told together
 _SOUND, _LETTERS, _INDEX = "sound.i16", "letters.u8", "clips.json"
 
 
@@ -130,7 +133,9 @@ def prepare_clips(
         Digest of what they were made from.
 
     Raises:
-        RecipeError: a manifest is missing.
+        RecipeError: a manifest is missing or has nothing that can be read, there is no room, or
+            something else stands where the files would be.
+        TrainingError: the disk became full.
     """
     names = list(dict.fromkeys([*(part.manifest for part in section.train), *section.validation]))
     for name in names:
@@ -145,35 +150,86 @@ def prepare_clips(
         if json.loads((folder / _INDEX).read_text(encoding="utf-8"))["key"] == key:
             return key
         logger.warning("the recordings have changed; they are decoded anew")
+    elif folder.exists():
+        raise RecipeError(
+            f"'{folder}' is where decoded recordings would be kept, and something else is there. "
+            "Give another --output."
+        )
+    heard = {name: [i for i in read_manifest(data / name) if i.audio] for name in names}
+    _check_room(heard, folder)
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    rows: list[dict] = []
-    tells = teacher() if teacher is not None else None
-    with (partial / _SOUND).open("wb") as sound, (partial / _LETTERS).open("wb") as letters:
-        for name in names:
-            items = [item for item in read_manifest(data / name) if item.audio]
-            # By length: recordings of one length are told at once without much padding.
-            items.sort(key=lambda item: item.duration)
-            logger.info("decoding %s: %d recordings", name, len(items))
-            for at in range(0, len(items), 8):
-                _add(items[at : at + 8], name, tells, rows, sound, letters)
-    index = {"key": key, "classes": tells.classes if tells else 0, "clips": rows}
-    write_text(partial / _INDEX, json.dumps(index))
+    with room_for("decoded recordings", folder.parent, partial):
+        partial.mkdir(parents=True)
+        _decode(heard, partial, key, teacher() if teacher is not None else None)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return key
 
 
+def _check_room(heard: Mapping[str, Sequence[Utterance]], folder: Path) -> None:
+    """Whether the disk has room for the recordings, as long as their manifests say they are."""
+    seconds = sum(item.duration for items in heard.values() for item in items)
+    needed, place = seconds * SAMPLING_RATE * 2, folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise RecipeError(
+            f"Decoded, the recordings need {needed / 1e9:.1f} GB in '{folder}', and "
+            f"{free / 1e9:.1f} GB are free. Free some space, or give another --output."
+        )
+
+
+def _decode(
+    heard: Mapping[str, Sequence[Utterance]], folder: Path, key: str, teacher: Teacher | None
+) -> None:
+    rows: list[dict] = []
+    with (folder / _SOUND).open("wb") as sound, (folder / _LETTERS).open("wb") as letters:
+        for name, items in heard.items():
+            # By length: recordings of one length are told at once without much padding.
+            items = sorted(items, key=lambda item: item.duration)
+            logger.info("decoding %s: %d recordings", name, len(items))
+            skipped: list[dict[str, str]] = []
+            clips = _readable(items, skipped)
+            while read := list(islice(clips, _AT_ONCE)):
+                _add(read, name, teacher, rows, sound, letters)
+            if skipped:
+                logger.warning(
+                    "%s: %d recordings can't be read, such as '%s': %s",
+                    *(name, len(skipped), skipped[0]["audio"], skipped[0]["reason"]),
+                )
+            if len(skipped) == len(items):
+                raise RecipeError(
+                    f"'{name}' has no recording that can be read. "
+                    "'borealis data check' lists what is wrong."
+                )
+    index = {"key": key, "classes": teacher.classes if teacher else 0, "clips": rows}
+    write_text(folder / _INDEX, json.dumps(index))
+
+
+def _readable(
+    items: Sequence[Utterance], skipped: list[dict[str, str]]
+) -> Iterator[tuple[Utterance, np.ndarray]]:
+    """Recordings one after another; those that can't be read are added to `skipped`."""
+    for item in items:
+        try:
+            clip = load_audio(item.audio)
+        except AudioError as error:
+            skipped.append({"audio": Path(item.audio).name, "reason": str(error)})
+        else:
+            yield item, _levelled(clip, item.kind)
+
+
 def _add(
-    items: Sequence[Utterance],
+    read: Sequence[tuple[Utterance, np.ndarray]],
     name: str,
     teacher: Teacher | None,
     rows: list[dict],
     sound: BinaryIO,
     letters: BinaryIO,
 ) -> None:
-    clips = [_levelled(load_audio(item.audio), item.kind) for item in items]
+    items, clips = [item for item, _ in read], [clip for _, clip in read]
     if teacher is not None:
         told = teacher(clips, [item.text if item.kind == "speech" else "" for item in items])
     else:

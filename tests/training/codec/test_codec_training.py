@@ -142,6 +142,29 @@ def test_a_folder_of_another_run_is_refused_by_naming_what_differs(trained, tiny
     assert sorted(trained.rglob("*")) == before
 
 
+def test_recordings_that_cannot_be_read_are_left_out_and_others_folders_are_kept(
+    tiny, world, tmp_path, capsys, caplog
+):
+    """A recipe with one broken file goes on; one of broken files alone doesn't begin."""
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"no sound")
+    lines = (world / "speech.jsonl").read_text("utf-8").splitlines()[:2]
+    row = json.dumps({"audio": str(broken), "text": "а", "duration": 1.0})
+    (tmp_path / "speech.jsonl").write_text("\n".join([*lines, row]), encoding="utf-8")
+    options = ("data.teacher=null", "stages.codes.losses.letters=0", "--max-steps", "2")
+    caplog.set_level("WARNING")
+    assert train(tiny, tmp_path, tmp_path / "run", *options) == 0
+    assert "1 recordings can't be read, such as 'broken.wav'" in caplog.text
+    (tmp_path / "speech.jsonl").write_text(row, encoding="utf-8")
+    assert train(tiny, tmp_path, tmp_path / "other", *options) == 2
+    assert "has no recording that can be read" in capsys.readouterr().err
+    (tmp_path / "mine" / "clips").mkdir(parents=True)
+    (tmp_path / "mine" / "clips" / "a.wav").write_bytes(b"")
+    assert train(tiny, tmp_path, tmp_path / "mine", *options) == 2
+    assert "something else is there" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "clips" / "a.wav").is_file()
+
+
 def test_what_a_run_would_do_is_told(tiny, world, capsys):
     assert train("nano-codec", world, Path("nowhere"), "--dry-run") == 0
     out = capsys.readouterr().out
