@@ -62,7 +62,7 @@ class Both:
 @pytest.fixture(scope="module")
 def both() -> Iterator[Both]:
     """A warm Python that has imported nothing: it differs from a fresh one as any other does."""
-    with Warm() as warm:
+    with Warm(free=["MOOD"]) as warm:
         both = Both(warm)
         warm.environment(both.fresh)
         yield both
@@ -159,6 +159,10 @@ def test_only_the_same_environment_is_warm(both):
     changed = both.run("python", "-c", _PARENT, variables={"BOREALIS_CACHE": "/elsewhere"})
     assert int(changed[1]) == os.getpid()
     assert int(both.run("python", "-E", "-c", _PARENT)[1]) == os.getpid()
+    program = f"import os; print(os.environ.get('MOOD')); {_PARENT}"
+    for variables in ({"MOOD": "good"}, {}):
+        mood, parent = both.run("python", "-c", program, variables=variables)[1].split()
+        assert mood == str(variables.get("MOOD")) and int(parent) != os.getpid()
 
 
 def test_many_run_at_once(both):

@@ -36,14 +36,14 @@ import subprocess
 import sys
 import tempfile
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIENT = Path(__file__).with_name("warm_client.py")
-# What differs from command to command, and no library reads.
+# What differs from command to command.
 _PASSING = {"_", "PWD", "OLDPWD", "SHLVL", "PYTEST_CURRENT_TEST"}
 _HIGH = 600  # numbers of files from here up aren't handed over
 
@@ -53,10 +53,11 @@ class Warm:
 
     Args:
         *modules: what is imported before the commands.
+        free: variables that may differ, as no library reads them when it is imported.
     """
 
-    def __init__(self, *modules: str) -> None:
-        self.modules = modules
+    def __init__(self, *modules: str, free: Collection[str] = ()) -> None:
+        self.modules, self.free = modules, _PASSING.union(free)
         self.folder = Path(tempfile.mkdtemp(prefix="warm-"))
         self._server: subprocess.Popen[bytes] | None = None
         program = f"#!{sys.executable} -IS\n{CLIENT.read_text(encoding='utf-8')}"
@@ -74,7 +75,7 @@ class Warm:
                 line.listen(64)
                 number = line.fileno()
                 self._server = subprocess.Popen(
-                    [sys.executable, __file__, str(number), *self.modules],
+                    [sys.executable, __file__, str(number), ",".join(self.free), *self.modules],
                     cwd=ROOT,
                     env=env,
                     stdin=subprocess.PIPE,  # its end is the server's
@@ -110,13 +111,15 @@ class Request(NamedTuple):
     files: list[int]  # the folder, then the open files, as they are numbered here
 
 
-def serve(line: socket.socket, own: Mapping[str, str] | None) -> Request:
+def serve(line: socket.socket, own: Mapping[str, str] | None, free: Collection[str]) -> Request:
     """Fork for each command, and return in the fork. The server itself ends here.
 
     Args:
         line: where clients call.
         own: variables that a command must have to be warm; None if none can be.
+        free: those of them that may differ.
     """
+
     watch = selectors.DefaultSelector()
     watch.register(line, selectors.EVENT_READ)
     watch.register(0, selectors.EVENT_READ)
@@ -139,7 +142,7 @@ def serve(line: socket.socket, own: Mapping[str, str] | None) -> Request:
                 if (request := _read(client)) is None:
                     client.close()
                     continue
-                if own is None or _lasting(request.variables) != _lasting(own):
+                if own is None or _differ(request.variables, own, free):
                     client.sendall(b"none")
                     client.close()
                 elif process := os.fork():
@@ -171,8 +174,8 @@ def serve(line: socket.socket, own: Mapping[str, str] | None) -> Request:
                     forget(client)
 
 
-def _lasting(variables: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in variables.items() if name not in _PASSING}
+def _differ(one: Mapping[str, str], two: Mapping[str, str], free: Collection[str]) -> bool:
+    return any(name not in free for name, _ in one.items() ^ two.items())
 
 
 def _read(client: socket.socket) -> Request | None:
@@ -187,7 +190,7 @@ def _read(client: socket.socket) -> Request | None:
     return Request(*marshal.loads(body), files)
 
 
-def take_on(request: Request) -> None:
+def take_on(request: Request, free: Collection[str]) -> None:
     """Make this fork the process that the client would have been."""
     os.setsid()
     high = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _HIGH) for number in request.files]
@@ -199,6 +202,8 @@ def take_on(request: Request) -> None:
     for number in request.ignored:
         signal.signal(number, signal.SIG_IGN)
     os.umask(request.mask)
+    for name in free:
+        os.environ.pop(name, None)
     os.environ.update(request.variables)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = _stream(number, getattr(sys, name)) if number in request.numbers else None
@@ -261,8 +266,8 @@ def warm_up(modules: list[str]) -> bool:
 
 if __name__ == "__main__":
     listening = socket.socket(fileno=int(sys.argv[1]))
-    variables = dict(os.environ)
-    command = serve(listening, variables if warm_up(sys.argv[2:]) else None)
+    variables, free = dict(os.environ), sys.argv[2].split(",")
+    command = serve(listening, variables if warm_up(sys.argv[3:]) else None, free)
     listening.detach()
-    take_on(command)
+    take_on(command, free)
     run(command.arguments)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from borealis.training.recipe import bundled_recipes, load_recipe
 from tests.demo.conftest import free_port
 from tests.hub import copies
 from tests.hub.server import Hub
+from tests.warm import Warm
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,11 +34,14 @@ class Loopback:
 
     hub: Hub
     home: Path
+    warm: Warm
 
     def run(
         self, *arguments: str, told: Any = None, home: Path | None = None, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         """Run Python with the clients' variables set: they are read when it starts.
+
+        It is warm where they are as they were the first time.
 
         Args:
             *arguments: of Python.
@@ -46,11 +49,12 @@ class Loopback:
             home: of the clients' caches.
             **variables: further ones.
         """
+        usual = os.environ | self.hub.environment(str(self.home))
         return subprocess.run(
-            [sys.executable, *arguments],
+            [self.warm.folder / "python", *arguments],
             cwd=ROOT,
             input=None if told is None else json.dumps(told),
-            env=os.environ | self.hub.environment(str(home or self.home)) | variables,
+            env=self.warm.environment(usual) | ({"HF_HOME": str(home)} if home else {}) | variables,
             capture_output=True,
             text=True,
             timeout=500,
@@ -63,9 +67,9 @@ class Loopback:
 
 @pytest.fixture(scope="module")
 def loopback(clips, tmp_path_factory) -> Iterator[Loopback]:
-    with Hub() as hub:
+    with Hub() as hub, Warm("borealis.training.pipeline", free=["HF_TOKEN"]) as warm:
         copies.fill(hub, clips[:3])
-        yield Loopback(hub, tmp_path_factory.mktemp("home"))
+        yield Loopback(hub, tmp_path_factory.mktemp("home"), warm)
 
 
 # ---- entries and recipes ----
