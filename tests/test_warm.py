@@ -75,10 +75,15 @@ def equal(both: Both, *command: str, **options: Any) -> tuple[int, str, str]:
     return warm
 
 
-@pytest.mark.parametrize("how", ["-c", "script", "-m"])
+@pytest.mark.parametrize("how", ["-c", "script", "-m", "-u"])
 def test_a_program_sees_what_it_would_see(both, tmp_path, how):
     (tmp_path / "shown.py").write_text(_STATE, encoding="utf-8")
-    ways = {"-c": ("-c", _STATE), "script": ("./shown.py",), "-m": ("-m", "shown")}
+    ways = {
+        "-c": ("-c", _STATE),
+        "script": ("./shown.py",),
+        "-m": ("-m", "shown"),
+        "-u": ("-u", "-m", "shown"),
+    }
     code, out, err = equal(both, "python", *ways[how], "--a", "б", said="да\n", cwd=tmp_path)
     assert code == 0 and err == "warned\n"
     assert json.loads(out)[2:4] == [str(tmp_path), "__main__"] and json.loads(out)[-1] == "да\n"

@@ -14,8 +14,8 @@ main program of a process: with its own streams, arguments and `sys.path`, in a 
 and it ends as Python ends.
 
 What libraries read when they are imported they have read from the server's environment, so only a
-command with the same one is warm; any other, and Python with options other than `-m` and `-c`, is
-started the ordinary way. So is everything where a fork would lack something: threads that an import
+command with the same one is warm; any other, and Python with options other than `-u`, `-m` and `-c`,
+is started the ordinary way. So is everything where a fork would lack something: threads that an import
 has started, which `OMP_NUM_THREADS=1` prevents, or a GPU. Not for tests of what is imported, or of a
 whole process and its threads: they start Python themselves.
 """
@@ -206,17 +206,20 @@ def take_on(request: Request, free: Collection[str]) -> None:
         os.environ.pop(name, None)
     os.environ.update(request.variables)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
-        stream = _stream(number, getattr(sys, name)) if number in request.numbers else None
+        if number in request.numbers:
+            stream = _stream(number, getattr(sys, name), request.arguments[0] == "-u")
+        else:
+            stream = None
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()  # Python's own numbers are told of a fork
 
 
-def _stream(number: int, like: io.TextIOWrapper) -> io.TextIOWrapper:
+def _stream(number: int, like: io.TextIOWrapper, at_once: bool) -> io.TextIOWrapper:
     """A standard stream as Python opens it."""
     mode = "w" if number else "r"
-    at_once = like.write_through  # PYTHONUNBUFFERED
+    at_once = at_once or like.write_through  # PYTHONUNBUFFERED
     buffering = 0 if number and at_once else -1
     binary: Any = open(number, f"{mode}b", buffering, closefd=False)  # noqa: SIM115
     getattr(binary, "raw", binary).name = like.name
@@ -230,7 +233,7 @@ def _stream(number: int, like: io.TextIOWrapper) -> io.TextIOWrapper:
 
 def run(arguments: list[str]) -> None:
     """What `python ARGUMENTS` does: a module, a program or a script is the main module."""
-    first, *rest = arguments
+    first, *rest = arguments[arguments[0] == "-u" :]
     if first == "-m":
         sys.argv = rest
         sys.path.insert(0, os.getcwd())
@@ -241,7 +244,7 @@ def run(arguments: list[str]) -> None:
         sys.modules["__main__"] = module = types.ModuleType("__main__")
         exec(compile(rest[0], "<string>", "exec"), module.__dict__)
     else:
-        sys.argv = arguments
+        sys.argv = [first, *rest]
         sys.path.insert(0, os.path.dirname(os.path.realpath(first)))
         runpy.run_path(first, run_name="__main__")
 

@@ -22,7 +22,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     if os.path.basename(__file__) == "borealis":
         arguments.insert(0, os.path.join(os.path.dirname(PYTHON), "borealis"))
-    if not arguments or (arguments[0][0] == "-" and arguments[0] not in ("-m", "-c")):
+    first = arguments[arguments[:1] == ["-u"] :][:1]
+    if not first or (first[0].startswith("-") and first[0] not in ("-m", "-c")):
         os.execv(PYTHON, [PYTHON, *arguments])
     # First of all, before numbers that are free are given to something else.
     numbers = [int(name) for name in os.listdir("/proc/self/fd")]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from borealis.errors import TrainingError
 from borealis.training.loop.optimizer import load_optimizer
 from tests.training.keys import a_stage
+from tests.warm import Warm
 
 ENCODER_LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}
 KEYS = {"trainable": ["adapter", "language_model"], "encoder_lora": ENCODER_LORA, "packing": True, "gradient_checkpointing": True, "batches_per_step": 2, "max_steps": 6, "save_steps": 3, "augment.time_mask": 0.0, "validation": {"sources": ["speech"], "every": 3, "clips": 2}, "tasks.conversations.share": 0.4, "tasks.transcription.share": 0.6}  # fmt: skip
@@ -25,17 +27,36 @@ def losses(run: Path) -> list[float]:
     return [row["loss"] for row in state["log_history"] if "loss" in row]
 
 
+# What the launcher tells each process; they are asked for when the training begins.
+TOLD = (
+    "GROUP_RANK", "GROUP_WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+    "RANK", "ROLE_NAME", "ROLE_RANK", "ROLE_WORLD_SIZE", "TORCHELASTIC_ERROR_FILE",
+    "TORCHELASTIC_MAX_RESTARTS", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_RUN_ID",
+    "TORCHELASTIC_SIGNALS_TO_HANDLE", "TORCHELASTIC_USE_AGENT_STORE", "TORCH_NCCL_ASYNC_ERROR_HANDLING",
+    "WORLD_SIZE",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    """Python that has imported the launcher and the training."""
+    with Warm("borealis.training.pipeline", "torch.distributed.launcher.api", free=TOLD) as warm:
+        yield warm
+
+
 @pytest.fixture
-def two(world):
+def two(world, warm):
     """`two(recipe, output)`: the command in two processes."""
 
     def run(recipe: str, output: Path, *more: str) -> str:
+        python = str(warm.folder / "python")
         command = [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+            python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
             "-m", "borealis", "train", recipe, "--data", str(world), "--output", str(output),
             "--threads", "1", *more,
         ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        environment = warm.environment(os.environ | {"PYTHON_EXEC": python})  # the launcher's
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-4000:]
         return done.stderr
 
