@@ -1,4 +1,4 @@
-"""FSDP: processes that share a model have the losses of one, and leave whole files."""
+"""Processes with copies of a model, or shares of it (FSDP), have the losses of one process."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from tests.warm import Warm
 ENCODER_LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}
 KEYS = {"trainable": ["adapter", "language_model"], "encoder_lora": ENCODER_LORA, "packing": True, "gradient_checkpointing": True, "batches_per_step": 2, "max_steps": 6, "save_steps": 3, "augment.time_mask": 0.0, "validation": {"sources": ["speech"], "every": 3, "clips": 2}, "tasks.conversations.share": 0.4, "tasks.transcription.share": 0.6}  # fmt: skip
 
+KEYS_OF_COPIES = {"batches_per_step": 2, "max_steps": 5, "save_steps": 5, "trainable": ["adapter", "language_model"], "time_mask": 0.0}  # fmt: skip
 
-def losses(run: Path) -> list[float]:
-    state = json.loads((run / "instruct/checkpoint-6/trainer_state.json").read_text("utf-8"))
+
+def losses(run: Path, step: int = 6) -> list[float]:
+    state = json.loads((run / f"instruct/checkpoint-{step}/trainer_state.json").read_text("utf-8"))
     return [row["loss"] for row in state["log_history"] if "loss" in row]
 
 
@@ -61,6 +63,19 @@ def two(world, warm):
         return done.stderr
 
     return run
+
+
+@pytest.mark.slow
+def test_two_that_share_nothing_equal_one(large, run_train, two, tmp_path):
+    recipe = large(**KEYS_OF_COPIES)
+    assert run_train(recipe, tmp_path / "one") == 0
+    two(recipe, tmp_path / "two")
+    one, both = (losses(tmp_path / name, 5) for name in ("one", "two"))
+    assert len(one) == 5 and one == pytest.approx(both, abs=1e-5)
+    a, b = (load_file(tmp_path / name / "final/model.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(a[k], b[k], atol=1e-4) for k in a)
+    log = json.loads((tmp_path / "two" / "run.json").read_text("utf-8"))
+    assert log["processes"] == 2
 
 
 @pytest.mark.slow
