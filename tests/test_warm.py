@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,16 @@ def test_it_does_not_outlive_its_client(both):
         assert stream.read() == "", "everybody who could write has ended"
     process.communicate()
     assert process.returncode == -signal.SIGKILL
+
+
+def test_clients_that_are_killed_at_any_moment_disturb_nobody(both):
+    for wait in range(12):
+        process = both.start("python", "-c", "print(1)")
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(wait / 400)
+        process.kill()
+        process.communicate()
+    assert both.run("python", "-c", "print(2)") == (0, "2\n", "")
 
 
 def test_only_the_same_environment_is_warm(both):

@@ -37,6 +37,7 @@ import sys
 import tempfile
 import types
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -45,7 +46,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CLIENT = Path(__file__).with_name("warm_client.py")
 # What differs from command to command.
 _PASSING = {"_", "PWD", "OLDPWD", "SHLVL", "PYTEST_CURRENT_TEST"}
-_HIGH = 600  # numbers of files from here up aren't handed over
+_HIGH = 600  # numbers of files from here up aren't handed over, nor by the client
 
 
 class Warm:
@@ -119,7 +120,6 @@ def serve(line: socket.socket, own: Mapping[str, str] | None, free: Collection[s
         own: variables that a command must have to be warm; None if none can be.
         free: those of them that may differ.
     """
-
     watch = selectors.DefaultSelector()
     watch.register(line, selectors.EVENT_READ)
     watch.register(0, selectors.EVENT_READ)
@@ -132,10 +132,11 @@ def serve(line: socket.socket, own: Mapping[str, str] | None, free: Collection[s
         client.close()
 
     while True:
-        for key, _ in watch.select():
+        # One at a time: what it closes may be named among the others.
+        for key, _ in watch.select()[:1]:
             if key.fileobj == 0:
                 for process in clients.values():
-                    os.killpg(process, signal.SIGKILL)
+                    _kill(process)
                 sys.exit()
             if key.fileobj is line:
                 client, _ = line.accept()
@@ -143,7 +144,8 @@ def serve(line: socket.socket, own: Mapping[str, str] | None, free: Collection[s
                     client.close()
                     continue
                 if own is None or _differ(request.variables, own, free):
-                    client.sendall(b"none")
+                    with suppress(ConnectionError):
+                        client.sendall(b"none")
                     client.close()
                 elif process := os.fork():
                     clients[client] = process
@@ -162,7 +164,8 @@ def serve(line: socket.socket, own: Mapping[str, str] | None, free: Collection[s
                 os.close(key.fd)
                 code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
                 if client in clients:
-                    client.sendall(code.to_bytes(4, "big", signed=True))
+                    with suppress(ConnectionError):  # it may have been killed just now
+                        client.sendall(code.to_bytes(4, "big", signed=True))
                     forget(client)
             elif (client := key.fileobj) in clients:
                 process = clients[client]
@@ -170,8 +173,16 @@ def serve(line: socket.socket, own: Mapping[str, str] | None, free: Collection[s
                     for number in signals:
                         os.kill(process, number)
                 else:  # the client was killed
-                    os.killpg(process, signal.SIGKILL)
+                    _kill(process)
                     forget(client)
+
+
+def _kill(process: int) -> None:
+    """End a fork and whatever it has started."""
+    try:
+        os.killpg(process, signal.SIGKILL)
+    except ProcessLookupError:  # it has no session yet
+        os.kill(process, signal.SIGKILL)
 
 
 def _differ(one: Mapping[str, str], two: Mapping[str, str], free: Collection[str]) -> bool:
