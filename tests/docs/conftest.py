@@ -15,6 +15,7 @@ from tests.docs import parity
 from tests.docs.blocks import ROOT
 from tests.docs.running import Shell
 from tests.evaluation.records import record
+from tests.warm import Warm
 from tools.site import report
 
 PAGE_RU = """\
@@ -146,9 +147,10 @@ FILES = {
 
 
 @pytest.fixture(scope="session")
-def shell() -> Shell:
+def shell() -> Iterator[Shell]:
     """Bash for all pages: equal commands in an equal state are run once."""
-    return Shell(ROOT)
+    with Warm("borealis.training.pipeline") as warm:
+        yield Shell(ROOT, warm=warm)
 
 
 @pytest.fixture(scope="session")

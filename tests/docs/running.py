@@ -35,6 +35,7 @@ from sybil import Document, Example
 from sybil.example import SybilFailure
 
 from tests.docs.blocks import ROOT, Block, Fences, Line, docstrings, relative
+from tests.warm import Warm
 
 UPDATE = os.environ.get("DOCS_UPDATE") == "1"
 # Seconds for one block of commands; a busy machine may need more.
@@ -89,10 +90,19 @@ class Shell:
 
     A state is the folder of a page and the blocks that ran before. Both languages show the same
     commands; a command that changed no file needn't be run a second time for the other one.
+
+    Args:
+        root: what Python imports from first.
+        timeout: seconds for one script.
+        warm: where `borealis` and `python` come from; by default they are started afresh.
     """
 
-    def __init__(self, root: Path = ROOT, timeout: float = TIMEOUT) -> None:
-        self.root, self.timeout = root, timeout
+    def __init__(
+        self, root: Path = ROOT, timeout: float = TIMEOUT, warm: Warm | None = None
+    ) -> None:
+        self.root, self.timeout, self.warm = root, timeout, warm
+        # As it is now: what a block of Python does to its environment, no shell of a reader notices.
+        self._variables = dict(os.environ)
         self._known: dict[str, Done] = {}
         self.runs = 0
 
@@ -108,15 +118,17 @@ class Shell:
 
     def _run(self, script: str, folder: Path) -> Done:
         self.runs += 1
-        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
-        env = os.environ | {
-            "PATH": path,
+        path = (str(Path(sys.executable).parent), self._variables.get("PATH", ""))
+        env = self._variables | {
+            "PATH": os.pathsep.join(path),
             "PYTHONPATH": str(self.root),
             "PYTHONIOENCODING": "utf-8",
             "COLUMNS": "88",
             "NO_COLOR": "1",
             "TERM": "dumb",
         }
+        if self.warm is not None:
+            env = self.warm.environment(env)
         # A session of its own, so that nothing a command started outlives its time.
         process = subprocess.Popen(
             ["bash", "-c", script],

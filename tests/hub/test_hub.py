@@ -17,7 +17,7 @@ from borealis.training.publish.export import export
 from borealis.training.recipe import bundled_recipes, load_recipe
 from tests.demo.conftest import free_port
 from tests.hub import copies
-from tests.hub.loopback import Loopback
+from tests.hub.loopback import Loopback, warm_clients
 from tests.hub.server import Hub
 
 pytestmark = pytest.mark.slow
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def loopback(clips, tmp_path_factory) -> Iterator[Loopback]:
-    with Hub() as hub:
+    with Hub() as hub, warm_clients() as warm:
         copies.fill(hub, clips[:3])
-        yield Loopback(hub, tmp_path_factory.mktemp("home"))
+        yield Loopback(hub, tmp_path_factory.mktemp("home"), warm)
 
 
 # ---- entries and recipes ----

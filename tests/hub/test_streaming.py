@@ -14,7 +14,7 @@ from borealis.data.manifest import read_manifest
 from borealis.data.row_groups import group_of
 from tests.demo.conftest import free_port
 from tests.hub import copies
-from tests.hub.loopback import Loopback
+from tests.hub.loopback import Loopback, warm_clients
 from tests.hub.server import Hub
 
 pytestmark = pytest.mark.slow
@@ -96,10 +96,10 @@ def world(clips, make_tiny, tmp_path_factory) -> Iterator[World]:
         f"data/train-{n:05d}-of-00002.parquet": copies.table(features, part, group=2)
         for n, part in enumerate((rows, rows[::-1]))
     }
-    with Hub() as hub:
+    with Hub() as hub, warm_clients() as warm:
         hub.put("dataset", "org/rows", files)
         size = 2 * sum(len(row["audio"]["bytes"]) for row in rows)
-        loopback = Loopback(hub, root / "home")
+        loopback = Loopback(hub, root / "home", warm)
         yield World(loopback, root, size, root / "data", root / "run")
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.site.conftest import Visit
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
@@ -48,10 +52,37 @@ def faults_of_access(page, rules: list[str] | None = None) -> list[str]:
     return page.evaluate(_RUN_AXE, rules)
 
 
+@pytest.fixture(scope="module")
+def reader(browser: Any, base: str) -> Iterator[Visit]:
+    """A page of the browser that walks through the site: most of a visit's cost is a new one."""
+    context = browser.new_context(color_scheme="light", reduced_motion="reduce")
+    visit = Visit(context.new_page(), base)
+    visit.watch()
+    yield visit
+    context.close()
+
+
+@pytest.fixture
+def walk(reader: Visit) -> Iterator[Any]:
+    """`walk(path)`: the reader goes there, remembers nothing, and must meet no faults."""
+
+    def go(path: str) -> Visit:
+        reader.page.set_viewport_size({"width": 1280, "height": 900})
+        reader.page.emulate_media(color_scheme="light", reduced_motion="reduce")
+        reader.faults.clear()
+        reader.go(path)
+        return reader
+
+    yield go
+    reader.page.evaluate("localStorage.clear(); sessionStorage.clear()")
+    assert not reader.faults
+
+
 @pytest.mark.parametrize("path", addresses())
-def test_page_is_sound(open_page, path):
-    visit = open_page(path, color_scheme="light", reduced_motion="reduce")
+def test_page_is_sound(walk, path):
+    visit = walk(path)
     page = visit.page
+    assert page.locator("body").get_attribute("data-md-color-scheme") == "default"
     assert page.locator("html").get_attribute("lang") == ("en" if path.startswith("en/") else "ru")
     assert page.locator("h1").count() == 1
     assert not page.evaluate("[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)")  # fmt: skip

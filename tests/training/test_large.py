@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -94,31 +92,6 @@ def test_from_recordings_to_a_published_folder(world, large, run_train, tmp_path
     ):  # fmt: skip
         assert main(arguments) == 2
         assert words in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_two_processes_equal_one(world, large, run_train, tmp_path):
-    recipe = large(
-        batches_per_step=2, max_steps=5, save_steps=5, trainable=["adapter", "language_model"],
-        time_mask=0.0,
-    )  # fmt: skip
-    assert run_train(recipe, tmp_path / "one") == 0
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "borealis", "train", recipe, "--data", str(world), "--output", str(tmp_path / "two"),
-        "--threads", "1",
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (
-        [row["loss"] for row in history(tmp_path / name / "instruct", 5) if "loss" in row]
-        for name in ("one", "two")
-    )
-    assert len(one) == 5 and one == pytest.approx(two, abs=1e-5)
-    a, b = (load_file(tmp_path / name / "final/model.safetensors") for name in ("one", "two"))
-    assert all(torch.allclose(a[k], b[k], atol=1e-4) for k in a)
-    log = json.loads((tmp_path / "two" / "run.json").read_text("utf-8"))
-    assert log["processes"] == 2
 
 
 def test_processes_must_share_a_step_evenly(large, run_train, tmp_path, monkeypatch, make_tiny):
