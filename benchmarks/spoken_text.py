@@ -1,8 +1,8 @@
 """How well written text is made speakable: `python benchmarks/spoken_text.py`.
 
 Compares what `borealis.data.spoken` and libraries make of the sentences of `tests/data/spoken/`
-with what people say. `develop` may be looked at while rules are written, `measure` may not;
-`--errors` therefore shows those of `develop` only. Beside ours, libraries are measured where they are
+with what people say. `develop` may be looked at while rules are written, `measure` may not, so
+`--errors` shows those of `develop` only. Beside ours, libraries are measured where they are
 installed (`pip install num2words damga`); what isn't there is told and left out.
 """
 

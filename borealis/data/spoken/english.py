@@ -181,8 +181,12 @@ _YEAR_BEFORE = (
 
 def say(text: Traced) -> Traced:
     """What is said of an English text, in words and marks; letters aren't folded yet."""
-    for pattern, write in RULES:
-        text = text.sub(pattern, write)
+    # What a rule writes may lay bare what another looks for: "5Dr." is "five Dr." first.
+    before = ""
+    while text.text != before:
+        before = text.text
+        for pattern, write in RULES:
+            text = text.sub(pattern, write)
     return text
 
 
@@ -443,7 +447,7 @@ RULES: list[tuple[re.Pattern[str], Callable[[Match], str]]] = [
     ),
     (
         _pattern(
-            rf"(?<=\b)({_YEAR_BEFORE})((?:1[1-9]|20)\d\d)(?![\w,]\d|[\w%])(?! (?:people|men|women))",
+            rf"\b({_YEAR_BEFORE})((?:1[1-9]|20)\d\d)(?![\w,]\d|[\w%])(?! (?:people|men|women))",
             re.IGNORECASE,
         ),
         lambda m: m[1] + _year(m[2]),
@@ -468,11 +472,11 @@ RULES: list[tuple[re.Pattern[str], Callable[[Match], str]]] = [
     (_pattern(r"\bSt\.(?= [A-Z][a-z])(?<!\w [A-Z]t\.)"), lambda m: "saint"),
     (_pattern(r"\bSt\.", re.IGNORECASE), lambda m: "street"),
     (
-        _pattern(r"\b(" + "|".join(_DAYS) + r")\.([-—–] ?(?=[A-Z]))?", re.IGNORECASE),
+        _pattern(r"\b(" + "|".join(d.title() for d in _DAYS) + r")\.([-—–] ?(?=[A-Z]))?"),
         lambda m: _DAYS[m[1].lower()] + (" to " if m[2] else ""),
     ),
     (
-        _pattern(r"\b(" + "|".join(_MONTHS) + r")\.", re.IGNORECASE),
+        _pattern(r"\b(" + "|".join(m.title() for m in _MONTHS) + r")\."),
         lambda m: _MONTHS[m[1].lower()],
     ),
     (

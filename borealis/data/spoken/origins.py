@@ -126,7 +126,8 @@ def _assign(
         least, least_at = float("inf"), 0
         for j, text in enumerate(texts):
             stay, come = best[j], least + sums[j]
-            way.append(j if stay <= come else least_at)
+            # On a tie the word before stays with the input before: numbers come whole.
+            way.append(j if stay < come else least_at)
             step.append(min(stay, come) + _cost(text, word))
             if best[j] - sums[j + 1] < least:
                 least, least_at = best[j] - sums[j + 1], j

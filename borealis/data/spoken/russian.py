@@ -93,7 +93,10 @@ def say(text: Traced) -> Traced:
     for pattern, write in BEFORE:
         text = text.sub(pattern, write)
     if _WRITTEN.search(text.text):
-        text = trace(text, _library().normalize(text.text))
+        written = _library().normalize(text.text)
+        if not text.text.rstrip().endswith("."):
+            written = written.rstrip().removesuffix(".")  # one that it adds after initials
+        text = trace(text, written)
     for pattern, write in AFTER:
         text = text.sub(pattern, write)
     return text
@@ -264,6 +267,7 @@ _ANYWHERE = (
 _TLD = "ru|com|org|net|me|io|su|info|ai|dev|app|tv|edu|gov|uk|de|рф|by|kz|biz|online|site|pro"
 
 BEFORE: list[tuple[re.Pattern[str], Callable[[Match], str]]] = [
+    (_pattern(r"(?<=мк)[mgsl](?![^\W_])"), lambda m: _MICRO[m[0]]),
     (_pattern(r"[A-Za-zА-Яа-яЁё]+"), _look_alikes),
     (
         _pattern(
@@ -285,6 +289,14 @@ BEFORE: list[tuple[re.Pattern[str], Callable[[Match], str]]] = [
     (_pattern(r"(?<![\d.,-])\d{3}-\d{2}-\d{2}(?![\d-])"), _local),
     (_pattern(r"([Вв]ерси[а-яё]+ |[Рр]елиз[а-я]* )(\d+\.\d+)(?![\d.])"), _version),
     (_pattern(r"(?<![\d.,-])([1-9]|[12]\d)(?=(?:-м)? век(?:а|у|е|ом|и|ов)?\b)"), _roman),
+    # The library takes a price for what the price is of: "цена пяти рублей".
+    (
+        _pattern(
+            r"(?<![^\W\d_])((?:[Цц]ена|[Сс]тоимость|[Сс]умма|[Тт]ариф|[Пп]лата|[Оо]плата) )"
+            r"(\d{1,9})(?= ?(?:руб|коп|доллар|евро|тыс|млн|[₽р]))"
+        ),
+        lambda m: m[1] + number(m[2]),
+    ),
     (
         _pattern(r"(?<=[вВ] )(\d{1,4})-м(?![\w-])"),
         lambda m: ordinal(int(m[1]), "ом"),
@@ -297,7 +309,6 @@ BEFORE: list[tuple[re.Pattern[str], Callable[[Match], str]]] = [
         _pattern(r"(?<![\w.,:/−+-])(?<!\d )0\d{1,5}(?!\d|[.,:/-]\d)"),
         lambda m: number(m[0]),
     ),
-    (_pattern(r"(?<=мк)[mgsl](?![^\W_])"), lambda m: _MICRO[m[0]]),
     (
         _pattern(r"(?<!\d)(?<!\d )\b([A-Za-z]|\d+)([²³])(?!\w)"),
         lambda m: f"{m[1]} {_SIGNS[m[2]]}",
