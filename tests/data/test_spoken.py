@@ -30,7 +30,9 @@ RUSSIAN = [
     ("Mосква", "москва"),
     ("ivan@mail.ru, www.ya.ru", "иван собака мейл точка ру, вэ вэ вэ точка я точка ру"),
     ("ё-моё", "е мое"),
-    ("«Да», — сказал он… (тихо)", "да — сказал он. тихо,"),
+    ("на 43-м км МКАД", "на сорок третьем километре мкад"),
+    ("м. Киевская, д. 12/3, стр. 1", "метро киевская, дом двенадцать дробь три, строение один"),
+    ("«Да», — сказал он… (тихо)", "да — сказал он. тихо"),
     ("<|audio|> 5", "аудио пять"),
 ]
 ENGLISH = [
@@ -146,11 +148,17 @@ LONG = ["а", "1", "слово и 5 рублей. ", "+", "т. е. ", "(", "я.�
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["ru", "en"])
 @pytest.mark.parametrize("text", LONG)
-def test_the_longest_text_takes_a_time_that_grows_with_its_length(text, language):
-    text = ("да " + text * MAX_CHARACTERS)[:MAX_CHARACTERS]
+def test_no_text_takes_a_time_that_grows_faster_than_its_length(text, language):
+    text = ("да " + text * 10_000)[:10_000]
     began = time.process_time()
     speakable(text, language)
-    assert time.process_time() - began < 60
+    assert time.process_time() - began < 20
+
+
+@pytest.mark.slow
+def test_the_longest_text_is_said():
+    text = ("Слово и 5 рублей. " * MAX_CHARACTERS)[:MAX_CHARACTERS]
+    assert len(speakable(text).words) > MAX_CHARACTERS / 5
 
 
 # What rules look for, so that texts of it meet them, and a few characters from everywhere.
@@ -168,6 +176,9 @@ TEXTS = st.lists(st.sampled_from(_PIECES), max_size=25).map("".join) | st.text(m
 @given(TEXTS, st.sampled_from(["ru", "en"]), st.booleans())
 @example("в конце г. 5 вв.", "ru", False)
 @example("0Dr. ", "en", False)
+@example("руб.а", "ru", False)
+@example("'бб", "ru", False)
+@example("т. е.Mr. ", "en", False)
 def test_every_text_is_said_or_refused(text, language, stress):
     try:
         said = speakable(text, language, stress=stress)

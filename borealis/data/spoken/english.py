@@ -384,6 +384,10 @@ RULES: list[tuple[re.Pattern[str], Callable[[Match], str]]] = [
     ),
     (_pattern(r"https?://(?=\S)"), lambda m: ""),
     (
+        _pattern(r"(?<=[^\W\d_]{2})\.(?=[^\W\d_])|(?<=[^\W\d_])\.(?=[^\W\d_]{2})"),
+        lambda m: ". ",
+    ),
+    (
         _pattern(
             r"\+\d{1,3}(?:[ -]?\(?\d{2,4}\)?){2,5}(?!\d)|"
             r"(?<![\d.,-])\(?\d{3}\)?[ -]\d{3}-\d{4}(?!\d)|"
@@ -501,5 +505,6 @@ RULES: list[tuple[re.Pattern[str], Callable[[Match], str]]] = [
     ),
     (_pattern(r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"), lambda m: f" {_decimal(m[0])} "),
     (_pattern(r"(?<![\w'])([A-Z]{2,5})(s|'s)?(?![\w'])"), _capitals),
+    (_pattern(r"(?<=[^\W_])_(?=[^\W_])"), lambda m: " underscore "),
     (_pattern("[" + re.escape("".join(_SIGNS)) + "]"), lambda m: f" {_SIGNS[m[0]]} "),
 ]

@@ -278,6 +278,7 @@ BEFORE: list[tuple[re.Pattern[str], Callable[[Match], str]]] = [
         _address,
     ),
     (_pattern(r"https?://(?=\S)"), lambda m: ""),
+    (_pattern(r"(?<=[а-яёА-ЯЁ])\.(?=[а-яёА-ЯЁ])"), lambda m: ". "),
     (
         _pattern(
             r"(?<![\d+])(\+?[78])[ -]{0,3}\(?(\d{3})\)?[ -]{0,3}"
@@ -298,9 +299,22 @@ BEFORE: list[tuple[re.Pattern[str], Callable[[Match], str]]] = [
         lambda m: m[1] + number(m[2]),
     ),
     (
-        _pattern(r"(?<=[вВ] )(\d{1,4})-м(?![\w-])"),
-        lambda m: ordinal(int(m[1]), "ом"),
+        _pattern(r"(\b[ВвОо]б? |\b[Нн]а |\b[Пп]ри )(\d{1,4})-м(?![\w-])( км\b)?"),
+        lambda m: m[1] + ordinal(int(m[2]), "ом") + (" километре" if m[3] else ""),
     ),
+    (
+        _pattern(r"(?<![^\W_])(\d{1,4})-й км\b"),
+        lambda m: f"{ordinal(int(m[1]), 'ый')} километр",
+    ),
+    (_pattern(r"(?<=кг)/м[³3](?![^\W_])"), lambda m: " на кубический метр"),
+    (_pattern(r"(?<![^\W_])д\. ?(?=\d)"), lambda m: "дом "),
+    (_pattern(r"(?<=[Дд]ом )(\d{1,4})/(\d{1,3})(?![\d/])"), lambda m: f"{m[1]} дробь {m[2]}"),
+    (
+        _pattern(r"((?:[Дд]ом|корп\.|к\.) ?\d[\w ]{0,12}, ?)стр\. ?(?=\d)"),
+        lambda m: m[1] + "строение ",
+    ),
+    (_pattern(r"(?<![^\W_])(?<!\d )м\.(?= ?[А-ЯЁ\"])"), lambda m: "метро"),
+    (_pattern(r"(?<=[^\W_])_(?=[^\W_])"), lambda m: " подчёркивание "),
     (
         _pattern(rf"(?<=по )(\d{{1,2}})(?= (?:{_MONTHS})\b)"),
         lambda m: ordinal(int(m[1]), "ое"),
@@ -347,7 +361,7 @@ AFTER: list[tuple[re.Pattern[str], Callable[[Match], str]]] = [
     (_pattern("[" + re.escape("".join(_SIGNS)) + "]"), _sign),
     (
         _pattern(
-            r"(?<![^\W\d_])(?<!')[бвгджзйклмнпрстфхцчшщъь]+(?![^\W\d_]|')",
+            r"(?<![^\W\d_])(?<![^\W\d_]')[бвгджзйклмнпрстфхцчшщъь]+(?!'?[^\W\d_])",
             re.IGNORECASE,
         ),
         _letters,

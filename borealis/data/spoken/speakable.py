@@ -107,7 +107,7 @@ def speakable(text: str, language: str = "ru", *, stress: bool = False) -> Speak
             else "The text is empty: give at least one word to say."
         )
     left_out |= dict.fromkeys(c for c in said.text[done:] if c not in _UNSAID and c not in _MARKS)
-    spoken += _pause(said.text[done:]).rstrip()
+    spoken += _pause(said.text[done:].replace(")", "")).rstrip()
     return Speakable(spoken, tuple(words), tuple(left_out))
 
 
