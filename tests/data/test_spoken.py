@@ -177,6 +177,8 @@ TEXTS = st.lists(st.sampled_from(_PIECES), max_size=25).map("".join) | st.text(m
 @example("в конце г. 5 вв.", "ru", False)
 @example("0Dr. ", "en", False)
 @example("руб.а", "ru", False)
+@example("руб..а", "ru", False)
+@example("а\u0301", "ru", True)
 @example("'бб", "ru", False)
 @example("т. е.Mr. ", "en", False)
 def test_every_text_is_said_or_refused(text, language, stress):

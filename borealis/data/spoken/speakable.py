@@ -18,9 +18,11 @@ LANGUAGES = {"ru": russian.say, "en": english.say}
 
 # Sentences are said together up to so many characters, for a number's case shows in its sentence.
 _PIECE = 600
-_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+")
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 _SENTENCE_END = re.compile(r"[.!?]+[\")]*\s+(?=[\"(—]*\s*[A-ZА-ЯЁ])")
 _LINE_END = re.compile(r"\n\s*")
+# So many rounds settle every text that was tried; see `speakable`.
+_ROUNDS = 5
 # The mark that is kept where several meet, the strongest first.
 _MARKS = "?!.;:—,"
 _UNSAID = frozenset(" \n\"'()-/")
@@ -87,28 +89,25 @@ def speakable(text: str, language: str = "ru", *, stress: bool = False) -> Speak
             f"The text has {len(text)} characters, more than {MAX_CHARACTERS}: say it in parts."
         )
     read = characters.read(text)
-    say = LANGUAGES[language]
-    said = Traced.join(say(piece) for piece in _pieces(read.text))
     left_out = dict.fromkeys(read.left_out)
-    words: list[SpokenWord] = []
-    spoken = ""
-    done = 0
-    for match in _WORD.finditer(said.text):
-        between = said.text[done : match.start()]
-        found = list(_spelled(said[slice(*match.span())], read.stressed if stress else frozenset()))
-        done = match.end()
-        left_out |= dict.fromkeys(c for c in between if c not in _UNSAID and c not in _MARKS)
-        spoken += (_pause(between) if words else "") + " ".join(word.text for word in found)
-        words += found
+    said = read.text
+    # What one round writes may lay bare an abbreviation for the next; most often nothing changes.
+    for _ in range(_ROUNDS):
+        before = said.text
+        pieces = Traced.join(LANGUAGES[language](piece) for piece in _pieces(said))
+        said = _spelled(pieces, left_out)
+        if said.text == before:
+            break
+    stressed = read.stressed if stress else frozenset()
+    words = tuple(_word(said[slice(*m.span())], stressed) for m in _WORD.finditer(said.text))
     if not words:
         raise SpeechError(
             "Nothing of the text can be said: give at least one letter or digit."
             if text.strip()
             else "The text is empty: give at least one word to say."
         )
-    left_out |= dict.fromkeys(c for c in said.text[done:] if c not in _UNSAID and c not in _MARKS)
-    spoken += _pause(said.text[done:].replace(")", "")).rstrip()
-    return Speakable(spoken, tuple(words), tuple(left_out))
+    spoken = iter(words)
+    return Speakable(_WORD.sub(lambda _: next(spoken).text, said.text), words, tuple(left_out))
 
 
 def _pieces(text: Traced) -> Iterator[Traced]:
@@ -137,14 +136,42 @@ def _gap(text: Traced, place: int) -> Traced:
     return Traced(" ", text.spans[place - 1 : place])
 
 
-def _spelled(word: Traced, stressed: frozenset[int]) -> Iterator[SpokenWord]:
-    """A word in the letters of the alphabet; one that has none of them is no word."""
-    letters = ""
-    for char, (start, _) in zip(word.text, word.spans, strict=True):
-        mark = "+" if start in stressed and char in characters.STRESSED else ""
-        letters += mark + LETTERS.fold(char)
-    if letters.replace("+", ""):
-        yield SpokenWord(letters, *word.span(0, len(word.text)))
+def _spelled(said: Traced, left_out: dict[str, None]) -> Traced:
+    """Words in the letters of the alphabet, one space or mark between; adds what isn't said."""
+    parts: list[Traced] = []
+    done = 0
+    for match in _WORD.finditer(said.text):
+        word = Traced.join(
+            Traced(letter := LETTERS.fold(said.text[i]), [said.spans[i]] * len(letter))
+            for i in range(*match.span())
+        )
+        if not word.text:
+            continue
+        between = said.text[done : match.start()]
+        left_out |= dict.fromkeys(c for c in between if c not in _UNSAID and c not in _MARKS)
+        if parts:
+            parts.append(_at(_pause(between), parts[-1]))
+        parts.append(word)
+        done = match.end()
+    rest = said.text[done:]
+    left_out |= dict.fromkeys(c for c in rest if c not in _UNSAID and c not in _MARKS)
+    if parts:
+        parts.append(_at(_pause(rest.replace(")", "")).rstrip(), parts[-1]))
+    return Traced.join(parts)
+
+
+def _at(pause: str, word: Traced) -> Traced:
+    """A pause, traced to the end of the word before it."""
+    return Traced(pause, [word.spans[-1]] * len(pause))
+
+
+def _word(word: Traced, stressed: frozenset[int]) -> SpokenWord:
+    """A word with its stress marks; a letter alone has none, it would read as a sum."""
+    letters = (
+        f"+{char}" if start in stressed and char in characters.STRESSED and word.text[1:] else char
+        for char, (start, _) in zip(word.text, word.spans, strict=True)
+    )
+    return SpokenWord("".join(letters), *word.span(0, len(word.text)))
 
 
 def _pause(between: str) -> str:
