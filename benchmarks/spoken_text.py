@@ -62,7 +62,7 @@ def main() -> None:
             for part in SETS
         }
         record = results.describe("spoken-text", data=data, threads=1)
-        results.write(args.output, record | {"measured": measured})
+        results.write(args.output, record | {"metrics": measured})
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.spoken_text import DATA, errors, read
 from borealis.data.spoken import MAX_CHARACTERS, speakable
+from borealis.data.spoken.libraries import normalizer
 from borealis.data.text import LETTERS
 from borealis.errors import BorealisError, SpeechError
 from borealis.evaluation.normalization import normalize
@@ -140,6 +142,17 @@ def test_what_cannot_be_said_is_refused_in_a_sentence(text, reason):
 def test_other_languages_are_refused():
     with pytest.raises(SpeechError, match="'fr'"):
         speakable("Bonjour", "fr")
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "language"),
+    [("ru_normalizr", "ru-normalizr", "ru"), ("num2words", "num2words", "en")],
+)
+def test_a_missing_library_is_named(monkeypatch, module, package, language):
+    normalizer.cache_clear()
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SpeechError, match=f"pip install {package}"):
+        speakable("5 kg", language)
 
 
 LONG = ["а", "1", "слово и 5 рублей. ", "+", "т. е. ", "(", "я.ру/", "A1-", "1 ", "a.", "<a "]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from borealis.data.spoken.libraries import in_words
 from borealis.data.spoken.traced import Traced
 
 Match = re.Match[str]
@@ -191,9 +192,7 @@ def say(text: Traced) -> Traced:
 
 
 def _words(value: str | int, kind: str = "cardinal") -> str:
-    from num2words import num2words
-
-    said = num2words(int(value), lang="en", to=kind)
+    said = in_words(int(value), "en", kind)
     return re.sub(r"[,-]| and\b", " ", said).replace("  ", " ")
 
 

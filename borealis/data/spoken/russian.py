@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
 
 import yaml
 
 from borealis.data.spoken import latin
+from borealis.data.spoken.libraries import in_words, normalizer
 from borealis.data.spoken.origins import trace
 from borealis.data.spoken.traced import Traced
 
@@ -93,7 +93,7 @@ def say(text: Traced) -> Traced:
     for pattern, write in BEFORE:
         text = text.sub(pattern, write)
     if _WRITTEN.search(text.text):
-        written = _library().normalize(text.text)
+        written = normalizer().normalize(text.text)
         if not text.text.rstrip().endswith("."):
             written = written.rstrip().removesuffix(".")  # one that it adds after initials
         text = trace(text, written)
@@ -102,36 +102,16 @@ def say(text: Traced) -> Traced:
     return text
 
 
-@cache
-def _library() -> Any:
-    """ru-normalizr, with what it does best; names, addresses and Latin words are ours."""
-    from ru_normalizr import NormalizeOptions, Normalizer
-
-    return Normalizer(
-        NormalizeOptions.tts(
-            letter_vowel_mode="single",
-            initials_pause_mode="preserve",
-            enable_latinization=False,
-            enable_url_normalization=False,
-            remove_links=False,
-        )
-    )
-
-
 def number(digits: str) -> str:
     """A group of digits in the nominative; zeros before it are said one by one."""
-    from num2words import num2words
-
     rest = digits.lstrip("0")
     zeros = ["ноль"] * (len(digits) - len(rest))
-    return " ".join([*zeros, num2words(int(rest), lang="ru")] if rest else zeros)
+    return " ".join([*zeros, in_words(int(rest), "ru")] if rest else zeros)
 
 
 def ordinal(value: int, ending: str) -> str:
     """An ordinal whose last word ends as `ending`, given for hard stems: ый, ом or ое."""
-    from num2words import num2words
-
-    said = num2words(value, lang="ru", to="ordinal")
+    said = in_words(value, "ru", "ordinal")
     if said.endswith("третий"):
         return said[:-2] + {"ый": "ий", "ом": "ьем", "ое": "ье"}[ending]
     return said if ending == "ый" else said[:-2] + ending
@@ -218,7 +198,7 @@ def _abbreviation(match: Match) -> str:
     return f"{by}{full or known.abbreviations[name]}"
 
 
-def _latin(match: Match) -> str:
+def _latin_word(match: Match) -> str:
     word = match[1]
     if _ROMAN.fullmatch(word) and word.lower() not in lists().names:
         return match[0]
@@ -352,7 +332,7 @@ BEFORE: list[tuple[re.Pattern[str], Callable[[Match], str]]] = [
     ),
     (
         _pattern(r"([A-Za-z]+(?:['-][A-Za-z]+)*)(-(?=\d))?"),
-        _latin,
+        _latin_word,
     ),
 ]
 AFTER: list[tuple[re.Pattern[str], Callable[[Match], str]]] = [
