@@ -61,5 +61,9 @@ class TrainingError(BorealisError):
     """Training can't go on: a loss that isn't finite, a disk that is full."""
 
 
+class SpeechError(BorealisError):
+    """A text can't be said: nothing in it is speech, or it has letters no rule can say."""
+
+
 class OutputError(BorealisError):
     """A file can't be written, or would be written over an input."""
