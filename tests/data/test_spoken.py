@@ -165,7 +165,7 @@ def test_no_text_takes_a_time_that_grows_faster_than_its_length(text, language):
     text = ("да " + text * 10_000)[:10_000]
     began = time.process_time()
     speakable(text, language)
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 60  # a time that grows with its square takes hours
 
 
 @pytest.mark.slow

@@ -41,8 +41,8 @@ def test_moments_have_no_words(nano, speech, samples):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["white", "pink", "hum", "clicks", "chirp"])
-def test_a_minute_without_speech_has_no_words(nano, kind):
-    size = 60 * SAMPLING_RATE
+def test_sound_without_speech_has_no_words(nano, kind):
+    size = 25 * SAMPLING_RATE  # an hour of it is measured: results/nano-sounds.json
     time = np.arange(size) / SAMPLING_RATE
     white = np.random.default_rng(1).normal(0, 1, size)
     spectrum = np.fft.rfft(white)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import resource
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -40,7 +38,7 @@ def cut_off(run: Path) -> None:
 
 @pytest.mark.slow
 def test_recordings_with_lora_resume_exactly_and_a_full_disk_costs_nothing(
-    world, large, run_train, tmp_path
+    world, large, run_train, tmp_path, capsys
 ):
     recipe = large(lora=LORA, encoder_lora=ENCODER_LORA, batches_per_step=2)
     run = tmp_path / "run"
@@ -48,16 +46,15 @@ def test_recordings_with_lora_resume_exactly_and_a_full_disk_costs_nothing(
     whole, before = load_file(run / "final/model.safetensors"), losses(run)
     # No room: files may be as large as the state of a few numbers, not as large as the weights.
     cut_off(run)
-    command = [sys.executable, "-m", "borealis", "train", recipe, "--data", str(world), "--output", str(run), "--threads", "1"]  # fmt: skip
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, 16_000)),
-    )
-    assert done.returncode == 2, done.stderr[-2000:]
-    assert "No room for the checkpoint of step 4" in done.stderr
-    assert "checkpoint-2'" in done.stderr and "Traceback" not in done.stderr
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, limits[1]))
+    try:
+        code = run_train(recipe, run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    error = capsys.readouterr().err
+    assert code == 2 and "No room for the checkpoint of step 4" in error
+    assert "checkpoint-2'" in error and "Traceback" not in error
     assert latest_checkpoint(run / "instruct").name == "checkpoint-2"
     assert not [p for p in (run / "instruct").iterdir() if "partial" in p.name]
     # Room again: the same weights and, step by step, the same data.
