@@ -10,6 +10,7 @@ A page writes one of these marks, and the text comes from its source, so that it
     <!-- borealis training TABLE -->   speed, counted, losses, options, gain, terms or
                                         picture of training
     <!-- borealis nano TABLE -->       training, ablation or scaling of nano
+    <!-- borealis spoken -->           who says written texts right
     <!-- borealis changelog -->        CHANGELOG.md
     <!-- borealis notice -->           NOTICE
 
@@ -118,6 +119,13 @@ def nano_text(language: str, which: str | None) -> str:
     return table(which or "", ROOT / "results", language)
 
 
+def spoken_text(language: str, _: str | None) -> str:
+    """The table of how written texts are said."""
+    from tools.site.spoken_table import table
+
+    return table(ROOT / "results", language)
+
+
 def changelog_text(language: str, _: str | None) -> str:
     """CHANGELOG.md without its title, every heading with an id."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -154,6 +162,7 @@ _SOURCES: dict[str, Callable[[str, str | None], str]] = {
     "recipe": recipe_text,
     "results": results_text,
     "training": training_text,
+    "spoken": spoken_text,
     "nano": nano_text,
     "changelog": changelog_text,
     "notice": notice_text,

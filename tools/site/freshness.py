@@ -19,8 +19,8 @@ from borealis.evaluation.normalization import NORMALIZER_VERSION
 from borealis.evaluation.results import FORMAT, file_digest
 
 _LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
-# Files that have tables of their own: `training_tables`, `nano_tables`.
-_APART = ("training-", "nano-training", "nano-ablation")
+# Files that have tables of their own: `training_tables`, `nano_tables`, `spoken_table`.
+_APART = ("training-", "nano-training", "nano-ablation", "spoken-text")
 # Digits of a checkpoint's digest that tables show.
 SHOWN = 8
 
