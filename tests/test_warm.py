@@ -51,6 +51,8 @@ class Both:
         if program in ("python", "borealis"):  # Popen looks on the PATH of the test
             folder = self.warm.folder if warm else Path(sys.executable).parent
             program = str(folder / program)
+        # What the tests themselves were told to ignore, as by nohup, isn't meant here.
+        options = {"preexec_fn": heed} | options
         return subprocess.Popen([program, *command[1:]], text=True, env=env, **(pipes | options))
 
     def run(self, *command: str, said: str = "", **options: Any) -> tuple[int, str, str]:
@@ -58,6 +60,12 @@ class Both:
         process = self.start(*command, **options)
         out, err = process.communicate(said, timeout=60)
         return process.returncode, out, err
+
+
+def heed() -> None:
+    """Let every signal end this process."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")

@@ -218,8 +218,10 @@ def take_on(request: Request, free: Collection[str]) -> None:
     for number, file in zip(request.numbers, high[1:], strict=True):
         os.dup2(file, number)
     os.closerange(_HIGH, high[-1] + 1)
-    for number in request.ignored:
-        signal.signal(number, signal.SIG_IGN)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1):
+        # As Python begins, and not as the server was told, which a test may have started by nohup.
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in request.ignored else usual)
     os.umask(request.mask)
     for name in free:
         os.environ.pop(name, None)

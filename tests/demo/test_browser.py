@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -65,11 +66,17 @@ class Visitor:
         self.page.on("request", lambda r: r.url.startswith(own) or self.faults.append(r.url))
         self.page.on("pageerror", lambda error: self.faults.append(f"exception: {error}"))
         self.page.on("console", self._console)
+        # The page looks at every file that is chosen, and asks the server what to think of it.
+        self.looks = self.looks_before = 0
+        self.page.on("requestfinished", self._count)
         self.page.goto(f"{base}{path}", wait_until="load", timeout=WAIT)
 
     def _console(self, message) -> None:
         if message.type == "error" and not any(part in message.text for part in _NOISE):
             self.faults.append(message.text)
+
+    def _count(self, request) -> None:
+        self.looks += "/run/predict" in request.url
 
     def tab(self, number: int) -> None:
         self.page.get_by_role("tab").nth(number).click(timeout=WAIT)
@@ -78,6 +85,7 @@ class Visitor:
         """Choose a file, and wait until it is there."""
         field = self.page.locator(f"#{name}-audio input[type=file]")
         field.wait_for(state="attached", timeout=WAIT)
+        self.looks_before = self.looks
         field.set_input_files(str(file))
 
     def press(self) -> None:
@@ -87,6 +95,11 @@ class Visitor:
         self.page.locator(f"#{name}-audio .waveform-container, #{name}-audio audio").first.wait_for(
             state="attached", timeout=WAIT
         )
+        # A press before the look has ended would be cancelled by it, as another file's work is.
+        deadline = time.monotonic() + WAIT / 1000
+        while self.looks == self.looks_before:
+            assert time.monotonic() < deadline, "nobody looked at the file"
+            self.page.wait_for_timeout(20)
 
     def note(self, kind: str = "") -> str:
         """What the page says about how it goes."""
