@@ -234,6 +234,9 @@ def test_a_run_teaches_rows_beside_lora_goes_on_and_is_exported(
     assert main(["export", str(run), "--output", str(tmp_path / "hub"), *part]) == 0
     exported = load_file(tmp_path / "hub/model.safetensors")
     assert all(torch.equal(exported[key], value.float()) for key, value in end.items())
+    # The codec is a folder of this machine: nobody else is told where.
+    published = json.loads((tmp_path / "hub/config.json").read_text("utf-8"))["speech"]
+    assert published == speech | {"codec": "tiny"} and speech["codec"] not in (tmp_path / "hub/README.md").read_text("utf-8")  # fmt: skip
     assert main(["export", str(run), "--output", str(tmp_path / "apart"), "--lora", *part]) == 0
     assert torch.equal(load_file(tmp_path / "apart/model.safetensors")[name], exported[name])
     shutil.rmtree(run / "final")
