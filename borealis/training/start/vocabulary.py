@@ -18,35 +18,18 @@ from borealis.errors import CodecError, RecipeError
 from borealis.training.start.sizes import rows_for, speech_settings
 
 if TYPE_CHECKING:
+    from borealis.codec import Codec
     from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
     from borealis.training.recipe import SpeechSection
 
 logger = logging.getLogger(__name__)
 
 
-def add_speech(
-    model: BorealisForConditionalGeneration,
-    processor: BorealisProcessor,
-    section: SpeechSection,
-    *,
-    seed: int = 0,
-) -> CodecVocabulary:
-    """Extend the vocabulary by the tokens of a codec; old tokens keep ids and rows bit for bit.
-
-    A model that has the tokens already is left as it is.
-
-    Args:
-        model: changed in place: embeddings, output layer, config.
-        processor: its tokenizer gets the tokens.
-        section: which codec, how many of its codebooks, in which order.
-        seed: of the new rows.
-
-    Returns:
-        Where the tokens are.
+def codec_of(section: SpeechSection) -> Codec:
+    """The codec that a recipe names.
 
     Raises:
-        RecipeError: there is no such codec, or it has fewer codebooks; the model has tokens of
-            another size, or some of the names in another place.
+        RecipeError: there is none, or it has fewer codebooks.
     """
     try:
         codec = load_codec(section.codec, device="cpu")
@@ -57,6 +40,33 @@ def add_speech(
             f"model.speech.num_codebooks is {section.num_codebooks}, and the codec "
             f"'{section.codec}' has {codec.num_codebooks}."
         )
+    return codec
+
+
+def add_speech(
+    model: BorealisForConditionalGeneration,
+    processor: BorealisProcessor,
+    section: SpeechSection,
+    codec: Codec | None = None,
+) -> CodecVocabulary:
+    """Extend the vocabulary by the tokens of a codec; old tokens keep ids and rows bit for bit.
+
+    A model that has the tokens already is left as it is.
+
+    Args:
+        model: changed in place: embeddings, output layer, config.
+        processor: its tokenizer gets the tokens.
+        section: which codec, how many of its codebooks, in which order.
+        codec: the same, where it is loaded already.
+
+    Returns:
+        Where the tokens are.
+
+    Raises:
+        RecipeError: see `codec_of`; or the model has tokens of another size, or some of the names
+            in another place.
+    """
+    codec = codec or codec_of(section)
     sizes = {"num_codebooks": section.num_codebooks, "codebook_size": codec.codebook_size}
     if model.config.speech is not None:
         vocabulary = CodecVocabulary(**sizes, first_id=model.config.speech["first_id"])

@@ -111,6 +111,26 @@ def test_only_the_new_rows_change_and_they_learn(tied, speaking):
     torch.testing.assert_close(old, plain[:, : IDS.shape[1], :first][:1], atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_their_gradients_are_those_of_the_whole_matrices(tied, speaking):
+    gradients = []
+    for trainable in (["speech"], ["language_model.embed_tokens", "lm_head"]):
+        model, vocabulary = speaking(tie_word_embeddings=tied)
+        first, end = vocabulary.first_id, vocabulary.first_id + len(vocabulary)
+        prepare_weights(model, a_stage(trainable=trainable))
+        ids = torch.cat([IDS.repeat(4, 1), speech_of(vocabulary)], 1)
+        model(input_ids=ids, labels=ids).loss.backward()
+        if trainable == ["speech"]:
+            rows = model.model.speech
+            gradients.append([p.grad for p in (rows.input, rows.output) if p is not None])
+            assert model.get_input_embeddings().weight.grad is None
+        else:
+            layers = [model.get_input_embeddings(), *([] if tied else [model.lm_head])]
+            gradients.append([layer.weight.grad[first:end] for layer in layers])
+    for apart, whole in zip(*gradients, strict=True):
+        torch.testing.assert_close(apart, whole, atol=1e-6, rtol=1e-4)
+
+
 def test_rows_have_a_rate_of_their_own_beside_a_model_that_learns(speaking):
     from borealis.training.loop.optimizer import make_optimizer
 
