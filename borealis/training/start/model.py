@@ -53,7 +53,7 @@ def make_model(
     else:
         model, processor = _from_scratch(recipe, data)
     if section.speech:
-        add_speech(model, processor, section.speech, codec)
+        add_speech(model, processor, section.speech, codec, seed=recipe.seed)
     if section.ngram:
         settings = section.ngram.model_dump()
         names = settings.pop("corpora") or recipe.data.corpora
