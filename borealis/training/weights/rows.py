@@ -56,11 +56,13 @@ class SpeechRows(nn.Module):
     def _of(self, layer: Any) -> nn.Parameter:
         return nn.Parameter(layer.weight.data[self.first : self.end].float().clone())
 
-    def _read(self, _: nn.Module, args: tuple[Any, ...], embeds: torch.Tensor) -> torch.Tensor:
+    def _read(self, layer: Any, args: tuple[Any, ...], embeds: torch.Tensor) -> torch.Tensor:
         """Embeddings `[..., hidden_size]` of ids `[...]`, with these rows where ids are theirs."""
         ids = args[0]
         here = (ids >= self.first) & (ids < self.end)
         rows = F.embedding((ids - self.first).where(here, 0), self.input)
+        scale = getattr(layer, "embed_scale", None)  # Gemma's embeddings multiply what they read
+        rows = rows if scale is None else rows * scale
         return torch.where(here[..., None], rows.to(embeds.dtype), embeds)
 
     def _write(self, layer: Any, args: tuple[Any, ...], logits: torch.Tensor) -> torch.Tensor:

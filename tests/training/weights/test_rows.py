@@ -12,6 +12,7 @@ import torch
 import yaml
 from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import Gemma3TextConfig
 
 from borealis.cli import main
 from borealis.codec import CodecVocabulary
@@ -129,6 +130,25 @@ def test_their_gradients_are_those_of_the_whole_matrices(tied, speaking):
             gradients.append([layer.weight.grad[first:end] for layer in layers])
     for apart, whole in zip(*gradients, strict=True):
         torch.testing.assert_close(apart, whole, atol=1e-6, rtol=1e-4)
+
+
+def test_embeddings_that_scale_what_they_read_scale_these_rows_too(
+    make_tiny, tiny_processor, codec, tmp_path
+):
+    settings = tiny_text_config(tiny_processor.tokenizer).to_dict()
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    text = Gemma3TextConfig(
+        **{name: settings[name] for name in names}, num_key_value_heads=2, head_dim=16,
+        vocab_size=len(tiny_processor.tokenizer), tie_word_embeddings=True,
+    )  # fmt: skip
+    model, _ = make_tiny("mlp", text_config=text)
+    tiny_processor.save_pretrained(tmp_path)
+    processor = BorealisProcessor.from_pretrained(tmp_path)
+    vocabulary = add_speech(model, processor, SpeechSection(codec=str(codec), num_codebooks=1))
+    ids = torch.tensor(vocabulary.ids([[1, 2, 3]]))[None]
+    before = logits(model, ids)
+    prepare_weights(model, a_stage(trainable=["speech"]))
+    torch.testing.assert_close(logits(model, ids), before, atol=1e-5, rtol=1e-5)
 
 
 def test_rows_have_a_rate_of_their_own_beside_a_model_that_learns(speaking):
