@@ -3,6 +3,9 @@
 Run it with `python examples/audio_tokens.py`.
 """
 
+# Sections that stand apart on the page import what they need.
+# ruff: noqa: E402
+
 # --8<-- [start:make]
 import tempfile
 from pathlib import Path
@@ -71,6 +74,37 @@ try:
 except BorealisError as error:
     print(error)
 # --8<-- [end:error]
+
+# --8<-- [start:vocabulary]
+import borealis
+from borealis.training.recipe import SpeechSection
+from borealis.training.start.vocabulary import add_speech
+
+nano = borealis.load("nano")
+section = SpeechSection(codec=folder, num_codebooks=2)
+vocabulary = add_speech(nano.model, nano.processor, section)
+speech = nano.model.config.speech
+print(f"{len(vocabulary)} tokens from id {speech['first_id']} on, layout {speech['layout']}")
+
+ids = vocabulary.ids(codes.take(2).codes[:, :2], layout=speech["layout"])
+print(ids)
+print(nano.processor.tokenizer.decode(ids))
+print(nano.transcribe("examples/audio/speech.flac").text)  # the old text is as it was
+# --8<-- [end:vocabulary]
+
+# --8<-- [start:recipe]
+from borealis.training.planner.recipes import vocabulary_line
+from borealis.training.recipe import load_recipe
+
+recipe = load_recipe(
+    "examples/assemble.yaml",
+    [
+        "model.speech={codec: encodec_24khz, num_codebooks: 2, layout: flat}",
+        "stages.instruct.trainable=[adapter, speech]",
+    ],
+)
+print(vocabulary_line(recipe))
+# --8<-- [end:recipe]
 
 # --8<-- [start:file]
 path = Path(folder, "speech.safetensors")

@@ -97,6 +97,13 @@ class LayeredCodec(ABC):
         pieces.append(stream.push_last(codes.codes[:, len(pieces) * step :]))
         return np.concatenate(pieces)
 
+    @torch.inference_mode()
+    def look_up(self, codes: np.ndarray) -> np.ndarray:
+        """See `Codec.look_up`."""
+        check_codes(self, codes)
+        frames = self.dequantize(torch.tensor(codes, dtype=torch.long, device=self.device))
+        return frames[0].T.float().cpu().numpy()
+
     def stream_encoder(self, *, num_codebooks: int | None = None) -> LayeredEncoder:
         """See `Codec.stream_encoder`."""
         return LayeredEncoder(self, check_codebooks(self, num_codebooks))

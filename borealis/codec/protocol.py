@@ -74,6 +74,13 @@ class Codec(Protocol):
         """
         ...
 
+    def look_up(self, codes: np.ndarray) -> np.ndarray:
+        """What the decoder reads: codes `[num_codebooks, frames]` -> float32 `[frames, width]`.
+
+        Each codebook adds its entry to the sum of those before it.
+        """
+        ...
+
     def stream_encoder(self, *, num_codebooks: int | None = None) -> StreamEncoder:
         """A new encoder of sound that comes in parts of any length."""
         ...

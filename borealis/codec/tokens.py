@@ -9,6 +9,7 @@ between a model and a codec.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -57,6 +58,11 @@ class CodecVocabulary:
                 f"{self.num_codebooks} codebooks of {self.codebook_size} codes from id "
                 f"{self.first_id} on: the first two must be 1 or more, the last one 0 or more."
             )
+
+    @classmethod
+    def of_settings(cls, speech: Mapping[str, Any]) -> CodecVocabulary:
+        """The vocabulary of a model, by what its `config.speech` says."""
+        return cls(speech["num_codebooks"], speech["codebook_size"], speech["first_id"])
 
     @classmethod
     def of_tokenizer(

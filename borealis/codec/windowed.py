@@ -13,7 +13,7 @@ import torch
 
 from borealis.codec.codes import Codes, checked, num_frames
 from borealis.codec.layered import check_fit, open_still, same_books
-from borealis.codec.protocol import check_codebooks, waveform_of
+from borealis.codec.protocol import check_codebooks, check_codes, waveform_of
 from borealis.errors import AudioEmptyError, CodecError
 
 CONTEXT_FRAMES = 32  # on either side, where the model's configuration doesn't say it
@@ -68,6 +68,13 @@ class WindowedCodec:
         check_fit(self, codes)
         stream = WindowedDecoder(self, codes.num_codebooks, codes.num_samples, self._long())
         return np.concatenate([stream.push(codes.codes), stream.finish()])
+
+    @torch.inference_mode()
+    def look_up(self, codes: np.ndarray) -> np.ndarray:
+        """See `Codec.look_up`."""
+        check_codes(self, codes)
+        x = torch.tensor(codes, dtype=torch.long, device=self.device)[None]
+        return self.model.quantizer.look_up(x)[0].float().cpu().numpy()
 
     def stream_encoder(self, *, num_codebooks: int | None = None) -> WindowedEncoder:
         """See `Codec.stream_encoder`."""

@@ -10,6 +10,7 @@ from transformers.models.auto import CONFIG_MAPPING
 
 ADAPTER_TYPES = ("mlp", "deep", "ctc")
 ENCODER_WINDOWS = ("full", "cut")
+SPEECH_KEYS = ("codec", "num_codebooks", "codebook_size", "layout", "first_id")
 
 
 class BorealisConfig(PreTrainedConfig):
@@ -44,9 +45,18 @@ class BorealisConfig(PreTrainedConfig):
         sampling_rate: Hz.
         hop_length: samples per log-mel frame.
         max_audio_seconds: longest audio the processor accepts in one prompt.
+        speech: tokens of a codec in the vocabulary, for models that speak: `codec` (as
+            `borealis.codec.load_codec` takes it), `num_codebooks`, `codebook_size`, `layout`
+            (`flat` or `delay`) and `first_id`, the id of `<|start_of_speech|>`; the others follow
+            it. None, and nothing is written into `config.json`, if there are none.
+
+    Raises:
+        ValueError: settings that don't go together.
     """
 
     model_type = "borealis"
+    # Of the class: the files of models that don't speak know nothing of it.
+    speech: dict[str, Any] | None = None
     sub_configs = {"text_config": AutoConfig, "audio_config": AutoConfig}  # noqa: RUF012
 
     def __init__(
@@ -72,6 +82,7 @@ class BorealisConfig(PreTrainedConfig):
         sampling_rate: int = 16_000,
         hop_length: int = 160,
         max_audio_seconds: float = 600.0,
+        speech: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.audio_config = _sub_config(audio_config, "whisper")
@@ -95,6 +106,8 @@ class BorealisConfig(PreTrainedConfig):
         self.sampling_rate = sampling_rate
         self.hop_length = hop_length
         self.max_audio_seconds = max_audio_seconds
+        if speech is not None:
+            self.speech = speech
         # The language model decides whether the output layer shares the embedding matrix.
         kwargs.setdefault(
             "tie_word_embeddings", getattr(self.text_config, "tie_word_embeddings", False)
@@ -120,6 +133,8 @@ class BorealisConfig(PreTrainedConfig):
             raise ValueError(
                 "keep_padding needs encoder_window='full': a cut window has no padding to keep."
             )
+        if self.speech is not None:
+            self._check_speech(self.speech)
         if self.adapter_type == "ctc":
             if not self.ctc_labels:
                 raise ValueError(
@@ -130,6 +145,23 @@ class BorealisConfig(PreTrainedConfig):
                     f"adapter_frame_stack={self.adapter_frame_stack} must divide "
                     f"downsample_factor={self.downsample_factor}."
                 )
+
+    def _check_speech(self, speech: dict[str, Any]) -> None:
+        if sorted(speech) != sorted(SPEECH_KEYS):
+            raise ValueError(
+                f"speech has the keys {', '.join(speech)}; it must have {', '.join(SPEECH_KEYS)}."
+            )
+        if speech["layout"] not in ("flat", "delay"):
+            raise ValueError(
+                f"speech.layout is {speech['layout']!r}; it must be 'flat' or 'delay'."
+            )
+        # Three marks and the codes of each book.
+        end = speech["first_id"] + 3 + speech["num_codebooks"] * speech["codebook_size"]
+        if end > self.text_config.vocab_size:
+            raise ValueError(
+                f"The tokens of the codec end at id {end}, and the language model has "
+                f"{self.text_config.vocab_size} rows of embeddings."
+            )
 
     # ---- lengths: the processor, the model, the trainer and the vLLM plugin all call these ----
 

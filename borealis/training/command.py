@@ -143,6 +143,7 @@ def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) 
     """
     from borealis.training.plan_command import describe
     from borealis.training.planner import Options, plan_recipe
+    from borealis.training.planner.recipes import vocabulary_line
     from borealis.training.recipe.leaks import refuse_leaks
     from borealis.training.supplies import streamed_sources
 
@@ -157,7 +158,8 @@ def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) 
     given = {"gpu": args.gpu, "gpus": args.gpus, "price": args.price}
     options = Options(**{name: value for name, value in given.items() if value is not None})
     plan = plan_recipe(recipe, options)
-    lines = [describe(plan, options, f"recipe {recipe.name}", whole_bill=False), ""]
+    said = {"whole_bill": False, "vocabulary": vocabulary_line(recipe)}
+    lines = [describe(plan, options, f"recipe {recipe.name}", **said), ""]
     tokens = plan.tokens["audio_per_30_seconds"] / 30
     for stage, cost in zip(chosen, plan.stages, strict=True):
         batches = stage.max_steps * stage.batch.per_step

@@ -108,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
 
     from borealis.training.planner import Options, PlanError, plan, plan_recipe
     from borealis.training.planner.measured import measured_points
+    from borealis.training.planner.recipes import vocabulary_line
     from borealis.training.recipe import load_recipe
 
     if args.compare and args.format == "json":
@@ -139,7 +140,8 @@ def run(args: argparse.Namespace) -> int:
             record["measured"] = lines
         print(json.dumps(record, ensure_ascii=False))
     else:
-        print(describe(result, options, title, points))
+        vocabulary = vocabulary_line(recipe) if args.recipe else ""
+        print(describe(result, options, title, points, vocabulary=vocabulary))
         if args.compare and args.recipe:
             print("\n" + compare_recipe(recipe, options, hours_of_audio=hours, epochs=epochs))
         elif args.compare:
@@ -271,6 +273,7 @@ def describe(
     points: Sequence[Point] | None = None,
     *,
     whole_bill: bool = True,
+    vocabulary: str = "",
 ) -> str:
     """The plan for people.
 
@@ -280,6 +283,7 @@ def describe(
         title: of the model.
         points: measured shares of the peak, quoted beside the assumed one; None: the checkout's.
         whole_bill: a line for each part of the bill, with what it assumes; else one line in all.
+        vocabulary: a line on a codec's part in it, see `planner.recipes.vocabulary_line`.
     """
     from borealis.training.planner.measured import measured_points
 
@@ -294,6 +298,7 @@ def describe(
         f"parameters  {_count(sizes['total'])}: encoder {_count(sizes['encoder'])}, adapter "
         f"{_count(sizes['adapter'])}, language model {_count(sizes['language_model'])}",
         f"weights     {weights}",
+        *([f"vocabulary  {vocabulary}"] if vocabulary else []),
         f"audio       {tokens['audio_per_30_seconds']} tokens for 30 s, KV cache "
         f"{_bytes(plan.kv_cache)}",
         f"example     {_short(options.clip_seconds)} s: {tokens['audio_per_clip']} audio tokens, "

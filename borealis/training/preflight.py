@@ -10,6 +10,7 @@ from borealis.errors import RecipeError
 from borealis.training import processes
 from borealis.training.recipe import LoraSection, StageSection
 from borealis.training.weights.lora import check_lora, lora_layers
+from borealis.training.weights.rows import check_rows, row_names
 
 if TYPE_CHECKING:
     from borealis.model import BorealisForConditionalGeneration
@@ -78,12 +79,15 @@ def check_model(model: BorealisForConditionalGeneration, stage: StageSection) ->
 
     for loss in auxiliary_losses(stage):
         loss.check(stage.name, model.config.text_config.num_hidden_layers)
-    names = [name.removeprefix("model.") for name, _ in model.named_parameters()]
+    if stage.speech_learns:
+        check_rows(model, stage.name)
+    names = _names(model, stage)
     for prefix in stage.trainable:
         if not any(name == prefix or name.startswith(f"{prefix}.") for name in names):
             raise RecipeError(
                 f"Stage '{stage.name}': no parameter begins with '{prefix}' (trainable). The parts "
-                "are audio_tower, adapter, language_model, or longer beginnings of names."
+                "are audio_tower, adapter, language_model, or longer beginnings of names, and "
+                "speech where there is model.speech."
             )
     for key, tower in (("lora", "language_model"), ("encoder_lora", "audio_tower")):
         settings: LoraSection | None = getattr(stage, key)
@@ -103,10 +107,9 @@ def _learning(model: BorealisForConditionalGeneration, stage: StageSection) -> l
     """Names of the parameters that will learn, and of the layers that will get LoRA."""
     given = {"language_model": stage.lora, "audio_tower": stage.encoder_lora}
     towers = {tower: settings for tower, settings in given.items() if settings is not None}
-    names = [name.removeprefix("model.") for name, _ in model.named_parameters()]
     named = [
         name
-        for name in names
+        for name in _names(model, stage)
         if any(name == p or name.startswith(f"{p}.") for p in stage.trainable)
         and not name.startswith(tuple(f"{tower}." for tower in towers))
     ]
@@ -115,3 +118,9 @@ def _learning(model: BorealisForConditionalGeneration, stage: StageSection) -> l
         for tower, settings in towers.items()
         for layer in lora_layers(model, settings, tower)
     ]
+
+
+def _names(model: BorealisForConditionalGeneration, stage: StageSection) -> list[str]:
+    """Names of the parameters that there will be, but for LoRA's."""
+    names = [name.removeprefix("model.") for name, _ in model.named_parameters()]
+    return names + (row_names(model) if stage.speech_learns else [])

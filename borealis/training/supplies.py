@@ -100,7 +100,8 @@ def planned_room(plan: Plan, stages: Sequence[StageSection]) -> Room:
     total = plan.parameters["total"]
     checkpoints = [0.0]
     for stage, cost in zip(stages, plan.stages, strict=True):
-        small = total < WHOLE_BELOW and stage.lora is None and stage.encoder_lora is None
+        apart = stage.lora or stage.encoder_lora or stage.speech_learns
+        small = total < WHOLE_BELOW and not apart
         weights = total if small else cost.learned_parameters
         # Two moments of the optimizer; one checkpoint more while it is written.
         one = 4.0 * (weights + 2 * cost.learned_parameters)

@@ -214,3 +214,17 @@ def test_the_same_sound_gives_the_same_codes(codec, sound):
     assert isinstance(first, Codes)
     assert np.array_equal(first.codes, second.codes)
     assert np.array_equal(codec.decode(first), codec.decode(second))
+
+
+def test_what_is_looked_up_is_a_sum_over_codebooks(codec):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, codec.codebook_size, (codec.num_codebooks, 6)).astype(np.int32)
+    whole = codec.look_up(codes)
+    assert whole.dtype == np.float32 and whole.shape[0] == 6
+    # What the last codebook adds doesn't depend on those before it.
+    other = np.concatenate([rng.permuted(codes[:-1]), codes[-1:]])
+    added = [codec.look_up(c) - codec.look_up(c[:-1]) for c in (codes, other)]
+    np.testing.assert_allclose(*added, atol=1e-4)
+    assert np.abs(added[0]).max() > 1e-3
+    with pytest.raises(CodecError):
+        codec.look_up(codes + codec.codebook_size)

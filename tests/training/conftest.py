@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from borealis.cli import main
+from borealis.codec.nano import BorealisCodec, BorealisCodecConfig
 from borealis.data.manifest import read_manifest
 from borealis.data.phrasings import load_phrasings
 from borealis.training.batches.recorded import RecordingBatches, Source
@@ -110,6 +112,20 @@ def batches_of(world, tokenizer):
         return RecordingBatches(stage, context, sources, talks, processor)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def codec(tmp_path_factory) -> Path:
+    """A tiny codec of random weights: 4 codebooks of 16 codes, 25 frames a second."""
+    folder = tmp_path_factory.mktemp("codec") / "tiny"
+    torch.manual_seed(0)
+    BorealisCodec(
+        BorealisCodecConfig(
+            num_codebooks=4, codebook_size=16, latent_size=8, hidden_size=16, intermediate_size=24,
+            encoder_layers=1, decoder_layers=1, num_mel_bins=20,
+        )
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,9 @@ class CheckpointWriter:
         lora = stage.lora is not None or stage.encoder_lora is not None
         rounded = stage.compute.frozen_precision == "nf4"
         size = sum(p.numel() for p in trainer.model.parameters())
-        self.learned_only = lora or rounded or size >= WHOLE_BELOW or bool(trainer.sharded)
+        self.learned_only = (
+            lora or stage.speech_learns or rounded or size >= WHOLE_BELOW or bool(trainer.sharded)
+        )
 
     def save(self, measured: dict[str, Any] | None = None) -> None:
         """Write a checkpoint aside and give it its name when all of it is on the disk.

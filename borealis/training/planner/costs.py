@@ -189,6 +189,8 @@ class Stage:
         lora_modules: linear layers of the language model that get an update.
         encoder_lora_rank: see `Options.encoder_lora_rank`.
         encoder_lora_modules: linear layers of the encoder that get an update.
+        rows: numbers in the rows of a codec's tokens that learn apart from the embeddings.
+        embeddings: numbers in embeddings that learn as a whole in a frozen language model.
         batch_tokens: tokens on one GPU at once; None: those of the options.
         gradient_checkpointing: None: as the options say.
         packing: the same.
@@ -208,6 +210,8 @@ class Stage:
     lora_modules: tuple[str, ...] = LORA_MODULES
     encoder_lora_rank: int = 0
     encoder_lora_modules: tuple[str, ...] = ENCODER_LORA_MODULES
+    rows: int = 0
+    embeddings: int = 0
     batch_tokens: int | None = None
     gradient_checkpointing: bool | None = None
     packing: bool | None = None
@@ -415,7 +419,9 @@ def _stage_cost(
             return 0.0
         row = max(tokens, options.batch_tokens) if options.packing else tokens
         again = model.forward(tokens, row) if options.gradient_checkpointing else 0.0
-        return operations(model, tokens, model_state, row) + again + 6 * lora * tokens
+        # Of embeddings that learn only their gradient is added.
+        more = 6 * lora + 2 * (stage.rows + stage.embeddings)
+        return operations(model, tokens, model_state, row) + again + more * tokens
 
     per_model = language(audio + text)
     flops = {
@@ -429,9 +435,11 @@ def _stage_cost(
     with_audio = encoder * share + per_adapter + per_model - language(text)
     learned = adapter.parameters if stage.audio_hours else 0
     learned += {"lora": lora, "learns": model.parameters}.get(model_state, 0) + tower_lora
+    learned += stage.rows + stage.embeddings
+    added = lora + tower_lora + stage.rows
     audio_share = audio / (audio + text) if model_state != "unused" else 1.0
     frames = sum(encoder_frames) / audio if tower_lora else 0.0
-    memory = _memory(sizes, options, learned, lora + tower_lora, model_state, audio_share, frames)
+    memory = _memory(sizes, options, learned, added, model_state, audio_share, frames)
     gpu_hours = flops["total"] / (GPUS[options.gpu].teraflops * 1e12 * options.utilization) / 3600
     return StageCost(
         name=stage.name,
@@ -467,7 +475,7 @@ def _memory(
     sizes: dict[str, Part],
     options: Options,
     learned: int,
-    lora: int,
+    added: int,
     model_state: str,
     audio_share: float,
     frames: float,
@@ -485,13 +493,13 @@ def _memory(
         sizes: the parts.
         options: of the stage.
         learned: numbers that learn.
-        lora: those of them that LoRA has added.
+        added: those of them that aren't in the model itself: LoRA, and rows that learn apart.
         model_state: see `TRAIN`.
         audio_share: share of the tokens that are audio.
         frames: of the encoder for each audio token, if it passes a gradient through; else 0.
     """
     model = sizes["language_model"]
-    frozen = sum(part.parameters for part in sizes.values()) + lora - learned
+    frozen = sum(part.parameters for part in sizes.values()) + added - learned
     tokens = options.batch_tokens
     tower = sizes["encoder"]
     tower_kept = tower.kept_recomputed if options.gradient_checkpointing else tower.kept

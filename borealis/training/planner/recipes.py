@@ -5,12 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from borealis.checkpoints import bundled
 from borealis.training.planner.costs import LETTERS_PER_SECOND, Options, Plan, Stage, plan_stages
-from borealis.training.planner.shapes import PlanError, encoder_config, text_config
+from borealis.training.planner.shapes import (
+    PlanError,
+    codebook_size,
+    encoder_config,
+    qwen3_tokens,
+    text_config,
+)
 from borealis.training.recipe import ModelSection, Recipe, StageSection
+from borealis.training.recipe.stage import EMBEDDINGS
+from borealis.training.start.sizes import rows_for, speech_settings
+
+if TYPE_CHECKING:
+    from borealis.model import BorealisConfig
 
 # The tokenizer's training adds the three words of the chat format to the vocabulary asked for.
 _CHAT_WORDS = 3
@@ -71,6 +82,7 @@ def plan_recipe(
             # The best one is known where something is measured.
             checkpoints_kept=section.checkpoints.keep + bool(section.validation.sources),
             **_lora(section),
+            **_embeddings(section, config),
         )
         for i, (section, hours) in enumerate(_pairs(recipe, heard))
     ]
@@ -88,6 +100,14 @@ def recipe_config(section: ModelSection) -> Any:
     A model from scratch gets the vocabulary that the recipe asks for; how many pieces its text
     really gives is known after the tokenizer's training only.
     """
+    config = _config_of_parts(section)
+    if section.speech is not None and config.speech is None:
+        _extend(config, section)
+    return config
+
+
+def _config_of_parts(section: ModelSection) -> Any:
+    """The same without the tokens of a codec."""
     from transformers import AutoConfig
 
     from borealis.data.text import CTC_CHARACTERS
@@ -115,6 +135,79 @@ def recipe_config(section: ModelSection) -> Any:
         return BorealisConfig(audio_config=encoder, text_config=text, **config)
     except (ValueError, TypeError) as error:
         raise PlanError(f"model.config of the recipe: {error}") from None
+
+
+def _extend(config: BorealisConfig, section: ModelSection) -> None:
+    """Give a config the rows of a codec's tokens, as the run will."""
+    from borealis.codec import CodecVocabulary
+
+    speech, text = section.speech, config.text_config
+    assert speech is not None
+    size = codebook_size(speech.codec)
+    vocabulary = CodecVocabulary(speech.num_codebooks, size, first_id=_tokens(section, config))
+    text.vocab_size = rows_for(text.vocab_size, vocabulary.first_id + len(vocabulary))
+    config.speech = speech_settings(speech, vocabulary)
+
+
+def vocabulary_line(recipe: Recipe) -> str:
+    """What of the vocabulary is a codec's, in a line; empty where there is none.
+
+    Raises:
+        PlanError: a part isn't known.
+    """
+    from borealis.codec import CodecVocabulary
+
+    config = recipe_config(recipe.model)
+    if config.speech is None:
+        return ""
+    vocabulary = CodecVocabulary.of_settings(config.speech)
+    rows = config.text_config.vocab_size
+    spare = rows - vocabulary.first_id - len(vocabulary)
+    return (
+        f"{rows:,} rows: {vocabulary.first_id:,} of text, {len(vocabulary):,} of the codec "
+        f"{config.speech['codec']} (3 marks, {vocabulary.num_codebooks} x "
+        f"{vocabulary.codebook_size:,} codes), {spare:,} spare"
+    )
+
+
+def _tokens(section: ModelSection, config: BorealisConfig) -> int:
+    """How many tokens a tokenizer has before those of a codec are added."""
+    from borealis.model.processing import AUDIO_TOKEN, END_OF_AUDIO, START_OF_AUDIO
+
+    audio = {AUDIO_TOKEN, END_OF_AUDIO, START_OF_AUDIO}
+    if section.text_config:
+        return config.text_config.vocab_size
+    if section.language_model and (known := qwen3_tokens(section.language_model)):
+        return known + len(audio)
+    from transformers import AutoTokenizer
+
+    name = section.language_model or section.checkpoint or ""
+    folder = bundled().get(name, Path(name))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PlanError(f"The tokenizer of '{name}' can't be read: {first}") from None
+    return len(tokenizer.get_vocab().keys() | audio)
+
+
+def _embeddings(stage: StageSection, config: BorealisConfig) -> dict[str, int]:
+    """Numbers in embeddings that learn by themselves."""
+    from borealis.codec import CodecVocabulary
+
+    text = config.text_config
+    said = {}
+    if stage.speech_learns:
+        if config.speech is None:
+            raise PlanError(
+                f"Stage '{stage.name}' trains speech; say of which codec: model.speech."
+            )
+        matrices = 1 if text.tie_word_embeddings else 2
+        tokens = len(CodecVocabulary.of_settings(config.speech))
+        said["rows"] = matrices * tokens * text.hidden_size
+    if stage.embeddings_learn and _train(stage) != "full":
+        said["embeddings"] = text.vocab_size * text.hidden_size
+    return said
 
 
 def _pairs(recipe: Recipe, heard: list[float]) -> list[tuple[StageSection, float]]:
@@ -146,7 +239,8 @@ def _train(stage: StageSection) -> str:
         return "ctc"
     if stage.lora is not None:
         return "lora"
-    learns = any(name.split(".")[0] == "language_model" for name in stage.trainable)
+    names = [name for name in stage.trainable if name != EMBEDDINGS]
+    learns = any(name.split(".")[0] == "language_model" for name in names)
     return "full" if learns else "adapter"
 
 

@@ -40,6 +40,16 @@ _QWEN3 = {
     "qwen3-4b": (2560, 36, 9728, 32),
 }
 _QWEN3_VOCABULARY = 151_936
+_QWEN3_TOKENS = 151_669  # that its tokenizer has; the other rows are spare
+# Codes in a codebook of the codecs of the hub (their config.json).
+_CODEBOOK_SIZES = {
+    "encodec_24khz": 1024,
+    "encodec_32khz": 2048,
+    "mimi": 2048,
+    "dac_16khz": 1024,
+    "dac_24khz": 1024,
+    "dac_44khz": 1024,
+}
 NANO = "nano"
 
 ENCODERS = tuple(_WHISPERS)
@@ -154,6 +164,37 @@ def text_config(name: str) -> PreTrainedConfig:
             "or give a folder with its config.json."
         )
     return config
+
+
+def qwen3_tokens(name: str) -> int | None:
+    """Tokens in the tokenizer of a Qwen3 by name or hub id; None for others."""
+    return _QWEN3_TOKENS if _short(name) in _QWEN3 else None
+
+
+def codebook_size(name: str) -> int:
+    """Codes in a codebook of a codec by name or folder.
+
+    Raises:
+        PlanError: none of these.
+    """
+    from borealis.codec.loading import DEFAULT, HUB, bundled
+
+    short = {place: key for key, place in HUB.items()}.get(name, name)
+    if short in _CODEBOOK_SIZES:
+        return _CODEBOOK_SIZES[short]
+    if name == DEFAULT and name not in bundled():  # a codec of our own in its usual size
+        from borealis.codec.nano import BorealisCodecConfig
+
+        return BorealisCodecConfig().codebook_size
+    file = bundled().get(name, Path(name)) / "config.json"
+    try:
+        return int(json.loads(file.read_text(encoding="utf-8"))["codebook_size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        known = ", ".join([DEFAULT, *_CODEBOOK_SIZES])
+        raise PlanError(
+            f"The planner can't see the codec '{name}'; give {known}, or a folder with its "
+            "config.json."
+        ) from None
 
 
 def model_config(

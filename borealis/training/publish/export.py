@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,12 @@ from borealis.training.loop.checkpoints import (
 )
 from borealis.training.publish.card import model_card
 from borealis.training.recipe import Recipe
+from borealis.training.run.places import local_path
 from borealis.training.run.record import RECORD, START, read_record
 from borealis.training.weights.learning import finish_weights, prepare_weights
 from borealis.training.weights.lora import split_lora
+
+logger = logging.getLogger(__name__)
 
 
 def export(
@@ -64,6 +68,7 @@ def export(
     lora = output / "lora" if separate_lora else None
     model, processor = _load(source, checkpoint, lora)
     model.to(number)
+    _name_codec(model)
     # Of a run the n-gram and the scope lie there, of a finished checkpoint beside it.
     start = source / "start"
     beside = start if start.is_dir() else source
@@ -72,6 +77,19 @@ def export(
     card = model_card(model.config, record, measured, licence=licence)
     write_text(output / "README.md", card)
     return output
+
+
+def _name_codec(model: BorealisForConditionalGeneration) -> None:
+    """Leave the path of a codec on this machine out of what is published; its name stays."""
+    speech = model.config.speech
+    if speech is not None and local_path(speech["codec"]) is not None:
+        name = Path(speech["codec"]).resolve().name
+        logger.warning(
+            "config.json calls the codec '%s' and not '%s', which is a folder of this machine. "
+            "Publish the codec too, and put its hub id into config.json: speech.codec",
+            *(name, speech["codec"]),
+        )
+        model.config.speech = speech | {"codec": name}
 
 
 def _record(source: Path) -> dict[str, Any] | None:

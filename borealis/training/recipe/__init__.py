@@ -1,7 +1,7 @@
 """Recipes: YAML files that fix a model, its data and its stages."""
 
 from borealis.training.recipe.data import DataSection, FeatureSourceSection, SourceSection
-from borealis.training.recipe.model import ModelSection, NgramSection
+from borealis.training.recipe.model import ModelSection, NgramSection, SpeechSection
 from borealis.training.recipe.schema import (
     Recipe,
     bundled_recipes,
@@ -19,6 +19,7 @@ __all__ = [
     "NgramSection",
     "Recipe",
     "SourceSection",
+    "SpeechSection",
     "StageSection",
     "bundled_recipes",
     "load_recipe",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -43,13 +43,34 @@ class NgramSection(Section):
         return self
 
 
+class SpeechSection(Section):
+    """Tokens of a codec in the vocabulary (see `borealis.training.start.vocabulary`)."""
+
+    codec: str = Field(
+        "nano",
+        description="Codec whose codes are written: a name of `borealis codec` such as nano or "
+        "encodec_24khz, a folder, or a hub id.",
+    )
+    num_codebooks: int = Field(
+        ge=1,
+        le=8,
+        description="How many of its codebooks, the coarsest first: each adds its codes to the "
+        "vocabulary and a token to every frame of speech.",
+    )
+    layout: Literal["flat", "delay"] = Field(
+        "flat",
+        description="Order in which the codes of a frame are written: flat, all of a frame one "
+        "after another; delay, each codebook a frame later than the one before.",
+    )
+
+
 class ModelSection(Section):
     """What the model is assembled from."""
 
     checkpoint: str | None = Field(
         None,
-        description="Borealis checkpoint to go on from: bundled name, folder or hub id. The other "
-        "keys of this section are then left out.",
+        description="Borealis checkpoint to go on from: bundled name, folder or hub id. Keys that "
+        "say what a model is put together from are then left out.",
     )
     audio_tower: str | None = Field(
         None,
@@ -84,6 +105,12 @@ class ModelSection(Section):
         None,
         description="Count a letter n-gram from data.corpora, which mends spelling in decoding "
         "(adapter ctc). Without it a checkpoint that has one keeps it.",
+    )
+    speech: SpeechSection | None = Field(
+        None,
+        description="Put the tokens of a codec into the vocabulary, for tasks that teach speech; "
+        "`speech` in a stage's trainable lets their embeddings learn. A checkpoint that has them "
+        "keeps them, with this key or without it.",
     )
     scope: bool = Field(
         False,

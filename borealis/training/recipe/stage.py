@@ -12,6 +12,7 @@ from borealis.training.recipe.renamed import refuse_old_keys
 from borealis.training.recipe.section import Section
 from borealis.training.recipe.tasks import TasksSection
 
+EMBEDDINGS = "language_model.embed_tokens"
 _OF_RECORDINGS = ("letters", "transcription", "conversations")
 
 
@@ -234,7 +235,8 @@ class StageSection(Section):
     trainable: list[str] = Field(
         default_factory=lambda: ["adapter"],
         description="Prefixes of the parameters that learn: audio_tower, adapter, "
-        "adapter.label_embeddings, language_model, ...",
+        "adapter.label_embeddings, language_model, language_model.embed_tokens, ...; and speech, "
+        "the embeddings of a codec's tokens (model.speech) alone, in the input and the output.",
     )
     lora: LoraSection | None = Field(
         None, description="Train the language model by LoRA; merged when the stage ends."
@@ -296,6 +298,16 @@ class StageSection(Section):
     def reads_corpora(self) -> bool:
         """Whether a task learns from the text of data.corpora."""
         return self.makes_pseudo_audio or bool(self.tasks.share("text"))
+
+    @property
+    def embeddings_learn(self) -> bool:
+        """Whether all input embeddings are named by themselves: they learn beside LoRA, too."""
+        return EMBEDDINGS in self.trainable
+
+    @property
+    def speech_learns(self) -> bool:
+        """Whether the embeddings of a codec's tokens learn by themselves."""
+        return any(name.split(".")[0] == "speech" for name in self.trainable)
 
     @property
     def language_model_learns(self) -> bool:
@@ -379,6 +391,11 @@ class StageSection(Section):
             raise ValueError(
                 "losses.counting needs a task that reads transcripts to count in: questions or "
                 "pseudo_questions with read above 0"
+            )
+        if self.compute.use_liger_kernel and self.speech_learns:
+            raise ValueError(
+                "trainable speech needs the output layer's logits, compute.use_liger_kernel keeps "
+                "none; give one of the two"
             )
         for name in ("guide", "counting"):
             if self.compute.use_liger_kernel and getattr(losses, name).weight:

@@ -18,7 +18,7 @@ from borealis.training.digests import file_digest, folder_digest, manifest_diges
 from borealis.training.loop.checkpoints import is_whole, latest_checkpoint, step_of
 from borealis.training.loop.schedules import rates
 from borealis.training.recipe import Recipe, StageSection
-from borealis.training.run.places import weights_of
+from borealis.training.run.places import named_weights, weights_of
 from borealis.training.run.record import (
     FINAL,
     FOLDERS,
@@ -76,10 +76,9 @@ class RunFolder:
         """What `start` would be made from now."""
         model = self.recipe.model
         files = {}
-        for key in ("checkpoint", "audio_tower", "language_model"):
-            name = getattr(model, key)
-            if name and (digest := weights_of(name)):
-                files[f"model.{key}"] = digest
+        for key, name in named_weights(model).items():
+            if digest := weights_of(name):
+                files[key] = digest
         names = list(self.recipe.data.corpora) if start_reads_corpora(model) else []
         if model.ngram:
             names += [*model.ngram.corpora, *model.ngram.word_corpora]

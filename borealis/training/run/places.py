@@ -9,8 +9,17 @@ from pathlib import Path
 from borealis.checkpoints import bundled, resolve_checkpoint
 from borealis.errors import RecipeError
 from borealis.training.digests import file_digest
-from borealis.training.recipe import Recipe
+from borealis.training.recipe import ModelSection, Recipe
 from borealis.training.run.record import FOLDERS
+
+
+def named_weights(model: ModelSection) -> dict[str, str]:
+    """Names of all weights that a model is made of, by the keys of the recipe that say them."""
+    parts = ("checkpoint", "audio_tower", "language_model")
+    names = {f"model.{part}": name for part in parts if (name := getattr(model, part))}
+    if model.speech is not None:
+        names["model.speech.codec"] = model.speech.codec
+    return names
 
 
 def local_path(name: str) -> Path | None:
@@ -21,10 +30,7 @@ def local_path(name: str) -> Path | None:
 
 def local_names(recipe: Recipe) -> list[str]:
     """Values of a recipe that are files or folders of this machine, and nothing to publish."""
-    model, found = recipe.model, []
-    for name in (model.checkpoint, model.audio_tower, model.language_model):
-        if name and local_path(name) is not None:
-            found.append(name)
+    found = [name for name in named_weights(recipe.model).values() if local_path(name) is not None]
     for section in recipe.data.sources.values():
         if section.dataset and Path(section.dataset).exists():
             found.append(section.dataset)
@@ -51,10 +57,9 @@ def check_apart(recipe: Recipe, data: Path, output: Path, pack_to: Path | None) 
         RecipeError: a folder that is written is one that is read, or holds it.
     """
     inputs = [("the data folder", data)]
-    for key in ("checkpoint", "audio_tower", "language_model"):
-        name = getattr(recipe.model, key)
-        if name and (path := local_path(name)) is not None:
-            inputs.append((f"model.{key}", path))
+    for key, name in named_weights(recipe.model).items():
+        if (path := local_path(name)) is not None:
+            inputs.append((key, path))
     targets = [("--output", output), *([("--pack", pack_to)] if pack_to else [])]
     for option, target in targets:
         for what, path in inputs:

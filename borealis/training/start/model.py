@@ -19,6 +19,7 @@ from borealis.training.recipe import ModelSection, Recipe
 from borealis.training.start.letters import start_from_letters
 from borealis.training.start.ngram import count_ngrams
 from borealis.training.start.tokenizer import train_tokenizer
+from borealis.training.start.vocabulary import add_speech, codec_of
 
 # A tokenizer needs examples of the language, not all of it.
 _TOKENIZER_LINES = 120_000
@@ -38,6 +39,8 @@ def make_model(
     """
     section = recipe.model
     ngram = None
+    # A mistake in its name should be told before a large model is loaded.
+    codec = codec_of(section.speech) if section.speech else None
     if section.checkpoint:
         source = resolve_checkpoint(section.checkpoint)
         model = BorealisForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
@@ -49,6 +52,8 @@ def make_model(
         )
     else:
         model, processor = _from_scratch(recipe, data)
+    if section.speech:
+        add_speech(model, processor, section.speech, codec, seed=recipe.seed)
     if section.ngram:
         settings = section.ngram.model_dump()
         names = settings.pop("corpora") or recipe.data.corpora

@@ -7,8 +7,10 @@ import torch
 from borealis.errors import RecipeError
 from borealis.model import BorealisForConditionalGeneration
 from borealis.training.recipe import StageSection
+from borealis.training.recipe.stage import EMBEDDINGS
 from borealis.training.weights.lora import add_lora, merge_lora
 from borealis.training.weights.quantization import dequantize, quantize
+from borealis.training.weights.rows import add_rows, merge_rows
 
 
 def set_trainable(
@@ -17,7 +19,7 @@ def set_trainable(
     """Freeze everything but parameters under `prefixes`; returns how many numbers learn.
 
     With `lora` (of the language model, or of the towers named) the updates learn too, and of those
-    towers nothing but them.
+    towers nothing but them and what is named of the embeddings.
     """
     towers = lora if isinstance(lora, tuple) else ("language_model",) * lora
     count = 0
@@ -25,7 +27,8 @@ def set_trainable(
         short = name.removeprefix("model.")
         learns = any(short == p or short.startswith(p + ".") for p in prefixes)
         if short.startswith(tuple(f"{tower}." for tower in towers)):
-            learns = "lora_" in short
+            embedding = EMBEDDINGS in prefixes and short == f"{EMBEDDINGS}.weight"
+            learns = "lora_" in short or embedding
         parameter.requires_grad = learns
         count += parameter.numel() if parameter.requires_grad else 0
     if not count:
@@ -36,7 +39,7 @@ def set_trainable(
 def prepare_weights(
     model: BorealisForConditionalGeneration, stage: StageSection, device: str = "cpu"
 ) -> int:
-    """Put LoRA in, say what learns, and give both kinds their number format.
+    """Put LoRA and a codec's rows in, say what learns, and give both kinds their number format.
 
     Args:
         model: changed in place; `finish_weights` makes it an ordinary one again.
@@ -48,6 +51,8 @@ def prepare_weights(
     """
     if stage.compute.frozen_precision == "nf4":
         quantize(model, device, keep=stage.lora is None)
+    if stage.speech_learns:
+        add_rows(model)
     if stage.lora is not None:
         add_lora(model, stage.lora)
     if stage.encoder_lora is not None:
@@ -64,9 +69,11 @@ def prepare_weights(
 
 
 def finish_weights(model: BorealisForConditionalGeneration, stage: StageSection) -> None:
-    """Undo `prepare_weights` when a stage ends: no 4 bits, and LoRA merged."""
+    """Undo `prepare_weights` when a stage ends: no 4 bits, rows back in place, LoRA merged."""
     if stage.compute.frozen_precision == "nf4":
         dequantize(model)
+    if stage.speech_learns:
+        merge_rows(model)
     if _lora_towers(stage):
         merge_lora(model)
 

@@ -1,0 +1,229 @@
+"""Tokens of a codec in the vocabulary of a language model, for models that learn to speak.
+
+They stand in one block behind all others, and take the spare rows of a padded vocabulary first.
+
+New rows begin around the mean of the old ones (Hewitt, 2021, "Initializing New Word Embeddings for
+Pretrained Language Models"): a model that was trained on text then gives new tokens little
+probability, and writes what it wrote. Rows of the output stay at the mean. Rows of the input go
+from there as far as those of old tokens, where the codec's own codebooks say: codes that sound
+alike begin alike. If both are one matrix, a part of that distance is a compromise. In a trial on
+nano speech was learned in fewer steps so than from the mean alone, from draws from mean and
+covariance, or from directions that know nothing of the codebooks.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from borealis.codec import CodecVocabulary, load_codec
+from borealis.errors import CodecError, RecipeError
+from borealis.training.start.sizes import rows_for, speech_settings
+
+if TYPE_CHECKING:
+    from borealis.codec import Codec
+    from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
+    from borealis.training.recipe import SpeechSection
+
+logger = logging.getLogger(__name__)
+
+# Distance of new rows from the mean, relative to that of old ones, in a matrix for both ends.
+SPREAD_TIED = 0.3
+# Distance between the middles of books, relative to that of codes.
+_BETWEEN_BOOKS = 0.5
+_MARKS = 3  # start and end of speech, the pad
+
+
+def codec_of(section: SpeechSection) -> Codec:
+    """The codec that a recipe names.
+
+    Raises:
+        RecipeError: there is none, or it has fewer codebooks.
+    """
+    try:
+        codec = load_codec(section.codec, device="cpu")
+    except CodecError as error:
+        raise RecipeError(f"model.speech.codec: {error}") from None
+    if section.num_codebooks > codec.num_codebooks:
+        raise RecipeError(
+            f"model.speech.num_codebooks is {section.num_codebooks}, and the codec "
+            f"'{section.codec}' has {codec.num_codebooks}."
+        )
+    return codec
+
+
+def add_speech(
+    model: BorealisForConditionalGeneration,
+    processor: BorealisProcessor,
+    section: SpeechSection,
+    codec: Codec | None = None,
+    *,
+    seed: int = 0,
+) -> CodecVocabulary:
+    """Extend the vocabulary by the tokens of a codec; old tokens keep ids and rows bit for bit.
+
+    A model that has the tokens already is left as it is.
+
+    Args:
+        model: changed in place: embeddings, output layer, config.
+        processor: its tokenizer gets the tokens.
+        section: which codec, how many of its codebooks, in which order.
+        codec: the same, where it is loaded already.
+        seed: of the directions of the new rows.
+
+    Returns:
+        Where the tokens are.
+
+    Raises:
+        RecipeError: see `codec_of`; or the model has tokens of another size, or some of the names
+            in another place.
+    """
+    codec = codec or codec_of(section)
+    sizes = {"num_codebooks": section.num_codebooks, "codebook_size": codec.codebook_size}
+    if model.config.speech is not None:
+        vocabulary = CodecVocabulary(**sizes, first_id=model.config.speech["first_id"])
+        settings = speech_settings(section, vocabulary)
+        _check_same(model.config.speech, settings)
+        model.config.speech = settings
+        return vocabulary
+    tokenizer = processor.tokenizer
+    tokenizer.add_tokens(CodecVocabulary(**sizes).tokens(), special_tokens=True)
+    try:
+        vocabulary = CodecVocabulary.of_tokenizer(tokenizer, **sizes)
+    except CodecError as error:
+        raise RecipeError(
+            f"model.speech: the language model has tokens of such names already. {error}"
+        ) from None
+    rows = rows_for(model.config.text_config.vocab_size, len(tokenizer))
+    width = model.config.text_config.hidden_size
+    directions = code_directions(codec, section.num_codebooks, width, seed=seed)
+    extend_rows(model, vocabulary.first_id, rows, directions)
+    model.config.speech = speech_settings(section, vocabulary)
+    logger.info(
+        "vocabulary: %d tokens of the codec %s from id %d on; %d rows of embeddings",
+        *(len(vocabulary), section.codec, vocabulary.first_id, rows),
+    )
+    return vocabulary
+
+
+def _check_same(there: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Whether a model's tokens are those of a recipe; another codec or order is only told.
+
+    Raises:
+        RecipeError: another number of codebooks or codes.
+    """
+    names = ("num_codebooks", "codebook_size")
+    if any(there[name] != wanted[name] for name in names):
+        raise RecipeError(
+            f"model.speech wants {wanted['num_codebooks']} codebooks of {wanted['codebook_size']} "
+            f"codes, and the checkpoint has tokens of {there['num_codebooks']} of "
+            f"{there['codebook_size']}. Give what it has, or leave model.speech out: the tokens "
+            "stay."
+        )
+    for name in ("codec", "layout"):
+        if there[name] != wanted[name]:
+            logger.warning(
+                "model.speech.%s is %s; the checkpoint has learned its tokens with %s",
+                *(name, wanted[name], there[name]),
+            )
+
+
+@torch.no_grad()
+def extend_rows(
+    model: BorealisForConditionalGeneration, first: int, rows: int, directions: torch.Tensor
+) -> None:
+    """Give embeddings and output layer so many rows, new ones from `first` on.
+
+    Args:
+        model: changed in place.
+        first: how many rows stay as they are, bit for bit.
+        rows: of both matrices; as many as there are, or more.
+        directions: of the new tokens, see `code_directions`.
+    """
+    embeddings: Any = model.get_input_embeddings()
+    output: Any = model.get_output_embeddings()
+    tied = output.weight is embeddings.weight
+    spread = ((embeddings, SPREAD_TIED),) if tied else ((embeddings, 1.0), (output, 0.0))
+    for layer, width in spread:
+        old = layer.weight.data[:first]
+        layer.weight = nn.Parameter(
+            torch.cat([old, new_rows(old, rows - first, directions, width)])
+        )
+    if tied:
+        output.weight = embeddings.weight
+    if output.bias is not None:
+        bias = output.bias.data[:first]
+        output.bias = nn.Parameter(torch.cat([bias, bias.mean().expand(rows - first)]))
+    embeddings.num_embeddings = output.out_features = rows
+    decoder = model.model.language_model
+    for config in (model.config.text_config, decoder.config):
+        config.vocab_size = rows
+    if hasattr(decoder, "vocab_size"):
+        decoder.vocab_size = rows
+
+
+def new_rows(
+    old: torch.Tensor, count: int, directions: torch.Tensor, spread: float
+) -> torch.Tensor:
+    """Rows of tokens that nothing has been learned of.
+
+    Args:
+        old: rows of the tokens of text `[tokens, hidden_size]`.
+        count: how many are wanted; those beyond `directions` are the mean of the old ones.
+        directions: `[new tokens, hidden_size]`, about as long as 1.
+        spread: how far from the mean they go, as a share of how far the old ones are.
+
+    Returns:
+        `[count, hidden_size]`, in the format of `old`.
+    """
+    values = old.float()
+    mean = values.mean(0)
+    reach = (values - mean).norm(dim=1).square().mean().sqrt()
+    rows = mean.repeat(count, 1)
+    rows[: len(directions)] += spread * reach * directions.to(rows.device)
+    return rows.to(old.dtype)
+
+
+def code_directions(codec: Codec, num_codebooks: int, width: int, *, seed: int) -> torch.Tensor:
+    """Where tokens lie about their mean: near codes near one another, each book elsewhere.
+
+    Args:
+        codec: its codebooks are turned into the space of embeddings by a random map that keeps
+            angles.
+        num_codebooks: how many of them.
+        width: `hidden_size` of the language model.
+        seed: of the map, and of the places of books and marks.
+
+    Returns:
+        `[tokens, width]` in the order of `CodecVocabulary.tokens`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        values = torch.randn(*shape, generator=generator)
+        return values / values.norm(dim=-1, keepdim=True)
+
+    parts = [drawn(_MARKS, width)]
+    turn: torch.Tensor | None = None
+    for book in range(num_codebooks):
+        codes = np.zeros((book + 1, codec.codebook_size), np.int32)
+        codes[book] = np.arange(codec.codebook_size)
+        entries = torch.from_numpy(codec.look_up(codes))
+        entries = entries - entries.mean(0)  # of the books before this takes the same entry away
+        if turn is None:
+            turn = _turn(entries.shape[1], width, generator)
+        turned = entries @ turn
+        turned = turned / turned.norm(dim=1).square().mean().sqrt().clamp(min=1e-12)
+        parts.append(turned + _BETWEEN_BOOKS * drawn(1, width))
+    return torch.cat(parts)
+
+
+def _turn(inner: int, outer: int, generator: torch.Generator) -> torch.Tensor:
+    """A random matrix `[inner, outer]` with orthonormal rows, or columns if it is taller."""
+    values = torch.randn(max(inner, outer), min(inner, outer), generator=generator)
+    orthogonal = torch.linalg.qr(values).Q
+    return orthogonal.T if inner < outer else orthogonal
