@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ from borealis.training.recipe import StageSection
 from borealis.training.tasks.task import BatchContext
 from tests.conftest import save_tiny_whisper
 from tests.training.keys import ASKED, nested
+from tests.warm import LAUNCHED, Warm
 
 TALK = [
     {"role": "system", "content": "Отвечай кратко."},
@@ -94,6 +98,34 @@ def run_train(world):
 
     def run(recipe: str, output: Path, *more: str) -> int:
         return main(["train", recipe, "--data", str(world), "--output", str(output), "--threads", "1", *more])  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Python that has imported the launcher and the training."""
+    with Warm(
+        "borealis.training.pipeline", "torch.distributed.launcher.api", free=LAUNCHED
+    ) as warm:
+        yield warm
+
+
+@pytest.fixture
+def two(world, warm):
+    """`two(recipe, output)`: the command in two processes."""
+
+    def run(recipe: str, output: Path, *more: str) -> str:
+        python = str(warm.folder / "python")
+        command = [
+            python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+            "-m", "borealis", "train", recipe, "--data", str(world), "--output", str(output),
+            "--threads", "1", *more,
+        ]  # fmt: skip
+        environment = warm.environment(os.environ | {"PYTHON_EXEC": python})  # the launcher's
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr[-4000:]
+        return done.stderr
 
     return run
 

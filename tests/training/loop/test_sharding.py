@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,6 @@ from safetensors.torch import load_file
 from borealis.errors import TrainingError
 from borealis.training.loop.optimizer import load_optimizer
 from tests.training.keys import a_stage
-from tests.warm import LAUNCHED, Warm
 
 ENCODER_LORA = {"rank": 2, "target_modules": ["q_proj", "v_proj"]}
 KEYS = {"trainable": ["adapter", "language_model"], "encoder_lora": ENCODER_LORA, "packing": True, "gradient_checkpointing": True, "batches_per_step": 2, "max_steps": 6, "save_steps": 3, "augment.time_mask": 0.0, "validation": {"sources": ["speech"], "every": 3, "clips": 2}, "tasks.conversations.share": 0.4, "tasks.transcription.share": 0.6}  # fmt: skip
@@ -27,34 +23,6 @@ KEYS_OF_COPIES = {"batches_per_step": 2, "max_steps": 5, "save_steps": 5, "train
 def losses(run: Path, step: int = 6) -> list[float]:
     state = json.loads((run / f"instruct/checkpoint-{step}/trainer_state.json").read_text("utf-8"))
     return [row["loss"] for row in state["log_history"] if "loss" in row]
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    """Python that has imported the launcher and the training."""
-    with Warm(
-        "borealis.training.pipeline", "torch.distributed.launcher.api", free=LAUNCHED
-    ) as warm:
-        yield warm
-
-
-@pytest.fixture
-def two(world, warm):
-    """`two(recipe, output)`: the command in two processes."""
-
-    def run(recipe: str, output: Path, *more: str) -> str:
-        python = str(warm.folder / "python")
-        command = [
-            python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-            "-m", "borealis", "train", recipe, "--data", str(world), "--output", str(output),
-            "--threads", "1", *more,
-        ]  # fmt: skip
-        environment = warm.environment(os.environ | {"PYTHON_EXEC": python})  # the launcher's
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, done.stderr[-4000:]
-        return done.stderr
-
-    return run
 
 
 @pytest.mark.slow

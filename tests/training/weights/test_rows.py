@@ -25,7 +25,6 @@ from borealis.training.weights.learning import finish_weights, prepare_weights
 from borealis.training.weights.lora import split_lora
 from tests.conftest import tiny_text_config
 from tests.training.keys import a_stage
-from tests.training.loop.test_sharding import two  # noqa: F401  # a fixture
 from tests.training.weights.test_quantization import needs_bitsandbytes
 
 LORA = {"rank": 4, "alpha": 8, "target_modules": ["q_proj", "up_proj"]}
@@ -296,7 +295,7 @@ def test_a_run_teaches_rows_beside_lora_goes_on_and_is_exported(
         ("fsdp", {"trainable": ["language_model", "speech"], "rates": {"speech": 0.002}}),
     ],
 )
-def test_two_processes_teach_the_rows_as_one(sharding, keys, recipe, run_train, two, tmp_path):  # noqa: F811
+def test_two_processes_teach_the_rows_as_one(sharding, keys, recipe, run_train, two, tmp_path):
     path = recipe(**(keys | {"batches_per_step": 2, "augment.time_mask": 0.0}))
     assert run_train(path, tmp_path / "one") == 0
     two(path, tmp_path / "two", f"stages.*.compute.sharding={sharding}")
