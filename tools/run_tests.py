@@ -54,7 +54,6 @@ LANES = (
         Phase("packages"),
         Phase("install"),
         Phase("lint", ("install",)),
-        Phase("types", ("install",)),
         Phase("test-site", ("install",)),
         Phase("test-main", ("install",), counted=True),
     ),
@@ -62,6 +61,7 @@ LANES = (
         Phase("install-serve"),
         Phase("test-serve", ("install-serve", "packages"), counted=True),
         Phase("test-wheel", ("install",)),
+        Phase("types", ("install",)),
     ),
 )
 

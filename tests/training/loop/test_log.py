@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
+import subprocess
 import sys
-from types import ModuleType
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,8 @@ from borealis.training.loop.randomness import load_random, save_random
 from borealis.training.loop.step import Step
 from borealis.training.loop.trackers import TRACKERS
 from tests.training.keys import a_stage
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def log(tmp_path, **keys: Any) -> StageLog:
@@ -59,24 +65,43 @@ def test_random_numbers_go_on(tmp_path):
     assert [p.suffix for p in tmp_path.iterdir()] == [".safetensors"]
 
 
-@pytest.mark.parametrize("name", ["wandb", "trackio"])
-def test_a_tracker_is_given_the_numbers_of_a_step(name, tmp_path, monkeypatch):
-    """The library's own part is a stand-in here: neither is installed where tests run."""
-    told: list[Any] = []
-
-    class Run:
-        def log(self, row: dict[str, float], step: int) -> None:
-            told.append((step, row))
-
-        def finish(self) -> None:
-            told.append("finished")
-
-    module = ModuleType(name)
-    module.init = lambda **settings: told.append(settings) or Run()  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.delenv("WANDB_PROJECT", raising=False)
-    tracker = TRACKERS[name]("run-stage", {"seed": 1}, tmp_path / "stage")
+def told(name: str, folder: Path) -> None:
+    """A tracker is given the numbers of a step."""
+    tracker = TRACKERS[name]("run-stage", {"seed": 1}, folder)
     tracker.write(3, {"loss": 0.5})
     tracker.close()
-    assert told[0]["project"] == "borealis" and told[0]["name"] == "run-stage"
-    assert told[1:] == [(3, {"train/loss": 0.5}), "finished"]
+
+
+@pytest.mark.slow
+def test_weights_and_biases_keeps_the_numbers_of_a_step(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    told("wandb", tmp_path / "stage")
+    [file] = (tmp_path / "stage").glob("wandb/offline-run-*/run-*.wandb")
+    kept = file.read_bytes()
+    assert b"train/loss\x82\x01\x030.5" in kept
+    assert b"borealis" in kept and b"run-stage" in kept
+
+
+@pytest.mark.slow
+def test_trackio_keeps_the_numbers_of_a_step(tmp_path):
+    """In a Python of its own: the library asks for its folder when it is imported."""
+    code = (
+        "import sys; from pathlib import Path; from tests.training.loop.test_log import told;"
+        "told('trackio', Path(sys.argv[1]))"
+    )
+    folder = tmp_path / "trackio"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"TRACKIO_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    [file] = folder.rglob("borealis.db")
+    with closing(sqlite3.connect(file)) as base:
+        [row] = base.execute("select run_name, step, metrics from metrics").fetchall()
+    assert row[:2] == ("run-stage", 3) and json.loads(row[2]) == {"train/loss": 0.5}
