@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,8 @@ def test_processes_must_share_a_step_evenly(large, run_train, tmp_path, monkeypa
         run_stage(make_tiny()[0], stage, [], tmp_path, seed=0, use_cpu=True)
 
 
-def test_a_missing_logger_is_named(make_tiny, tmp_path):
+def test_a_missing_logger_is_named(make_tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "trackio", None)
     stage = a_stage(log_to=["trackio"])
     with pytest.raises(RecipeError, match="pip install trackio"):
         run_stage(make_tiny()[0], stage, [], tmp_path, seed=0, use_cpu=True)
