@@ -50,6 +50,14 @@ def refuse_inputs(output: AnyPath | int, inputs: Iterable[AnyPath | int]) -> Non
             )
 
 
+def free_bytes(folder: AnyPath) -> int:
+    """Free bytes of the disk where a folder is or will be."""
+    place = Path(folder).absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
 def _status(place: AnyPath | int) -> os.stat_result | None:
     try:
         return os.stat(place)

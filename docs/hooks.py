@@ -3,7 +3,7 @@
 A page writes one of these marks, and the text comes from its source, so that it can't fall behind:
 
     <!-- borealis help [command] -->   help of the command line
-    <!-- borealis recipe -->           keys of a recipe
+    <!-- borealis recipe [codec] -->   keys of a recipe, of a language model or a codec
     <!-- borealis results [which] -->  tables from results/*.json: all, `headline` (the short one),
                                        one group, or `minutes`, which each took; sentences
                                        `compared` and `answers`
@@ -85,11 +85,12 @@ def help_text(language: str, command: str | None) -> str:
     return _fence(out.getvalue())
 
 
-def recipe_text(language: str, _: str | None) -> str:
-    """Every key of a recipe, as a block."""
-    from borealis.training.recipe import recipe_help
+def recipe_text(language: str, kind: str | None) -> str:
+    """Every key of a recipe, as a block; `kind` is `codec` or nothing."""
+    from borealis.training.codec.recipe import CodecRecipe
+    from borealis.training.recipe import Recipe, recipe_help
 
-    return _fence(recipe_help())
+    return _fence(recipe_help({None: Recipe, "codec": CodecRecipe}[kind]))
 
 
 def results_text(language: str, which: str | None) -> str:

@@ -105,7 +105,7 @@ def test_a_program_sees_what_it_would_see(both, tmp_path, how):
         'python -c "$0" >&-',
         'python -c "$0" 2>&-',
         'python -c "$0" <&- >&- 2>file; cat file',
-        'umask 077; cd /; python -c "$0" > /tmp/../dev/stdout 2>&1',
+        'umask 077; cd /; python -c "$0" > /dev/../dev/stdout 2>&1',
         "trap '' INT TERM; python -c \"$0\"",
         'python -c "$0" 7<&0',
         'SHLVL=5 python -c "$0"',

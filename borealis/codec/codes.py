@@ -178,12 +178,7 @@ def checked(codes: Any) -> np.ndarray:
     """
     import numpy as np
 
-    if hasattr(codes, "detach"):  # a torch tensor, without importing torch
-        codes = codes.detach().cpu().numpy()
-    try:
-        array = np.asarray(codes)
-    except ValueError:
-        raise CodecError("The codebooks have different numbers of frames.") from None
+    array = as_array(codes, "The codebooks have different numbers of frames.")
     if array.ndim != 2 or array.shape[0] == 0:
         raise CodecError(
             f"Codes have the shape {list(array.shape)}; [num_codebooks, frames] is wanted."
@@ -194,6 +189,26 @@ def checked(codes: Any) -> np.ndarray:
         worst = array.min() if array.min() < 0 else array.max()
         raise CodecError(f"{worst} isn't a code: they go from 0 up to the size of a codebook.")
     return array.astype(np.int32)
+
+
+def as_array(values: Any, unlike: str) -> np.ndarray:
+    """Anything with numbers as an array.
+
+    Args:
+        values: an array, a tensor or lists.
+        unlike: what to say of rows of different lengths.
+
+    Raises:
+        CodecError: of such rows.
+    """
+    import numpy as np
+
+    if hasattr(values, "detach"):  # a torch tensor, without importing torch
+        values = values.detach().cpu().numpy()
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise CodecError(unlike) from None
 
 
 def _read(name: str) -> tuple[Mapping[str, str], np.ndarray | None]:

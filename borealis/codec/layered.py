@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from borealis.codec.codes import Codes, checked, num_frames
+from borealis.codec.codes import Codes, checked
+from borealis.codec.network import NetworkCodec, check_fit, heard, open_still, same_books
 from borealis.codec.protocol import check_codebooks, check_codes, waveform_of
-from borealis.errors import AudioEmptyError, CodecError
 
 if TYPE_CHECKING:
     from borealis.codec.layers import Layer
@@ -18,34 +18,8 @@ if TYPE_CHECKING:
 _CHUNK_SECONDS = 10.0  # that are in the network at once, however long a recording is
 
 
-class LayeredCodec(ABC):
-    """Base of codecs that are made of `borealis.codec.layers`.
-
-    Args:
-        model: the network, of transformers; it is put into evaluation mode.
-        name: as `load_codec` takes it.
-        sampling_rate: in Hz.
-        hop_length: samples a frame.
-        num_codebooks: that it has.
-        codebook_size: codes in each.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        *,
-        name: str,
-        sampling_rate: int,
-        hop_length: int,
-        num_codebooks: int,
-        codebook_size: int,
-    ) -> None:
-        self.model = model.eval()
-        self.name = name
-        self.sampling_rate = sampling_rate
-        self.hop_length = hop_length
-        self.num_codebooks = num_codebooks
-        self.codebook_size = codebook_size
+class LayeredCodec(NetworkCodec, ABC):
+    """Base of codecs that are made of `borealis.codec.layers`."""
 
     @abstractmethod
     def encoder(self) -> Layer:
@@ -66,16 +40,9 @@ class LayeredCodec(ABC):
     whole_frames = False
     """Whether the encoder wants silence behind the sound, up to a whole frame."""
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.model.parameters()).device
-
     def encode(self, waveform: np.ndarray, *, num_codebooks: int | None = None) -> Codes:
         """See `Codec.encode`."""
-        samples = waveform_of(waveform)
-        if not len(samples):
-            raise AudioEmptyError("The waveform has no samples: it is empty.")
+        samples = heard(waveform)
         stream = self.stream_encoder(num_codebooks=num_codebooks)
         step = self._chunk_frames() * self.hop_length
         pieces = [
@@ -207,51 +174,3 @@ class LayeredDecoder:
             samples = np.pad(samples, (0, end - self._given - len(samples)))
         self._given += len(samples)
         return samples
-
-
-def check_fit(codec: Any, codes: Codes) -> None:
-    """See that codes are of a codec, and of as many samples as they have frames for.
-
-    Raises:
-        CodecError: they aren't.
-    """
-    if codes.sampling_rate != codec.sampling_rate:
-        raise CodecError(
-            f"The codes are of '{codes.codec or 'a codec'}' at {codes.sampling_rate} Hz, and "
-            f"'{codec.name}' has {codec.sampling_rate} Hz; decode them with the codec that made "
-            "them."
-        )
-    check_codes(codec, codes.codes)
-    frames = num_frames(codes.num_samples, codec.hop_length)
-    if codes.num_frames != frames:
-        raise CodecError(
-            f"{codes.num_samples} samples are {frames} frames of '{codec.name}', and there are "
-            f"{codes.num_frames}; decode them with the codec that made them."
-        )
-
-
-def open_still(layers: Any) -> Any:
-    """What a stream works with; it has that until it is finished.
-
-    Raises:
-        CodecError: it is finished.
-    """
-    if layers is None:
-        raise CodecError("The stream is finished; begin a new one.")
-    return layers
-
-
-def same_books(codec: Any, codes: np.ndarray, before: int | None) -> int:
-    """How many codebooks a stream of codes has: as many in each part.
-
-    Raises:
-        CodecError: another number than before, or codes that the codec doesn't have.
-    """
-    check_codes(codec, codes)
-    if not codes.shape[1] and before is not None:
-        return before
-    if before is not None and codes.shape[0] != before:
-        raise CodecError(
-            f"The stream of codes has {before} codebooks, and {codes.shape[0]} were pushed."
-        )
-    return codes.shape[0]

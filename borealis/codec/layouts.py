@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from borealis.codec.codes import checked
+from borealis.codec.codes import as_array, checked
 from borealis.errors import CodecError
 
 if TYPE_CHECKING:
@@ -130,12 +130,7 @@ def _in_books(codes: Any, codebook_size: int) -> np.ndarray:
 def _whole_numbers(values: Any, dimensions: int) -> np.ndarray:
     import numpy as np
 
-    if hasattr(values, "detach"):  # a torch tensor, without importing torch
-        values = values.detach().cpu().numpy()
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise CodecError("The rows have different lengths.") from None
+    array = as_array(values, "The rows have different lengths.")
     if not array.size and array.dtype.kind == "f":  # an empty list
         array = array.astype(np.int64)
     if (

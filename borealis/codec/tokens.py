@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 START_OF_SPEECH = "<|start_of_speech|>"
 END_OF_SPEECH = "<|end_of_speech|>"
 PAD = "<|audio:pad|>"
-_MARKS = (START_OF_SPEECH, END_OF_SPEECH, PAD)
+MARKS = (START_OF_SPEECH, END_OF_SPEECH, PAD)  # in front of the codes
 _BEGINS, _ENDS, _FILLS = range(-3, 0)  # numbers of the marks; codes are numbered from 0
 _TOKEN = re.compile(r"\s*(<\|audio:([0-9]{1,4}):([0-9]{1,7})\|>|<\|[a-z_:]{1,20}\|>)")
 
@@ -94,7 +94,7 @@ class CodecVocabulary:
 
     def __len__(self) -> int:
         """How many tokens there are."""
-        return len(_MARKS) + self.num_codebooks * self.codebook_size
+        return len(MARKS) + self.num_codebooks * self.codebook_size
 
     @property
     def start_id(self) -> int:
@@ -114,7 +114,7 @@ class CodecVocabulary:
     def tokens(self) -> list[str]:
         """All names in the order of their ids, to be added to a tokenizer."""
         books, codes = range(self.num_codebooks), range(self.codebook_size)
-        return [*_MARKS, *(token(book, code) for book in books for code in codes)]
+        return [*MARKS, *(token(book, code) for book in books for code in codes)]
 
     def ids(self, codes: Any, *, layout: Layout = "flat", marks: bool = True) -> np.ndarray:
         """Codes `[num_codebooks, frames]` -> ids `[n]`, int64.
@@ -132,7 +132,7 @@ class CodecVocabulary:
         numbers = self._numbers(codes, layout)
         if marks:
             numbers = np.concatenate([[_BEGINS], numbers, [_ENDS]])
-        return numbers + self.first_id + len(_MARKS)
+        return numbers + self.first_id + len(MARKS)
 
     def codes(self, ids: Any, *, layout: Layout = "flat", strict: bool = True) -> np.ndarray:
         """Ids of `ids` -> codes `[num_codebooks, frames]`, int32.
@@ -153,7 +153,7 @@ class CodecVocabulary:
         array = np.asarray(ids)
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
             raise CodecError(f"{list(array.shape)} of {array.dtype} was given; ids [n] are wanted.")
-        return self._read(array.astype(np.int64) - self.first_id - len(_MARKS), layout, strict)
+        return self._read(array.astype(np.int64) - self.first_id - len(MARKS), layout, strict)
 
     def text(self, codes: Any, *, layout: Layout = "flat", marks: bool = True) -> str:
         """Codes as text; see `ids`."""
@@ -165,7 +165,7 @@ class CodecVocabulary:
         """Text of `text` -> codes; white space may stand between tokens. See `codes`."""
         import numpy as np
 
-        marks = dict(zip(_MARKS, (_BEGINS, _ENDS, _FILLS), strict=True))
+        marks = dict(zip(MARKS, (_BEGINS, _ENDS, _FILLS), strict=True))
         nothing = self.num_codebooks * self.codebook_size  # what no code has
         numbers, at = [], 0
         while at < len(text.rstrip()):

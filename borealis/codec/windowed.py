@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from borealis.codec.codes import Codes, checked, num_frames
-from borealis.codec.layered import check_fit, open_still, same_books
+from borealis.codec.network import NetworkCodec, check_fit, heard, open_still, same_books
 from borealis.codec.protocol import check_codebooks, check_codes, waveform_of
-from borealis.errors import AudioEmptyError, CodecError
+from borealis.errors import CodecError
 
 CONTEXT_FRAMES = 32  # on either side, where the model's configuration doesn't say it
 _LONG_SECONDS = 30.0  # a recording up to here is one window
 _STREAM_FRAMES = 16  # of a window of a stream
 
 
-class WindowedCodec:
+class WindowedCodec(NetworkCodec):
     """Any model that encodes `[batch, samples]` into `[batch, num_codebooks, frames]` and back.
 
     Args:
@@ -36,29 +36,20 @@ class WindowedCodec:
     """
 
     def __init__(self, model: Any, name: str) -> None:
-        self.model = model.eval()
-        self.name = name
         config = model.config
-        numbers = []
+        numbers: dict[str, int] = {}
         for key in ("sampling_rate", "hop_length", "num_codebooks", "codebook_size"):
             value = getattr(config, key, None)
             if not isinstance(value, int) or value < 1:
                 raise CodecError(f"The configuration of '{name}' has no {key}.")
-            numbers.append(value)
-        self.sampling_rate, self.hop_length, self.num_codebooks, self.codebook_size = numbers
+            numbers[key] = value
+        super().__init__(model, name=name, **numbers)
         self.encoder_context = int(getattr(config, "encoder_context", CONTEXT_FRAMES))
         self.decoder_context = int(getattr(config, "decoder_context", CONTEXT_FRAMES))
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.model.parameters()).device
-
     def encode(self, waveform: np.ndarray, *, num_codebooks: int | None = None) -> Codes:
         """See `Codec.encode`."""
-        samples = waveform_of(waveform)
-        if not len(samples):
-            raise AudioEmptyError("The waveform has no samples: it is empty.")
+        samples = heard(waveform)
         stream = WindowedEncoder(self, check_codebooks(self, num_codebooks), self._long())
         codes = np.concatenate([stream.push(samples), stream.finish()], 1)
         return Codes(codes, len(samples), self.sampling_rate, codec=self.name)

@@ -99,16 +99,27 @@ def opened(
         DatasetError: there is no such dataset, configuration or split, or it can't be read.
     """
     with _kept_as_files():
-        try:
+        with _told(name, place, revision):
             dataset = _open(name, place, config, split, revision, by_row)
             columns = list(dataset.column_names or next(iter(dataset)))
-        except DatasetError:
-            raise
-        except Exception as error:  # the library raises of many kinds; the first line says which
-            raise DatasetError(
-                f"The dataset '{name}' can't be read: {_explained(error, place, revision)}."
-            ) from None
         yield Opened(name, dataset, columns, recordings_of(dataset.features or {}))
+
+
+@contextmanager
+def _told(name: str, place: str, revision: str | None) -> Iterator[None]:
+    """Turn whatever the library raises into one sentence.
+
+    Raises:
+        DatasetError: something went wrong within.
+    """
+    try:
+        yield
+    except DatasetError:
+        raise
+    except Exception as error:  # of many kinds; the first line says which
+        raise DatasetError(
+            f"The dataset '{name}' can't be read: {_explained(error, place, revision)}."
+        ) from None
 
 
 def parquet_files(
@@ -131,14 +142,8 @@ def parquet_files(
     elif "[" in split:
         raise DatasetError(f"A part of a split, {split}, can't be streamed; give a limit instead.")
     else:
-        try:
+        with _told(name, place, revision):
             builder = _builder(name, place, config, split, revision)
-        except DatasetError:
-            raise
-        except Exception as error:  # the library raises of many kinds; the first line says which
-            raise DatasetError(
-                f"The dataset '{name}' can't be read: {_explained(error, place, revision)}."
-            ) from None
         found = builder.config.data_files or {}
         files = [str(file) for part in split.split("+") for file in found.get(part.strip(), [])]
     if other := next((file for file in files if not file.endswith(".parquet")), None):

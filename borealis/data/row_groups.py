@@ -193,7 +193,7 @@ class RowGroups:
         with FileLock(self.folder / f"{path.stem[0]}.lock"):
             if path.is_file():
                 return
-            column = self._patiently(group, lambda: _read(group))
+            column = patiently(group.place, lambda: _read(group), self.patience)
             self._keep(column, path)
 
     def _keep(self, column: Any, path: Path) -> None:
@@ -218,10 +218,6 @@ class RowGroups:
             except FileNotFoundError:
                 continue  # deleted by another process in the meantime
             yield status.st_mtime, status.st_size, path
-
-    def _patiently(self, group: Group, work: Callable[[], T]) -> T:
-        """Try until it works, or it can't, or the patience is over."""
-        return patiently(group.place, work, self.patience)
 
 
 def patiently(what: str, work: Callable[[], T], patience: float | None = None) -> T:

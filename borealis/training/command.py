@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if args.price is not None and not 0 <= args.price < 1e6:
         raise RecipeError(f"--price is {args.price:g}; it is dollars for an hour, 0 or more.")
     if codec:
-        return train_codec(args, changes)
+        return train_codec(args, changes, named)
     recipe = load_recipe(args.recipe, changes)
     stages = named.split(",") if named else None
     if args.dry_run:
@@ -185,6 +185,7 @@ def _in_the_way(
 ) -> list[str]:
     """What would stop the run before its first step, a line each; and where it would go on."""
     from borealis.errors import BorealisError
+    from borealis.training.codec.command import WORK
     from borealis.training.preflight import check_stage
     from borealis.training.supplies import (
         check_cache,
@@ -224,12 +225,7 @@ def _in_the_way(
         work = RunFolder(output, resolved, Path(args.data)).look(names, resume=not args.no_resume)
     except BorealisError as error:
         return [*lines, f"not with this folder: {error}"]
-    said = {
-        "done": "done already",
-        "on": "goes on from its newest checkpoint",
-        "new": "from its start",
-    }
-    return [*lines, *(f"{output}: {name} {said[state]}" for name, state in work.work.items())]
+    return [*lines, *(f"{output}: {name} {WORK[state]}" for name, state in work.work.items())]
 
 
 def _there(recipe: Recipe, name: str, data: Path) -> bool:

@@ -106,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
     """Run what `add_arguments` parsed."""
     from dataclasses import asdict, fields
 
+    from borealis.training.codec.recipe import is_codec_recipe
     from borealis.training.planner import Options, PlanError, plan, plan_recipe
     from borealis.training.planner.measured import measured_points
     from borealis.training.planner.recipes import vocabulary_line
@@ -123,6 +124,11 @@ def run(args: argparse.Namespace) -> int:
         if epochs is not None and hours is None:
             raise PlanError("--epochs needs --hours-of-audio: how much is one epoch?")
         options = Options(**given)
+        if is_codec_recipe(args.recipe):
+            raise PlanError(
+                f"'{args.recipe}' is the recipe of a codec, and a plan is of a language model: "
+                f"'borealis train {args.recipe} --dry-run' says what it takes."
+            )
         recipe = load_recipe(args.recipe)
         result = plan_recipe(recipe, options, hours_of_audio=hours, epochs=epochs)
         title = f"recipe {args.recipe}"

@@ -6,7 +6,6 @@ import itertools
 import json
 import logging
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from borealis.data.manifest import Utterance, read_manifest
 from borealis.data.row_groups import MOST_BYTES, group_of, kept_groups, size_text, streamed_note
 from borealis.errors import AudioError, RecipeError
+from borealis.files import free_bytes
 from borealis.training.batches.recorded import WINDOW_SECONDS
 from borealis.training.data.sources import made_manifest
 from borealis.training.loop.checkpoints import WHOLE_BELOW
@@ -120,7 +120,7 @@ def check_room(room: Room, output: Path) -> None:
         RecipeError: it hasn't; the message says what takes how much.
     """
     there = sum(f.stat().st_size for f in output.rglob("*") if f.is_file())
-    free = _free(output)
+    free = free_bytes(output)
     if room.total - there <= free:
         return
     raise RecipeError(
@@ -129,14 +129,6 @@ def check_room(room: Room, output: Path) -> None:
         f"{room.models / 1e9:.1f}), and {free / 1e9:.1f} GB are free. Free some space, give "
         "another --output, or keep fewer checkpoints (checkpoints.keep)."
     )
-
-
-def _free(folder: Path) -> int:
-    """Free bytes of the disk where a folder is or will be."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
 
 
 @dataclass(frozen=True)
@@ -202,7 +194,7 @@ def check_cache(streamed: Sequence[Streamed]) -> None:
     if not wanted:
         return
     groups = kept_groups()
-    free = _free(groups.folder)
+    free = free_bytes(groups.folder)
     if wanted - groups.size() > free:
         raise RecipeError(
             f"Of what is streamed up to {wanted / 1e9:.1f} GB are kept at once in "

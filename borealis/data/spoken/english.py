@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from borealis.data.spoken.addresses import said_address
 from borealis.data.spoken.libraries import in_words
 from borealis.data.spoken.traced import Traced
 
@@ -320,16 +321,17 @@ def _decade(match: Match) -> str:
     return f"{_words(century)} {tens[:-1]}ies"
 
 
+_ADDRESS_PARTS = re.compile(r"[A-Za-z]+|\d+|[^\w\s]|_")
+
+
 def _address(match: Match) -> str:
-    said = []
-    for part in re.findall(r"[A-Za-z]+|\d+|[^\w\s]|_", match["rest"]):
-        if part[0].isalpha():
-            said.append(" ".join("www") if part.lower() == "www" else part.lower())
-        elif part.isdigit():
-            said.append(_cardinal(part))
-        else:
-            said.append(_ADDRESS_SIGNS.get(part, part))
-    return f" {' '.join(said)} "
+    return said_address(
+        match["rest"], _ADDRESS_PARTS, _ADDRESS_SIGNS, word=_address_word, number=_cardinal
+    )
+
+
+def _address_word(word: str) -> str:
+    return " ".join("www") if word.lower() == "www" else word.lower()
 
 
 _ADDRESS_SIGNS = {

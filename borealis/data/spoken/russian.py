@@ -11,6 +11,7 @@ from importlib import resources
 import yaml
 
 from borealis.data.spoken import latin
+from borealis.data.spoken.addresses import said_address
 from borealis.data.spoken.libraries import in_words, normalizer
 from borealis.data.spoken.origins import trace
 from borealis.data.spoken.traced import Traced
@@ -127,17 +128,18 @@ def _look_alikes(match: Match) -> str:
     return re.sub(r"(?<=[A-Za-z])(?=[А-Яа-яЁё])|(?<=[А-Яа-яЁё])(?=[A-Za-z])", " ", word)
 
 
+_ADDRESS_PARTS = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*|[А-Яа-яЁё]+|\d+|[^\w\s]|_")
+
+
 def _address(match: Match) -> str:
     """A site or a mail address, part by part; the scheme isn't said."""
-    said = []
-    for part in re.findall(r"[A-Za-z]+(?:-[A-Za-z]+)*|[А-Яа-яЁё]+|\d+|[^\w\s]|_", match["rest"]):
-        if part[0].isascii() and part[0].isalpha():
-            said.append("вэ вэ вэ" if part.lower() == "www" else _domain(part))
-        elif part.isdigit():
-            said.append(number(part))
-        else:
-            said.append(_ADDRESS_SIGNS.get(part, part))
-    return f" {' '.join(said)} "
+    return said_address(
+        match["rest"], _ADDRESS_PARTS, _ADDRESS_SIGNS, word=_address_word, number=number
+    )
+
+
+def _address_word(word: str) -> str:
+    return "вэ вэ вэ" if word.lower() == "www" else _domain(word)
 
 
 _ADDRESS_SIGNS = {

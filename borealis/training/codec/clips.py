@@ -22,7 +22,7 @@ from borealis.audio import SAMPLING_RATE, load_audio
 from borealis.data.augment import augment, change_speed
 from borealis.data.manifest import Utterance, read_manifest
 from borealis.errors import AudioError, RecipeError
-from borealis.files import write_text
+from borealis.files import free_bytes, write_text
 from borealis.training.codec.recipe import CodecBatchSection, CodecDataSection
 from borealis.training.data.distortions import AUGMENTATIONS
 from borealis.training.digests import manifest_digest
@@ -118,9 +118,67 @@ class Clips:
         return np.clip(whole, -1, 1), told
 
 
+def clips_digest(section: CodecDataSection, data: Path) -> str:
+    """Of all that decoded recordings depend on.
+
+    Args:
+        section: which.
+        data: folder of the manifests.
+
+    Raises:
+        RecipeError: a manifest is missing.
+    """
+    names = _manifests(section)
+    for name in names:
+        if not (data / name).is_file():
+            raise RecipeError(
+                f"The data folder '{data}' has no {name}. For the recipe nano-codec, "
+                "'python -m lab.nano.data' in a clone of the repository makes it."
+            )
+    digests = [manifest_digest(data / name) for name in names]
+    return hashlib.sha256(json.dumps([names, digests, section.teacher]).encode()).hexdigest()
+
+
+def check_clips(section: CodecDataSection, data: Path, folder: Path) -> bool:
+    """Whether recordings have to be decoded still; nothing stands in the way of it then.
+
+    Args:
+        section: which.
+        data: folder of the manifests.
+        folder: where the files are kept.
+
+    Raises:
+        RecipeError: a manifest is missing, there is no room, or something else stands where the
+            files would be.
+    """
+    key = clips_digest(section, data)
+    if (folder / _INDEX).is_file():
+        if json.loads((folder / _INDEX).read_text(encoding="utf-8"))["key"] == key:
+            return False
+    elif folder.exists():
+        raise RecipeError(
+            f"'{folder}' is where decoded recordings would be kept, and something else is there. "
+            "Give another --output."
+        )
+    heard = [item for name in _manifests(section) for item in read_manifest(data / name)]
+    needed = sum(item.duration for item in heard) * SAMPLING_RATE * 2
+    free = free_bytes(folder)
+    if needed > free:
+        raise RecipeError(
+            f"Decoded, the recordings need {needed / 1e9:.1f} GB in '{folder}', and "
+            f"{free / 1e9:.1f} GB are free. Free some space, or give another --output."
+        )
+    return True
+
+
+def _manifests(section: CodecDataSection) -> list[str]:
+    names = [*(part.manifest for part in section.train), *section.validation]
+    return list(dict.fromkeys(names))
+
+
 def prepare_clips(
     section: CodecDataSection, data: Path, folder: Path, teacher: Callable[[], Teacher] | None
-) -> str:
+) -> None:
     """Decode all recordings of a recipe, and have their letters told, unless that is done already.
 
     Args:
@@ -129,56 +187,23 @@ def prepare_clips(
         folder: where the files are kept: two bytes a sample.
         teacher: makes one that tells letters, if it is needed; None where nobody is asked.
 
-    Returns:
-        Digest of what they were made from.
-
     Raises:
-        RecipeError: a manifest is missing or has nothing that can be read, there is no room, or
-            something else stands where the files would be.
+        RecipeError: see `check_clips`; or none of the recordings of a manifest can be read.
         TrainingError: the disk became full.
     """
-    names = list(dict.fromkeys([*(part.manifest for part in section.train), *section.validation]))
-    for name in names:
-        if not (data / name).is_file():
-            raise RecipeError(
-                f"The data folder '{data}' has no {name}. For the recipe nano-codec, "
-                "'python -m lab.nano.data' in a clone of the repository makes it."
-            )
-    digests = [manifest_digest(data / name) for name in names]
-    key = hashlib.sha256(json.dumps([names, digests, section.teacher]).encode()).hexdigest()
-    if (folder / _INDEX).is_file():
-        if json.loads((folder / _INDEX).read_text(encoding="utf-8"))["key"] == key:
-            return key
+    if not check_clips(section, data, folder):
+        return
+    if folder.exists():
         logger.warning("the recordings have changed; they are decoded anew")
-    elif folder.exists():
-        raise RecipeError(
-            f"'{folder}' is where decoded recordings would be kept, and something else is there. "
-            "Give another --output."
-        )
-    heard = {name: [i for i in read_manifest(data / name) if i.audio] for name in names}
-    _check_room(heard, folder)
+    key = clips_digest(section, data)
+    heard = {n: [i for i in read_manifest(data / n) if i.audio] for n in _manifests(section)}
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     with room_for("decoded recordings", folder.parent, partial):
-        partial.mkdir(parents=True)
         _decode(heard, partial, key, teacher() if teacher is not None else None)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-    return key
-
-
-def _check_room(heard: Mapping[str, Sequence[Utterance]], folder: Path) -> None:
-    """Whether the disk has room for the recordings, as long as their manifests say they are."""
-    seconds = sum(item.duration for items in heard.values() for item in items)
-    needed, place = seconds * SAMPLING_RATE * 2, folder.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if needed > free:
-        raise RecipeError(
-            f"Decoded, the recordings need {needed / 1e9:.1f} GB in '{folder}', and "
-            f"{free / 1e9:.1f} GB are free. Free some space, or give another --output."
-        )
 
 
 def _decode(

@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from borealis.training.codec.recipe import CodecRecipe
 
+# What is said of a stage in a folder.
+WORK = {
+    "done": "done already",
+    "on": "goes on from its newest checkpoint",
+    "new": "from its start",
+}
 # Options that say something of language models only.
 _FOREIGN = ("hub", "gpu", "gpus", "pack", "stages")
 
 
-def train_codec(args: argparse.Namespace, changes: Sequence[str]) -> int:
+def train_codec(args: argparse.Namespace, changes: Sequence[str], stages: str) -> int:
     """Run, or tell, what `borealis train RECIPE` was given.
 
     Args:
         args: parsed options.
         changes: keys to change.
+        stages: those that were named.
 
     Raises:
         RecipeError: the recipe has mistakes, or an option is given that codecs don't have.
@@ -30,9 +37,11 @@ def train_codec(args: argparse.Namespace, changes: Sequence[str]) -> int:
     for name in _FOREIGN:
         if getattr(args, name) is not None:
             raise RecipeError(f"--{name} goes with recipes of language models, not of codecs.")
+    if stages:
+        raise RecipeError("A codec is trained through all of its stages; leave stage=... out.")
     recipe = load_codec_recipe(args.recipe, changes)
     if args.dry_run:
-        print(told(recipe, Path(args.data), args.max_steps))
+        print(told(recipe, Path(args.data), Path(args.output), args.max_steps, args.no_resume))
         return 0
 
     import logging
@@ -57,9 +66,12 @@ def train_codec(args: argparse.Namespace, changes: Sequence[str]) -> int:
     return 0
 
 
-def told(recipe: CodecRecipe, data: Path, max_steps: int | None) -> str:
-    """What a run would do: sizes, bit rates, stages, what it would hear, what isn't there."""
+def told(recipe: CodecRecipe, data: Path, output: Path, max_steps: int | None, anew: bool) -> str:
+    """What a run would do and where it would go on, or what is in its way."""
     from borealis.codec.nano import BorealisCodec, BorealisCodecConfig
+    from borealis.errors import BorealisError
+    from borealis.training.codec.clips import check_clips, clips_digest
+    from borealis.training.codec.run import bounded_stages, check_run
 
     config = BorealisCodecConfig(**recipe.codec.model_dump())
     model = BorealisCodec(config)
@@ -70,13 +82,23 @@ def told(recipe: CodecRecipe, data: Path, max_steps: int | None) -> str:
         f"{bits:g} bit/s a codebook, {bits * config.num_codebooks:g} bit/s with all "
         f"{config.num_codebooks}"
     ]
-    for stage in recipe.stages:
-        steps = min(stage.max_steps, max_steps or stage.max_steps)
-        hours = steps * stage.batch.clips * stage.batch.seconds / 3600
+    stages = bounded_stages(recipe, max_steps)
+    for stage in stages:
+        hours = stage.max_steps * stage.batch.clips * stage.batch.seconds / 3600
         lines.append(
-            f"{stage.name}: {steps:,} steps of {stage.batch.clips} crops of "
+            f"{stage.name}: {stage.max_steps:,} steps of {stage.batch.clips} crops of "
             f"{stage.batch.seconds:g} s, {hours:,.1f} h heard; learns: {', '.join(stage.trainable)}"
         )
     wanted = [*(part.manifest for part in recipe.data.train), *recipe.data.validation]
-    lines += [f"not in '{data}' yet: {n}" for n in wanted if not (data / n).is_file()]
+    missing = [f"not in '{data}' yet: {n}" for n in wanted if not (data / n).is_file()]
+    if missing:
+        return "\n".join([*lines, *missing])
+    try:
+        if check_clips(recipe.data, data, output / "clips"):
+            lines.append("recordings are decoded first")
+        if not anew and output.exists():
+            work = check_run(recipe, stages, clips_digest(recipe.data, data), output)
+            lines += [f"{output}: {name} {WORK[state]}" for name, state in work.items()]
+    except BorealisError as error:
+        lines.append(f"on this machine: {error}")
     return "\n".join(lines)

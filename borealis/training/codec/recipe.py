@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from borealis.errors import RecipeError
-from borealis.training.recipe.overrides import key_path, override
+from borealis.training.recipe.schema import read_recipe
 from borealis.training.recipe.section import Section
 from borealis.training.recipe.stage import CheckpointsSection, LogSection, OptimizerSection
+
+# What learns: parts of the codec, and the letters beside it.
+_PARTS = ("encoder", "decoder", "letters")
 
 
 class CodecSizes(Section):
@@ -143,6 +145,8 @@ class CodecStage(Section):
             raise ValueError("losses.letters needs an encoder that learns")
         if self.losses.features and not self.losses.adversarial:
             raise ValueError("losses.features needs losses.adversarial: its layers are compared")
+        if wrong := sorted({*self.optimizer.rates} - {*_PARTS}):
+            raise ValueError(f"optimizer.rates has '{wrong[0]}'; parts are {', '.join(_PARTS)}")
         if self.quantizer.begin >= self.max_steps:
             raise ValueError("quantizer.begin must be less than max_steps")
         return self
@@ -198,26 +202,5 @@ def is_codec_recipe(name_or_path: str | Path) -> bool:
 
 
 def load_codec_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> CodecRecipe:
-    """Read a codec recipe by the name of a bundled one or by path.
-
-    Args:
-        name_or_path: which.
-        overrides: keys to change, as of `load_recipe`.
-
-    Raises:
-        RecipeError: no such file, not YAML, or a key is unknown, missing or out of range.
-    """
-    path = bundled_codec_recipes().get(str(name_or_path), Path(name_or_path))
-    if not path.is_file():
-        known = ", ".join(bundled_codec_recipes())
-        raise RecipeError(
-            f"There is no codec recipe '{name_or_path}'. Bundled: {known}; or give a path."
-        )
-    data: Any = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    for text in overrides:
-        override(data, text)
-    try:
-        return CodecRecipe(**data)
-    except ValidationError as error:
-        lines = [f"{key_path(data, e['loc'])}: {e['msg']}" for e in error.errors()[:5]]
-        raise RecipeError(f"'{path.name}' has mistakes: " + "; ".join(lines) + ".") from None
+    """Read a codec recipe by the name of a bundled one or by path; see `read_recipe`."""
+    return read_recipe(CodecRecipe, name_or_path, bundled_codec_recipes(), overrides)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import shutil
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from borealis.codec.nano import BorealisCodec, BorealisCodecConfig
 from borealis.errors import RecipeError
 from borealis.files import write_text
 from borealis.training import processes
-from borealis.training.codec.clips import Clips, prepare_clips
+from borealis.training.codec.clips import Clips, clips_digest, prepare_clips
 from borealis.training.codec.recipe import CodecBatchSection, CodecRecipe, CodecStage
 from borealis.training.codec.teacher import LetterTeacher
 from borealis.training.codec.trainer import CodecTrainer
@@ -26,21 +26,20 @@ from borealis.training.loop.checkpoints import (
     clear_stage,
     is_whole,
     latest_checkpoint,
-    publish,
-    room_for,
-    rotate,
     save_whole,
     step_of,
+    write_checkpoint,
 )
 from borealis.training.loop.log import StageLog
 from borealis.training.loop.progress import Meter
 from borealis.training.run.record import FINAL
+from borealis.training.run.settings import changes, leaves
 
 logger = logging.getLogger(__name__)
 RUN, MADE, LOG = "run.json", "made-from.json", "log.json"
 _SECONDS = 2.0  # of a crop that is measured
 # Keys that change nothing of what comes out.
-_FREE = ("log", "checkpoints", "validation")
+_FREE = {"log", "checkpoints", "validation"}
 
 
 def run_codec_recipe(
@@ -71,11 +70,14 @@ def run_codec_recipe(
     """
     if processes.count() > 1:
         raise RecipeError("A codec is trained by one process; start the command without torchrun.")
-    stages = [_bounded(stage, max_steps) for stage in recipe.stages]
+    stages = bounded_stages(recipe, max_steps)
+    digest = clips_digest(recipe.data, data)
+    if resume:
+        work = check_run(recipe, stages, digest, output)
+    else:
+        work = {stage.name: "new" for stage in stages}
     name, folder = recipe.data.teacher, output / "clips"
-    digest = prepare_clips(
-        recipe.data, data, folder, partial(LetterTeacher, name) if name else None
-    )
+    prepare_clips(recipe.data, data, folder, partial(LetterTeacher, name) if name else None)
     parts = recipe.data.train
     clips = Clips(folder, [p.manifest for p in parts], [p.weight for p in parts])
     measured = Clips(folder, recipe.data.validation) if recipe.data.validation else None
@@ -83,17 +85,16 @@ def run_codec_recipe(
     model = BorealisCodec(BorealisCodecConfig(**recipe.codec.model_dump()))
     log: list[dict[str, Any]] = []
     for number, stage in enumerate(stages):
-        made = _made(recipe, stages[: number + 1], digest)
         place = output / stage.name
-        if not resume:
-            clear_stage(place)
-        _same_run(place, made)
-        if is_whole(place):
+        if work[stage.name] == "done":
             logger.info("stage %s is done already", stage.name)
             model = BorealisCodec.from_pretrained(place)
         else:
+            if work[stage.name] == "new":
+                clear_stage(place)
             place.mkdir(exist_ok=True)
-            write_text(place / MADE, json.dumps(made, indent=1))
+            made = _made(recipe, stages[: number + 1], digest)
+            write_text(place / MADE, json.dumps(made, ensure_ascii=False, indent=1) + "\n")
             seed = recipe.seed * 1000 + number
             took = _run_stage(model, stage, clips, measured, place, seed, price)
             write_text(place / LOG, json.dumps(took, indent=1) + "\n")
@@ -111,6 +112,11 @@ def run_codec_recipe(
     return output / FINAL
 
 
+def bounded_stages(recipe: CodecRecipe, max_steps: int | None) -> list[CodecStage]:
+    """The stages of a recipe with at most so many steps each, for trial runs."""
+    return [_bounded(stage, max_steps) for stage in recipe.stages]
+
+
 def _bounded(stage: CodecStage, max_steps: int | None) -> CodecStage:
     """A stage of a trial run: its quantizer begins after the same share of the steps."""
     if max_steps is None or stage.max_steps <= max_steps:
@@ -121,40 +127,43 @@ def _bounded(stage: CodecStage, max_steps: int | None) -> CodecStage:
     return stage.model_copy(update={"max_steps": max_steps, "quantizer": quantizer})
 
 
-def _made(recipe: CodecRecipe, stages: list[CodecStage], clips: str) -> dict[str, Any]:
+def check_run(
+    recipe: CodecRecipe, stages: Sequence[CodecStage], clips: str, output: Path
+) -> dict[str, str]:
+    """What a run would do with each stage: `done`, `on` (from its newest checkpoint) or `new`.
+
+    Args:
+        recipe: as it will be used.
+        stages: its stages, bounded.
+        clips: digest of the recordings, see `clips_digest`.
+        output: folder of the run.
+
+    Raises:
+        RecipeError: something else was begun there; the message names what differs.
+    """
+    work = {}
+    for number, stage in enumerate(stages):
+        place = output / stage.name
+        if (place / MADE).is_file():
+            there = json.loads((place / MADE).read_text(encoding="utf-8"))
+            if different := changes(there, _made(recipe, stages[: number + 1], clips)):
+                raise RecipeError(
+                    f"'{place}' holds a stage of another run. {'; '.join(different[:8])}. Give "
+                    "another --output, or --no-resume to train it anew."
+                )
+        begun = latest_checkpoint(place) is not None
+        work[stage.name] = "done" if is_whole(place) else "on" if begun else "new"
+    return work
+
+
+def _made(recipe: CodecRecipe, stages: Sequence[CodecStage], clips: str) -> dict[str, Any]:
     """What decides what comes out of the last of `stages`, by paths of keys."""
-    values = recipe.model_dump(mode="json", include={"seed", "codec", "data"})
-    values["data"]["clips"] = clips
+    made = {"seed": recipe.seed, "recordings": clips}
+    made |= leaves("codec", recipe.codec.model_dump(mode="json"))
+    made |= leaves("data", recipe.data.model_dump(mode="json", exclude={"validation"}))
     for stage in stages:
-        values[f"stages.{stage.name}"] = stage.model_dump(mode="json", exclude=set(_FREE))
-    return _flat(values)
-
-
-def _flat(values: Any, place: str = "") -> dict[str, Any]:
-    if not isinstance(values, dict) or not values:
-        return {place: values}
-    return {
-        key: value
-        for name, inner in values.items()
-        for key, value in _flat(inner, f"{place}.{name}" if place else str(name)).items()
-    }
-
-
-def _same_run(place: Path, made: dict[str, Any]) -> None:
-    """Refuse a folder in which something else was begun, by naming what differs."""
-    if not (place / MADE).is_file():
-        return
-    there = json.loads((place / MADE).read_text(encoding="utf-8"))
-    different = [key for key in {**there, **made} if there.get(key) != made.get(key)]
-    if not different:
-        return
-    told = "; ".join(
-        f"{key} was {there.get(key)!r}, now it is {made.get(key)!r}" for key in different[:8]
-    )
-    raise RecipeError(
-        f"'{place}' holds a stage of another run: {told}. Give another --output, or --no-resume "
-        "to train it anew."
-    )
+        made |= leaves(f"stages.{stage.name}", stage.model_dump(mode="json", exclude=_FREE))
+    return made
 
 
 def _run_stage(
@@ -185,7 +194,9 @@ def _run_stage(
                 told = ", ".join(f"{k} {v:g}" for k, v in numbers.items())
                 logger.info("validation: %s", told)
             if last or trainer.taken % stage.checkpoints.every == 0:
-                _save(trainer, log, place, stage)
+                keep = stage.checkpoints.keep
+                write = partial(_write, trainer=trainer, log=log)
+                write_checkpoint(place, trainer.taken, keep, write)
     save_whole(model, place)
     return {"stage": stage.name, "steps": trainer.taken, **meter.numbers(), "rows": log.rows}
 
@@ -196,13 +207,8 @@ def _crops(measured: Clips, stage: CodecStage, hop: int) -> torch.Tensor:
     return torch.from_numpy(sound)
 
 
-def _save(trainer: CodecTrainer, log: StageLog, place: Path, stage: CodecStage) -> None:
-    begun = place / ".checkpoint.partial"
-    shutil.rmtree(begun, ignore_errors=True)
-    with room_for(f"the checkpoint of step {trainer.taken}", place, begun):
-        begun.mkdir(parents=True)
-        trainer.save(begun)
-        state = {"global_step": trainer.taken, "max_steps": stage.max_steps} | log.state()
-        write_text(begun / STATE, json.dumps(state, indent=1) + "\n")
-        publish(begun, place / f"checkpoint-{trainer.taken}")
-        rotate(place, stage.checkpoints.keep)
+def _write(folder: Path, trainer: CodecTrainer, log: StageLog) -> None:
+    """Put a checkpoint into a folder."""
+    trainer.save(folder)
+    state = {"global_step": trainer.taken, "max_steps": trainer.stage.max_steps} | log.state()
+    write_text(folder / STATE, json.dumps(state, indent=1) + "\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +22,18 @@ from borealis.training.codec.discriminator import (
 from borealis.training.codec.losses import LetterHead, MelDistance, commitment, straight_through
 from borealis.training.codec.recipe import CodecStage
 from borealis.training.loop.failure import stop_at_bad_step
-from borealis.training.loop.optimizer import load_optimizer, save_optimizer, set_rate
+from borealis.training.loop.optimizer import (
+    load_optimizer,
+    make_optimizer,
+    save_optimizer,
+    set_rate,
+)
 from borealis.training.loop.schedules import schedule
 from borealis.training.loop.step import Step
 from borealis.training.weights.precision import use_bfloat16
 
 _HELD = 64  # steps before the quantizer begins whose latents k-means looks at
+_BETA1 = 0.8  # of AdamW: judges and codec move against each other
 _QUIET = 0.02  # weight of the latents' mean square while nothing quantizes them
 BESIDE, JUDGES = "beside.safetensors", "judges"
 
@@ -79,33 +84,19 @@ class CodecTrainer:
             self.letters.to(self.device)
         self.judges = Discriminators().to(self.device) if stage.losses.adversarial else None
         self.mel = MelDistance(config.sampling_rate).to(self.device)
-        self.optimizer = self._adamw(stage.optimizer.learning_rate, self._learning(), self.letters)
-        self.judging = self._adamw(stage.discriminator_rate, None, self.judges)
+        # What the optimizers hold, with names that stay.
+        parts: dict[str, nn.Module] = {n: getattr(model, n) for n in stage.trainable}
+        if self.letters is not None:
+            parts["letters"] = self.letters
+        self.learning = nn.ModuleDict(parts)
+        self.optimizer = make_optimizer(self.learning, stage.optimizer, beta1=_BETA1)
+        self.judging: torch.optim.AdamW | None = None
+        if self.judges is not None:
+            rate = {"learning_rate": stage.discriminator_rate, "rates": {}}
+            settings = stage.optimizer.model_copy(update=rate)
+            self.judging = make_optimizer(self.judges, settings, beta1=_BETA1)
         self._rate = schedule(stage)
         self._before: list[torch.Tensor] = []  # latents of the last steps without a quantizer
-
-    def _learning(self) -> nn.Module:
-        return nn.ModuleList(getattr(self.model, part) for part in self.stage.trainable)
-
-    def _adamw(self, rate: float, *modules: nn.Module | None) -> torch.optim.AdamW:
-        given = [module.named_parameters() for module in modules if module is not None]
-        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
-        for _, parameter in chain(*given):
-            groups[parameter.ndim > 1].append(parameter)
-        settings = self.stage.optimizer
-        return torch.optim.AdamW(
-            [
-                {
-                    "params": parameters,
-                    "weight_decay": settings.weight_decay if matrices else 0.0,
-                    "initial_lr": rate,
-                }
-                for matrices, parameters in groups.items()
-            ],
-            lr=rate,
-            betas=(0.8, settings.adam_beta2),
-            fused=True,
-        )
 
     # ---- steps ----
 
@@ -130,8 +121,7 @@ class CodecTrainer:
             stop_at_bad_step("the loss", float(loss), step.number, [{"sound": real}], self.output)
         self.optimizer.zero_grad()
         loss.backward()
-        learned = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(learned, stage.optimizer.max_grad_norm)
+        norm = nn.utils.clip_grad_norm_(self.learning.parameters(), stage.optimizer.max_grad_norm)
         step.gradient = float(norm)
         if not np.isfinite(step.gradient):
             stop_at_bad_step(
@@ -162,8 +152,8 @@ class CodecTrainer:
             made = model.decoder(heard)
         parts["mel"] = self.mel(made, real)
         parts["waveform"] = (made - real).abs().mean()
-        if self.judges is not None:
-            parts |= self._judged(self.judges, made, real, step)
+        if self.judges is not None and self.judging is not None:
+            parts |= self._judged(self.judges, self.judging, made, real, step)
         if not losses.commitment:
             parts.pop("commitment", None)
         return parts
@@ -206,19 +196,24 @@ class CodecTrainer:
         return straight_through(latents, found.sum(0))
 
     def _judged(
-        self, judges: Discriminators, made: torch.Tensor, real: torch.Tensor, step: Step
+        self,
+        judges: Discriminators,
+        optimizer: torch.optim.AdamW,
+        made: torch.Tensor,
+        real: torch.Tensor,
+        step: Step,
     ) -> dict[str, torch.Tensor]:
         """Let the judges learn, and ask them."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             judges.requires_grad_(True)
             loss = judges_loss(judges(real), judges(made.detach()))
-            self.judging.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(judges.parameters(), self.stage.optimizer.max_grad_norm)
             set_rate(
                 self.judging, min(1.0, step.number / max(1, self.stage.optimizer.warmup_steps))
             )
-            self.judging.step()
+            optimizer.step()
             step.parts["judges"] = [float(loss.detach())]
             judges.requires_grad_(False)
             with torch.no_grad():
@@ -236,21 +231,14 @@ class CodecTrainer:
         modules = {"letters": self.letters, "judges": self.judges, "books": self.learner}
         return nn.ModuleDict({k: v for k, v in modules.items() if v is not None})
 
-    def _named(self) -> nn.Module:
-        """What the optimizers hold, with names that don't change."""
-        parts: dict[str, nn.Module] = {"codec": self.model}
-        if self.letters is not None:
-            parts["letters"] = self.letters
-        return nn.ModuleDict(parts)
-
     def save(self, folder: Path) -> None:
         """Write weights and optimizers into a folder."""
         self.model.save_pretrained(folder)
         beside = {k: v.contiguous() for k, v in self._beside().state_dict().items()}
         held = {f"before.{i}": latents for i, latents in enumerate(self._before)}
         save_file(beside | held, folder / BESIDE, metadata={"format": "pt"})
-        save_optimizer(self._named(), self.optimizer, folder)
-        if self.judges is not None:
+        save_optimizer(self.learning, self.optimizer, folder)
+        if self.judges is not None and self.judging is not None:
             (folder / JUDGES).mkdir()
             save_optimizer(self.judges, self.judging, folder / JUDGES)
 
@@ -260,8 +248,8 @@ class CodecTrainer:
         names = sorted((n for n in state if n.startswith("before.")), key=lambda n: int(n[7:]))
         self._before = [state.pop(name) for name in names]
         self._beside().load_state_dict(state)
-        load_optimizer(self._named(), self.optimizer, folder)
-        if self.judges is not None:
+        load_optimizer(self.learning, self.optimizer, folder)
+        if self.judges is not None and self.judging is not None:
             load_optimizer(self.judges, self.judging, folder / JUDGES)
         self.model.load_state_dict(load_file(folder / "model.safetensors"))
 

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from borealis.errors import TrainingError
-from borealis.files import usual_permissions
+from borealis.files import free_bytes, usual_permissions
 from borealis.training import processes
 
 LEARNED, WHOLE = "learned.safetensors", "model.safetensors"
@@ -58,7 +58,7 @@ def room_for(what: str, folder: Path, partial: Path) -> Iterator[None]:
         shutil.rmtree(partial, ignore_errors=True)
         last = latest_checkpoint(folder)
         kept = f"the last good one is '{last}'" if last else "there is no earlier one"
-        free = shutil.disk_usage(folder).free / 1e9
+        free = free_bytes(folder) / 1e9
         raise TrainingError(
             f"No room for {what} in '{folder}' ({free:.1f} GB free): {kept}. Free some space and "
             "run the same command again: it goes on from there."
@@ -93,6 +93,34 @@ def sync_folder_name(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_checkpoint(output: Path, step: int, keep: int, write: Callable[[Path], None]) -> None:
+    """Write `checkpoint-N` aside, and give it its name when all of it is on the disk.
+
+    Every process has to call this.
+
+    Args:
+        output: folder of the stage.
+        step: of the checkpoint.
+        keep: newest checkpoints that stay.
+        write: puts the files into a folder.
+
+    Raises:
+        TrainingError: no room on the disk; the checkpoints before are still there.
+    """
+    partial = output / ".checkpoint.partial"
+    if processes.is_main():
+        shutil.rmtree(partial, ignore_errors=True)
+    processes.wait()
+    with room_for(f"the checkpoint of step {step}", output, partial):
+        partial.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        processes.wait()
+        if processes.is_main():
+            publish(partial, output / f"checkpoint-{step}")
+            rotate(output, keep)
+    processes.wait()
 
 
 def save_whole(model: Any, folder: Path, *others: Any | None) -> None:

@@ -13,27 +13,34 @@ from safetensors.torch import save_file
 from borealis.errors import TrainingError
 from borealis.training import processes
 from borealis.training.loop.sharding import part_of
-from borealis.training.recipe import StageSection
+from borealis.training.recipe.stage import OptimizerSection
 
 OPTIMIZER = "optimizer.safetensors"
 # Weights of norms and all biases aren't pulled towards zero.
 _FREE = re.compile(r"bias|layernorm|rmsnorm|(?:^|[._])norm(?:$|\.)")
 
 
-def make_optimizer(model: torch.nn.Module, stage: StageSection) -> torch.optim.AdamW:
-    """AdamW over the parameters that learn; each group keeps its peak rate as `initial_lr`."""
+def make_optimizer(
+    model: torch.nn.Module, settings: OptimizerSection, *, beta1: float = 0.9
+) -> torch.optim.AdamW:
+    """AdamW over the parameters that learn; each group keeps its peak rate as `initial_lr`.
+
+    Args:
+        model: some of its parameters want a gradient.
+        settings: of the stage.
+        beta1: decay of the first moments.
+    """
     norms = {
         f"{name}.{own}"
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.LayerNorm)
         for own, _ in module.named_parameters(recurse=False)
     }
-    settings = stage.optimizer
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             without = name in norms or _FREE.search(name.lower())
-            kind = (_rate_of(name, stage), 0.0 if without else settings.weight_decay)
+            kind = (_rate_of(name, settings), 0.0 if without else settings.weight_decay)
             groups.setdefault(kind, []).append(parameter)
     return torch.optim.AdamW(
         [
@@ -41,17 +48,17 @@ def make_optimizer(model: torch.nn.Module, stage: StageSection) -> torch.optim.A
             for (rate, decay), parameters in groups.items()
         ],
         lr=settings.learning_rate,
-        betas=(0.9, settings.adam_beta2),
+        betas=(beta1, settings.adam_beta2),
         fused=True,
     )
 
 
-def _rate_of(name: str, stage: StageSection) -> float:
+def _rate_of(name: str, settings: OptimizerSection) -> float:
     """Peak rate of a parameter."""
     short = name.removeprefix("model.")
-    rates = stage.optimizer.rates
+    rates = settings.rates
     fitting = [p for p in rates if short == p or short.startswith(f"{p}.")]
-    return rates[max(fitting, key=len)] if fitting else stage.optimizer.learning_rate
+    return rates[max(fitting, key=len)] if fitting else settings.learning_rate
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

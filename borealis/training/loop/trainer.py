@@ -91,7 +91,7 @@ class StageTrainer:
             check = partial(check_packing, model, stage.name)
             self.sharded.run(check) if self.sharded else check()
         self.losses = self._wrapped()
-        self.optimizer = make_optimizer(model, stage)
+        self.optimizer = make_optimizer(model, stage.optimizer)
         self._rate = schedule(stage)
         self._weights = {
             name: loss.weight for loss in auxiliary_losses(stage) for name in loss.names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,9 @@ from borealis.training.loop.checkpoints import (
     VALIDATION,
     WHOLE_BELOW,
     load_learned,
-    publish,
-    room_for,
-    rotate,
     save_learned,
     step_of,
+    write_checkpoint,
 )
 from borealis.training.loop.log import StageLog
 from borealis.training.loop.optimizer import load_optimizer, save_optimizer
@@ -53,19 +51,9 @@ class CheckpointWriter:
         Raises:
             TrainingError: no room on the disk; the checkpoints before are still there.
         """
-        step = self.trainer.taken
-        partial = self.output / ".checkpoint.partial"
-        if processes.is_main():
-            shutil.rmtree(partial, ignore_errors=True)
-        processes.wait()
-        with room_for(f"the checkpoint of step {step}", self.output, partial):
-            partial.mkdir(parents=True, exist_ok=True)
-            self._write(partial, measured)
-            processes.wait()
-            if processes.is_main():
-                publish(partial, self.output / f"checkpoint-{step}")
-                rotate(self.output, self.trainer.stage.checkpoints.keep)
-        processes.wait()
+        keep = self.trainer.stage.checkpoints.keep
+        write = partial(self._write, measured=measured)
+        write_checkpoint(self.output, self.trainer.taken, keep, write)
 
     def _write(self, folder: Path, measured: dict[str, Any] | None) -> None:
         model = self.trainer.model

@@ -6,10 +6,10 @@ documentation print them from there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import Field, ValidationError
@@ -20,6 +20,8 @@ from borealis.training.recipe.model import ModelSection
 from borealis.training.recipe.overrides import key_path, override
 from borealis.training.recipe.section import Section
 from borealis.training.recipe.stage import StageSection
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Section)
 
 
 class Recipe(Section):
@@ -48,10 +50,22 @@ def bundled_recipes() -> dict[str, Path]:
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by the name of a bundled one or by path.
+    """Read a recipe by the name of a bundled one or by path; see `read_recipe`."""
+    return read_recipe(Recipe, name_or_path, bundled_recipes(), overrides)
+
+
+def read_recipe(
+    kind: type[AnyRecipe],
+    name_or_path: str | Path,
+    bundled: Mapping[str, Path],
+    overrides: Sequence[str] = (),
+) -> AnyRecipe:
+    """Read a recipe of some kind.
 
     Args:
-        name_or_path: which.
+        kind: its schema.
+        name_or_path: the name of a bundled one, or a path.
+        bundled: those of the kind that come with the package, by name.
         overrides: keys to change, `seed=1` or `stages.align.max_steps=100`; a stage is named, an
             item of another list numbered from 0, `*` is every one. Values are YAML.
 
@@ -59,9 +73,9 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         RecipeError: no such file, not YAML, or a key is unknown, missing or out of range; the
             message names the key.
     """
-    path = bundled_recipes().get(str(name_or_path), Path(name_or_path))
+    path = bundled.get(str(name_or_path), Path(name_or_path))
     if not path.is_file():
-        known = ", ".join(bundled_recipes())
+        known = ", ".join(bundled)
         raise RecipeError(f"There is no recipe '{name_or_path}'. Bundled: {known}; or give a path.")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
@@ -74,7 +88,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     for text in overrides:
         override(data, text)
     try:
-        return Recipe(**data)
+        return kind(**data)
     except ValidationError as error:
         lines = [f"{key_path(data, e['loc'])}: {e['msg']}" for e in error.errors()[:5]]
         raise RecipeError(f"'{path.name}' has mistakes: " + "; ".join(lines) + ".") from None

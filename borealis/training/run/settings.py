@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -32,7 +33,7 @@ _GONE = object()
 
 def start_settings(recipe: Recipe) -> dict[str, Any]:
     """Keys that the model of the beginning depends on, with their values."""
-    found = {"seed": recipe.seed} | _flat("model", _values(recipe.model))
+    found = {"seed": recipe.seed} | leaves("model", _values(recipe.model))
     if start_reads_corpora(recipe.model):
         found["data.corpora"] = recipe.data.corpora
     return found
@@ -44,13 +45,13 @@ def stage_settings(recipe: Recipe, name: str) -> dict[str, Any]:
     if stage is None:
         return {}
     data = recipe.data
-    found = {"seed": recipe.seed} | _flat(f"stages.{name}", _values(stage))
+    found = {"seed": recipe.seed} | leaves(f"stages.{name}", _values(stage))
     for key in stage.features:
         passes = [_values(part) for part in data.features.get(key, [])]
-        found |= _flat(f"data.features.{key}", passes)
+        found |= leaves(f"data.features.{key}", passes)
     for key in _sources(recipe, stage):
         if key in data.sources:
-            found |= _flat(f"data.sources.{key}", _values(data.sources[key]))
+            found |= leaves(f"data.sources.{key}", _values(data.sources[key]))
     if stage.reads_corpora:
         found["data.corpora"] = data.corpora
     return found
@@ -63,12 +64,14 @@ def _values(section: BaseModel) -> dict[str, Any]:
     return section.model_dump(mode="json", exclude=harmless)
 
 
-def _flat(key: str, value: Any) -> dict[str, Any]:
+def leaves(key: str, value: Any) -> dict[str, Any]:
     """Leaves of nested values by their paths; a list of plain values is a leaf."""
     if isinstance(value, dict) and value:
-        return {k: v for name, sub in value.items() for k, v in _flat(f"{key}.{name}", sub).items()}
+        return {
+            k: v for name, sub in value.items() for k, v in leaves(f"{key}.{name}", sub).items()
+        }
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        return {k: v for i, sub in enumerate(value) for k, v in _flat(f"{key}.{i}", sub).items()}
+        return {k: v for i, sub in enumerate(value) for k, v in leaves(f"{key}.{i}", sub).items()}
     return {key: value}
 
 
@@ -104,6 +107,16 @@ def start_reads_corpora(model: ModelSection) -> bool:
     return bool(model.text_config) or (model.ngram is not None and not model.ngram.corpora)
 
 
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Which values by paths are other ones, as `key: old -> new`."""
+    found = []
+    for key in dict.fromkeys((*before, *after)):
+        a, b = before.get(key, _GONE), after.get(key, _GONE)
+        if a != b:
+            found.append(f"{key}: {_shown(a)} -> {_shown(b)}")
+    return found
+
+
 def differences(old: Made, new: Made, settings: Any, *name: str) -> list[str]:
     """What of one part differs between two records, as `key: old -> new`.
 
@@ -113,12 +126,7 @@ def differences(old: Made, new: Made, settings: Any, *name: str) -> list[str]:
         settings: `start_settings` or `stage_settings`.
         name: of the stage.
     """
-    told = []
-    before, after = (settings(made.recipe, *name) for made in (old, new))
-    for key in dict.fromkeys((*before, *after)):
-        a, b = before.get(key, _GONE), after.get(key, _GONE)
-        if a != b:
-            told.append(f"{key}: {_shown(a)} -> {_shown(b)}")
+    told = changes(*(settings(made.recipe, *name) for made in (old, new)))
     for key in dict.fromkeys((*old.files, *new.files)):
         one, two = old.files.get(key), new.files.get(key)
         if key.startswith("model."):

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from borealis.codec import CodecVocabulary, load_codec
+from borealis.codec.tokens import MARKS
 from borealis.errors import CodecError, RecipeError
 from borealis.training.start.sizes import rows_for, speech_settings
 
@@ -35,7 +36,6 @@ logger = logging.getLogger(__name__)
 SPREAD_TIED = 0.3
 # Distance between the middles of books, relative to that of codes.
 _BETWEEN_BOOKS = 0.5
-_MARKS = 3  # start and end of speech, the pad
 
 
 def codec_of(section: SpeechSection) -> Codec:
@@ -207,7 +207,7 @@ def code_directions(codec: Codec, num_codebooks: int, width: int, *, seed: int) 
         values = torch.randn(*shape, generator=generator)
         return values / values.norm(dim=-1, keepdim=True)
 
-    parts = [drawn(_MARKS, width)]
+    parts = [drawn(len(MARKS), width)]
     turn: torch.Tensor | None = None
     for book in range(num_codebooks):
         codes = np.zeros((book + 1, codec.codebook_size), np.int32)

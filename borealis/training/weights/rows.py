@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from borealis.codec import CodecVocabulary
 from borealis.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 # Name of the module in a model, and so the beginning of its parameters' names.
 NAME = "speech"
-_MARKS = 3  # start and end of speech, the pad
 
 
 class SpeechRows(nn.Module):
@@ -38,10 +38,10 @@ class SpeechRows(nn.Module):
 
     def __init__(self, model: BorealisForConditionalGeneration) -> None:
         super().__init__()
-        speech = model.config.speech
-        assert speech is not None
-        self.first = speech["first_id"]
-        self.end = self.first + _MARKS + speech["num_codebooks"] * speech["codebook_size"]
+        assert model.config.speech is not None
+        vocabulary = CodecVocabulary.of_settings(model.config.speech)
+        self.first = vocabulary.first_id
+        self.end = self.first + len(vocabulary)
         embeddings: Any = model.get_input_embeddings()
         output: Any = model.get_output_embeddings()
         self.input = self._of(embeddings)

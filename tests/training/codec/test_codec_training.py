@@ -138,8 +138,24 @@ def test_a_folder_of_another_run_is_refused_by_naming_what_differs(trained, tiny
     before = sorted(trained.rglob("*"))
     assert train(tiny, world, trained, "stages.codes.losses.letters=0.5") == 2
     error = capsys.readouterr().err
-    assert "stages.codes.losses.letters was 0.3, now it is 0.5" in error
+    assert "stages.codes.losses.letters: 0.3 -> 0.5" in error
+    assert train(tiny, world, trained, "stages.codes.losses.letters=0.5", "--dry-run") == 0
+    assert "stages.codes.losses.letters: 0.3 -> 0.5" in capsys.readouterr().out
+    assert train(tiny, world, trained, "--dry-run") == 0
+    assert "codes done already" in capsys.readouterr().out
     assert sorted(trained.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_a_folder_of_another_run_is_trained_anew_if_it_is_said(trained, tiny, world, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    other = ("stages.codes.losses.letters=0.5", "--max-steps", "2")
+    assert train(tiny, world, run, *other, "--no-resume") == 0
+    assert not list(run.glob("codes/checkpoint-10"))
+    stages = json.loads((run / "run.json").read_text("utf-8"))["stages"]
+    assert [stage["steps"] for stage in stages] == [2, 2]
+    assert train(tiny, world, run, *other) == 0  # it is the folder of that run now
 
 
 def test_recordings_that_cannot_be_read_are_left_out_and_others_folders_are_kept(
@@ -175,6 +191,12 @@ def test_what_a_run_would_do_is_told(tiny, world, capsys):
     assert not Path("nowhere").exists()
     assert train(tiny, world, Path("nowhere"), "--gpu", "h100") == 2
     assert "--gpu goes with recipes of language models" in capsys.readouterr().err
+    assert train(tiny, world, Path("nowhere"), "stage=sound") == 2
+    assert "leave stage=... out" in capsys.readouterr().err
+    assert main(["plan", "nano-codec"]) == 2
+    assert "'borealis train nano-codec --dry-run' says" in capsys.readouterr().err
+    assert train("nano-codec", world, Path("nowhere"), "stages.codes.optimizer.rates.ears=1") == 2
+    assert "optimizer.rates has 'ears'; parts are encoder, decoder" in capsys.readouterr().err
 
 
 def test_keys_are_explained(capsys):

@@ -31,7 +31,7 @@ PLACES = {
     "encode": (features, "encode_windows"),  # while the feature cache is made
     "forward": (StageTrainer, "_loss"),
     "update": (StageTrainer, "_clip"),  # gradients are there, weights are the old ones
-    "checkpoint": (writer, "publish"),  # written, without its name yet
+    "checkpoint": (saving, "publish"),  # written, without its name yet
     "learned": (writer, "save_learned"),  # before a byte of a checkpoint is written
     "model": (saving, "sync_folder"),  # files are there, nothing of it is promised
 }

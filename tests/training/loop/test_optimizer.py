@@ -24,7 +24,7 @@ def test_parts_have_rates_of_their_own_and_the_longest_name_counts(make_tiny):
     stage = a_stage(learning_rate=0.01, rates=own, trainable=["adapter", "language_model"])
     check_model(model, stage)
     prepare_weights(model, stage)
-    optimizer = make_optimizer(model, stage)
+    optimizer = make_optimizer(model, stage.optimizer)
     set_rate(optimizer, 0.5)
     found = rates(model, optimizer)
     assert found["model.adapter.w_in.weight"] == 0.1
@@ -38,7 +38,7 @@ def test_norms_and_biases_do_not_decay(make_tiny):
     stage = a_stage(trainable=["adapter", "language_model", "audio_tower"])
     prepare_weights(model, stage)
     names = {parameter: name for name, parameter in model.named_parameters()}
-    for group in make_optimizer(model, stage).param_groups:
+    for group in make_optimizer(model, stage.optimizer).param_groups:
         for parameter in group["params"]:
             free = names[parameter].endswith("bias") or "norm" in names[parameter]
             assert group["weight_decay"] == (0.0 if free else 0.01), names[parameter]

@@ -159,7 +159,9 @@ def test_rows_have_a_rate_of_their_own_beside_a_model_that_learns(speaking):
     )
     check_model(model, stage)
     prepare_weights(model, stage)
-    groups = {g["initial_lr"]: g["params"] for g in make_optimizer(model, stage).param_groups}
+    groups = {
+        g["initial_lr"]: g["params"] for g in make_optimizer(model, stage.optimizer).param_groups
+    }
     assert [p.shape for p in groups[0.5]] == [(len(vocabulary), 64)]
     learn(model, vocabulary, steps=3)
     apart = logits(model, speech_of(vocabulary))
