@@ -7,8 +7,8 @@ Run it with `python examples/spoken_text.py`.
 from borealis import BorealisError
 from borealis.data.spoken import speakable
 
-said = speakable("Рейс в 7:05, билет — 12 500 ₽, т. е. на 5% дороже, чем в 2023 году.")
-print(said.text)
+text = "Рейс в 7:05, билет — 12 500 ₽, т. е. на 5% дороже, чем в 2023 году."
+print(speakable(text).text)
 # --8<-- [end:say]
 
 # --8<-- [start:words]

@@ -10,16 +10,14 @@ from tools.site.freshness import ReportError
 from tools.site.tables import NONE, NOT_MEASURED, machine_note, markdown, number, percent
 
 FILE = "spoken-text.json"
-_OURS = "borealis"
 _HEAD = (
-    "who | Russian words right, % | Russian sentences right | English words right, % | "
-    "English sentences right | ms a sentence",
-    "кто | русских слов верно, % | русских предложений верно | английских слов верно, % | "
-    "английских предложений верно | мс на предложение",
+    "who | Russian words right, % (sentences) | English words right, % (sentences) | ms a sentence",
+    "кто | русских слов верно, % (предложений) | английских слов верно, % (предложений) | "
+    "мс на предложение",
 )
 _NAMES = {
     "as written": ("nobody: the text as it is", "никто: текст как есть"),
-    _OURS: ("`speakable`", "`speakable`"),
+    "borealis": ("`speakable`", "`speakable`"),
 }
 
 
@@ -54,8 +52,8 @@ def _row(name: str, told: dict[str, Any], russian: bool) -> list[str]:
         measured = told[f"{language}-measure"]
         # A library that leaves all English as it is doesn't say English.
         if language == "en" and name != "as written" and not measured["cpu_ms"]:
-            row += [NONE, NONE]
+            row.append(NONE)
             continue
         right = f"{measured['sentences_right']} / {measured['sentences']}"
-        row += [percent(measured["word_accuracy"], russian), right]
+        row.append(f"{percent(measured['word_accuracy'], russian)} ({right})")
     return [*row, number(told["ru-measure"]["cpu_ms"], 1, russian)]
