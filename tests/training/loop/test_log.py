@@ -72,12 +72,27 @@ def told(name: str, folder: Path) -> None:
     tracker.close()
 
 
+def told_alone(name: str, folder: Path, **environment: str) -> None:
+    """`told` in a Python of its own: what a tracker writes beside it, it ends when that ends."""
+    code = (
+        "import sys; from pathlib import Path; from tests.training.loop.test_log import told;"
+        "told(sys.argv[1], Path(sys.argv[2]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, name, str(folder)],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_weights_and_biases_keeps_the_numbers_of_a_step(tmp_path, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
-    told("wandb", tmp_path / "stage")
+    told_alone("wandb", tmp_path / "stage", WANDB_MODE="offline", WANDB_SILENT="true")
     [file] = (tmp_path / "stage").glob("wandb/offline-run-*/run-*.wandb")
     kept = file.read_bytes()
     assert b"train/loss\x82\x01\x030.5" in kept
@@ -86,21 +101,8 @@ def test_weights_and_biases_keeps_the_numbers_of_a_step(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_trackio_keeps_the_numbers_of_a_step(tmp_path):
-    """In a Python of its own: the library asks for its folder when it is imported."""
-    code = (
-        "import sys; from pathlib import Path; from tests.training.loop.test_log import told;"
-        "told('trackio', Path(sys.argv[1]))"
-    )
     folder = tmp_path / "trackio"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        cwd=ROOT,
-        env=os.environ | {"TRACKIO_DIR": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    told_alone("trackio", tmp_path, TRACKIO_DIR=str(folder))
     [file] = folder.rglob("borealis.db")
     with closing(sqlite3.connect(file)) as base:
         [row] = base.execute("select run_name, step, metrics from metrics").fetchall()
