@@ -1,0 +1,1 @@
+"""Speech as a stream of symbols and codec tokens: what a model writes when it speaks."""
