@@ -31,7 +31,9 @@ class Utterance:
         question: a question about the recording, for instruction data of your own.
         answer: the answer to learn for `question`.
         messages: a whole conversation instead, `role` (system, user, assistant) and `content` each;
-            the recording, if there is one, is heard in the first turn of the user. Only here
+            the recording, if there is one, is heard in the first turn of the user. The content
+            of an assistant may be parts: a text, and then its recording, to be spoken
+            (`[{"type": "text", "text": ...}, {"type": "audio", "audio": ...}]`). Only with messages
             `audio` may be empty.
         place: manifest and line it was read from, for messages; no key of a manifest.
     """
@@ -45,14 +47,14 @@ class Utterance:
     kind: str = "speech"
     question: str = ""
     answer: str = ""
-    messages: list[dict[str, str]] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
     place: str = field(default="", compare=False, repr=False)
 
     @property
     def texts(self) -> list[str]:
         """Everything in it that is written: what is said, asked and answered."""
         written = [self.text, self.question, self.answer]
-        return [t for t in (*written, *(m["content"] for m in self.messages)) if t]
+        return [t for t in (*written, *(content_text(m) for m in self.messages)) if t]
 
 
 _FIELDS = {f.name: f for f in fields(Utterance) if f.name != "place"}
@@ -115,7 +117,39 @@ def _parse(line: str, where: str, folder: Path) -> Utterance:
     item = Utterance(**row, place=where)
     if item.audio and not Path(item.audio).is_absolute() and not item.audio.startswith(HUB):
         item.audio = str(folder / item.audio)
+    item.messages = [_joined(message, folder) for message in item.messages]
     return item
+
+
+def content_text(message: dict[str, Any]) -> str:
+    """What is written in a message, without the recording of it."""
+    content = message["content"]
+    return content if isinstance(content, str) else str(content[0]["text"])
+
+
+def spoken_audio(message: dict[str, Any]) -> str:
+    """The recording of a message's text; empty where it isn't spoken."""
+    content = message["content"]
+    return "" if isinstance(content, str) else str(content[1]["audio"])
+
+
+def _joined(message: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A message whose recording is a path from here."""
+    audio = spoken_audio(message)
+    if not audio or Path(audio).is_absolute():
+        return message
+    text, spoken = message["content"]
+    return message | {"content": [text, spoken | {"audio": str(folder / audio)}]}
+
+
+def _is_spoken(content: Any) -> bool:
+    """Whether the content of a message is a text and then its recording."""
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        return False
+    if [part.get("type") for part in content] != ["text", "audio"]:
+        return False
+    values = (content[0].get("text"), content[1].get("audio"))
+    return all(isinstance(value, str) and value for value in values)
 
 
 def conversation_problem(messages: Any) -> str | None:
@@ -125,8 +159,12 @@ def conversation_problem(messages: Any) -> str | None:
     for message in messages:
         if not isinstance(message, dict) or message.keys() != {"role", "content"}:
             return "each of the messages has the keys 'role' and 'content' and no others"
-        if message["role"] not in ROLES or not isinstance(message["content"], str):
-            return f"the role of a message is one of {', '.join(ROLES)}, its content is text"
+        spoken = message["role"] == "assistant" and _is_spoken(message["content"])
+        if message["role"] not in ROLES or not (isinstance(message["content"], str) or spoken):
+            return (
+                f"the role of a message is one of {', '.join(ROLES)}, its content is text, or of "
+                "an assistant a part of text and then one of audio"
+            )
     roles = [message["role"] for message in messages]
     talk = roles[1:] if roles[0] == "system" else roles
     if not talk or talk != ["user", "assistant"] * (len(talk) // 2):

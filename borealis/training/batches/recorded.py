@@ -14,7 +14,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from borealis.audio import SAMPLING_RATE, load_audio
-from borealis.data.manifest import Utterance
+from borealis.data.manifest import Utterance, content_text, spoken_audio
 from borealis.data.opening import DatasetError
 from borealis.data.row_groups import group_of, recording
 from borealis.errors import AudioError, TrainingError
@@ -28,7 +28,7 @@ from borealis.training.data.talks import encode_talk
 from borealis.training.losses.stage import auxiliary_losses
 from borealis.training.recipe import StageSection
 from borealis.training.recipe.tasks import TranscriptionSection
-from borealis.training.tasks.speech import speech_tasks
+from borealis.training.tasks.speech import AnswerStreams, speech_tasks
 from borealis.training.tasks.task import BatchContext, targets_of
 from borealis.training.tasks.transcription import follow_up
 from borealis.training.tasks.turns import clip_turn
@@ -88,6 +88,9 @@ class RecordingBatches(Dataset):
         self.sources = [*sources, *talks]
         self.audio_sources = len(sources)
         self.unreadable: set[str] = set()
+        self.streams = (
+            AnswerStreams(context, stage.spoken_answers) if stage.spoken_answers else None
+        )
         spoken = speech_tasks(stage, context)
         self.spoken = list(spoken.values())
         others = [stage.tasks.share(name) for name in spoken]
@@ -117,7 +120,10 @@ class RecordingBatches(Dataset):
                 sum(config.encoder_samples(b - a) // config.frame_length for a, b in spans)
             )
             audio = config.num_audio_tokens(samples) if samples else 0
-            tokens.append(audio + _PROMPT_TOKENS + round(len(_words(item)) * per_letter))
+            spoken = map(spoken_audio, item.messages) if self.streams else ()
+            stream = sum(len(self.streams.rows.get(path, ([], []))[0]) for path in spoken)
+            words = round(len(_words(item)) * per_letter)
+            tokens.append(audio + stream + _PROMPT_TOKENS + words)
         places = [group_of(item.audio) for item in items]
         groups = [found[0] if found else None for found in places]
         # Files, and what has no sound, are one group that fits anywhere.
@@ -264,13 +270,13 @@ class RecordingBatches(Dataset):
         rows = []
         for item, (talk, counts) in zip(items, talks, strict=True):
             with at_row(item):
-                rows.append(encode_talk(tokenizer, talk, counts, placeholder))
+                rows.append(encode_talk(tokenizer, talk, counts, placeholder, self.streams))
         return packed(rows) if self.stage.batch.packing else padded(rows, tokenizer.pad_token_id)
 
 
 def _words(item: Utterance) -> str:
     if item.messages:
-        return " ".join(message["content"] for message in item.messages)
+        return " ".join(content_text(message) for message in item.messages)
     return item.text or item.answer
 
 

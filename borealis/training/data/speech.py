@@ -350,11 +350,13 @@ class SpokenClip:
         spoken: its symbols and codes.
         text: as it was written.
         language: `ru` or `en`.
+        audio: path of the recording.
     """
 
     spoken: Spoken
     text: str = field(compare=False)
     language: str
+    audio: str = ""
 
 
 class SpeechCache:
@@ -385,7 +387,7 @@ class SpeechCache:
                 lasts = np.array(row["durations"], np.int32)
                 end = offset + int(lasts.sum())
                 spoken = Spoken(row["symbols"], lasts, codes[offset:end].T, row["voice"])
-                self.clips.append(SpokenClip(spoken, row["text"], row["language"]))
+                self.clips.append(SpokenClip(spoken, row["text"], row["language"], row["audio"]))
                 offset = end
 
     def __len__(self) -> int:

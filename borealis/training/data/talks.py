@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from borealis.data.manifest import content_text, spoken_audio
 from borealis.errors import TrainingError
 from borealis.prompts import encode, render
 
 IGNORE = -100  # the label of what isn't learned
+# Path of a recording -> ids and labels of its stream of speech.
+Streams = Callable[[str], tuple[list[int], list[int]]]
 
 
 @dataclass
@@ -40,7 +43,11 @@ def with_audio(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def encode_talk(
-    tokenizer: Any, talk: Sequence[Any], num_tokens: list[int], audio_token_id: int
+    tokenizer: Any,
+    talk: Sequence[Any],
+    num_tokens: list[int],
+    audio_token_id: int,
+    streams: Streams | None = None,
 ) -> tuple[list[int], list[int]]:
     """Ids and labels of turns, or of messages about one recording or none.
 
@@ -49,11 +56,12 @@ def encode_talk(
         talk: `Turn`s, or messages with `role` and `content`.
         num_tokens: audio tokens of the recording, if there is one.
         audio_token_id: id of the placeholder.
+        streams: see `encode_messages`.
     """
     if isinstance(talk[0], Turn):
         return encode_turns(tokenizer, talk, sum(num_tokens), audio_token_id)
     messages = with_audio(talk) if num_tokens else list(talk)
-    return encode_messages(tokenizer, messages, num_tokens, audio_token_id)
+    return encode_messages(tokenizer, messages, num_tokens, audio_token_id, streams)
 
 
 def encode_turns(
@@ -82,6 +90,7 @@ def encode_messages(
     messages: Sequence[dict[str, Any]],
     num_tokens: Sequence[int],
     audio_token_id: int,
+    streams: Streams | None = None,
 ) -> tuple[list[int], list[int]]:
     """Ids of a conversation, and labels that are -100 outside the assistant's turns.
 
@@ -93,12 +102,19 @@ def encode_messages(
         messages: the conversation; system, user and assistant turns in any number.
         num_tokens: audio tokens of each clip, in reading order.
         audio_token_id: id of the placeholder.
+        streams: gives ids and labels of the recording of an assistant's text; they follow the
+            text, before the end mark. None: what is spoken is learned as text alone.
 
     Raises:
-        TrainingError: the template has other places for audio than `num_tokens` has clips.
+        TrainingError: streams don't know a recording, or the template has other places for audio than `num_tokens` has clips.
     """
     ids: list[int] = []
     labels: list[int] = []
+    spoken = [spoken_audio(m) if m["role"] == "assistant" else "" for m in messages]
+    messages = [
+        message | {"content": content_text(message)} if audio else message
+        for message, audio in zip(messages, spoken, strict=True)
+    ]
     counts, placed = iter(num_tokens), 0
     for i, message in enumerate(messages):
         answer = message["role"] == "assistant"
@@ -108,8 +124,16 @@ def encode_messages(
             heading = before[len(render(tokenizer, messages[:i], answer=False)) :]
             _extend(tokenizer, heading, ids, labels)
             body = after[len(before) :]
-            stop = body.rindex(tokenizer.eos_token) + len(tokenizer.eos_token)
-            _extend(tokenizer, body[:stop], ids, labels, learn=not message.get("given"))
+            end = body.rindex(tokenizer.eos_token)
+            stop, learn = end + len(tokenizer.eos_token), not message.get("given")
+            if spoken[i] and streams is not None:
+                _extend(tokenizer, body[:end], ids, labels, learn=learn)
+                stream, wanted = streams(spoken[i])
+                ids += stream
+                labels += wanted if learn else [IGNORE] * len(stream)
+                _extend(tokenizer, body[end:stop], ids, labels, learn=learn)
+            else:
+                _extend(tokenizer, body[:stop], ids, labels, learn=learn)
             _extend(tokenizer, body[stop:], ids, labels)
         else:
             fresh: list[int] = []

@@ -63,6 +63,7 @@ def _stage(
         raise RecipeError(
             f"Stage '{stage.name}' has nothing to learn from: none of its data are there."
         )
+    update["spoken_answers"] = [name for name in stage.spoken_answers if name in speech]
     update["validation.speech"] = [name for name in stage.validation.speech if name in speech]
     for task in ("speech", "listening"):
         if (section := getattr(stage.tasks, task)) is not None:

@@ -222,6 +222,11 @@ class StageSection(Section):
         description="Sources (data.sources) of recordings that the stage learns from, encoded anew "
         "at every step; instead of features.",
     )
+    spoken_answers: list[str] = Field(
+        default_factory=list,
+        description="Recordings (data.speech) that assistants' turns of messages in the sources "
+        "name: their speech is learned behind the text. Without it the text alone is.",
+    )
     mixing_temperature: float = Field(
         1.0,
         gt=0,
@@ -300,7 +305,7 @@ class StageSection(Section):
         """Names of the recordings of `data.speech` that are needed, those of validation too."""
         tasks = [self.tasks.given[name] for name in _OF_SPEECH if name in self.tasks.given]
         names = [name for task in tasks for name in getattr(task, "sets", ())]
-        return list(dict.fromkeys([*names, *self.validation.speech]))
+        return list(dict.fromkeys([*names, *self.spoken_answers, *self.validation.speech]))
 
     @property
     def makes_pseudo_audio(self) -> bool:
@@ -366,6 +371,8 @@ class StageSection(Section):
     def _sounds_fit(self) -> StageSection:
         if self.sources and self.augment.style_mix:
             raise ValueError("augment.style_mix goes with features, not sources")
+        if self.spoken_answers and not self.sources:
+            raise ValueError("spoken_answers needs sources: messages are read from them")
         if self.mixing_temperature != 1 and not self.sources:
             raise ValueError("mixing_temperature needs sources: passes over features are explicit")
         if self.encoder_lora and not self.sources:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from borealis.errors import TrainingError
 from borealis.speech.stream import write_stream
 from borealis.speech.vocabulary import SpeechVocabulary
 from borealis.training.data.batch import Batch
@@ -106,6 +107,37 @@ class ListeningTask(OfSpeech):
             ids[first : first + len(heard)] = heard
             rows.append((ids, labels))
         return self.rows_of(rows)
+
+
+class AnswerStreams:
+    """Streams of the recordings that assistants' turns name, by path.
+
+    Args:
+        context: has the recordings.
+        sets: names in `data.speech`.
+    """
+
+    def __init__(self, context: BatchContext, sets: Sequence[str]) -> None:
+        vocabulary = SpeechVocabulary.of_settings(context.config.speech)
+        self.rows = {
+            clip.audio: speech_row(vocabulary, clip)
+            for name in sets
+            for clip in context.speech[name].clips
+        }
+
+    def __call__(self, audio: str) -> Row:
+        """Ids and labels of a recording.
+
+        Raises:
+            TrainingError: it isn't among them.
+        """
+        if audio not in self.rows:
+            raise TrainingError(
+                f"'{audio}' is spoken in an answer, and it isn't among the recordings of "
+                "spoken_answers: it isn't in their manifests, or was left out, as the log says. "
+                "Take the row out, or its part of audio."
+            )
+        return self.rows[audio]
 
 
 def speech_tasks(stage: StageSection, context: BatchContext) -> dict[str, Task]:

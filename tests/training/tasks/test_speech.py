@@ -13,16 +13,18 @@ import yaml
 
 from borealis.cli import main
 from borealis.data.phrasings import load_phrasings
-from borealis.errors import RecipeError
+from borealis.errors import RecipeError, TrainingError
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.speech.stream import Spoken, write_stream
 from borealis.speech.symbols import SYMBOLS
 from borealis.speech.vocabulary import SpeechVocabulary
 from borealis.training.batches.cached import CachedBatches
 from borealis.training.data.speech import SpeechCache, SpokenClip
+from borealis.training.data.talks import encode_messages
 from borealis.training.recipe import SpeechSection, StageSection, load_recipe
 from borealis.training.recipe.resolve import resolve
 from borealis.training.start.vocabulary import add_speech
+from borealis.training.tasks.speech import AnswerStreams
 from borealis.training.tasks.task import BatchContext
 
 VOICES = [{"name": "anna"}, {"name": "slt", "language": "en"}]
@@ -202,3 +204,45 @@ def test_a_dry_run_names_the_recordings(speaks, world, tmp_path, capsys):
     assert main(["train", speaks(), "--data", str(world), "--output", str(tmp_path / "x"), "--dry-run"]) == 0  # fmt: skip
     out = capsys.readouterr().out
     assert "3 of voices" in out and "from mine" in out
+
+
+def test_an_answer_is_written_and_then_spoken(
+    speaks, world, run_train, tmp_path, codec, clips, tokenizer
+):
+    said = {"type": "audio", "audio": clips[0].audio}
+    talk = [
+        {"role": "user", "content": "Прочти."},
+        {"role": "assistant", "content": [{"type": "text", "text": clips[0].text}, said]},
+    ]
+    rows = [{"messages": talk}, {"messages": talk}]
+    text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (world / "answers.jsonl").write_text(text, encoding="utf-8")
+    keys = {
+        "sources": ["speech"], "spoken_answers": ["mine"], "max_steps": 6, "validation": {},
+        "tasks": {"transcription": {"share": 0.5}, "conversations": {"share": 0.5, "sources": ["answers"]}},
+    }  # fmt: skip
+    path = speaks(**keys)
+    value = yaml.safe_load(Path(path).read_text("utf-8"))
+    value["data"]["sources"]["answers"] = {"manifest": "answers.jsonl"}
+    Path(path).write_text(yaml.safe_dump(value, allow_unicode=True), encoding="utf-8")
+    run = tmp_path / "run"
+    assert run_train(path, run) == 0
+    model = BorealisForConditionalGeneration.from_pretrained(run / "final")
+    vocabulary = SpeechVocabulary.of_settings(model.config.speech)
+    processor = BorealisProcessor.from_pretrained(run / "final")
+    cache = SpeechCache([run / "speech" / "mine"], 2)
+    context = BatchContext(processor.tokenizer, model.config, load_phrasings(), None, [], 0, {"mine": cache})  # fmt: skip
+    streams = AnswerStreams(context, ["mine"])
+    ids, labels = encode_messages(processor.tokenizer, talk, [], 0, streams)
+    spoken, wanted = streams(clips[0].audio)
+    begin = ids.index(vocabulary.codec.start_id)
+    assert (
+        ids[begin : begin + len(spoken)] == spoken and labels[begin : begin + len(spoken)] == wanted
+    )
+    assert (
+        ids[begin + len(spoken)] == labels[begin + len(spoken)] == processor.tokenizer.eos_token_id
+    )
+    plain, _ = encode_messages(processor.tokenizer, talk, [], 0)
+    assert plain == ids[:begin] + ids[begin + len(spoken) :]
+    with pytest.raises(TrainingError, match="isn't among the recordings of spoken_answers"):
+        streams("gone.wav")
