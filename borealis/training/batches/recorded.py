@@ -14,7 +14,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from borealis.audio import SAMPLING_RATE, load_audio
-from borealis.data.manifest import Utterance, content_text, spoken_audio
+from borealis.data.manifest import Utterance, content_text
 from borealis.data.opening import DatasetError
 from borealis.data.row_groups import group_of, recording
 from borealis.errors import AudioError, TrainingError
@@ -88,9 +88,8 @@ class RecordingBatches(Dataset):
         self.sources = [*sources, *talks]
         self.audio_sources = len(sources)
         self.unreadable: set[str] = set()
-        self.streams = (
-            AnswerStreams(context, stage.spoken_answers) if stage.spoken_answers else None
-        )
+        answers = stage.spoken_answers
+        self.streams = AnswerStreams(context, answers) if answers else None
         spoken = speech_tasks(stage, context)
         self.spoken = list(spoken.values())
         others = [stage.tasks.share(name) for name in spoken]
@@ -120,8 +119,7 @@ class RecordingBatches(Dataset):
                 sum(config.encoder_samples(b - a) // config.frame_length for a, b in spans)
             )
             audio = config.num_audio_tokens(samples) if samples else 0
-            spoken = map(spoken_audio, item.messages) if self.streams else ()
-            stream = sum(len(self.streams.rows.get(path, ([], []))[0]) for path in spoken)
+            stream = self.streams.length(item) if self.streams else 0
             words = round(len(_words(item)) * per_letter)
             tokens.append(audio + stream + _PROMPT_TOKENS + words)
         places = [group_of(item.audio) for item in items]

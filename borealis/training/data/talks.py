@@ -106,7 +106,8 @@ def encode_messages(
             text, before the end mark. None: what is spoken is learned as text alone.
 
     Raises:
-        TrainingError: streams don't know a recording, or the template has other places for audio than `num_tokens` has clips.
+        TrainingError: streams don't know a recording, or the template has other places for audio
+            than `num_tokens` has clips.
     """
     ids: list[int] = []
     labels: list[int] = []

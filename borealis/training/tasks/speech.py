@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from borealis.data.manifest import Utterance, spoken_audio
 from borealis.errors import TrainingError
 from borealis.speech.stream import write_stream
 from borealis.speech.vocabulary import SpeechVocabulary
@@ -124,6 +125,11 @@ class AnswerStreams:
             for name in sets
             for clip in context.speech[name].clips
         }
+
+    def length(self, item: Utterance) -> int:
+        """Tokens of all that is spoken in the messages of a row."""
+        spoken = map(spoken_audio, item.messages)
+        return sum(len(self.rows[audio][0]) for audio in spoken if audio in self.rows)
 
     def __call__(self, audio: str) -> Row:
         """Ids and labels of a recording.
