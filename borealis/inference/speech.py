@@ -16,7 +16,6 @@ import torch
 from borealis import arguments
 from borealis.arguments import number, whole
 from borealis.codec import load_codec
-from borealis.codec.nano.refiner import load_refiner
 from borealis.data.spoken import Speakable, speakable
 from borealis.errors import PromptError, SpeechError
 from borealis.files import aside
@@ -205,6 +204,8 @@ class Speaker:
         """What adds the codebooks that the model doesn't write; None where it isn't needed."""
         if self.vocabulary.codec.num_codebooks == self.codec.num_codebooks:
             return None
+        from borealis.codec.nano.refiner import load_refiner
+
         return load_refiner(self._name)
 
     @property
