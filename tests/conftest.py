@@ -25,6 +25,7 @@ from transformers import (
 )
 
 import borealis
+from borealis.checkpoints import resolve_checkpoint
 from borealis.data.manifest import read_manifest
 from borealis.data.text import CTC_CHARACTERS
 from borealis.model import (
@@ -102,10 +103,12 @@ def save_tiny_whisper(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def make_tiny(tokenizer):
     """A factory of tiny random models: `make_tiny(adapter_type="ctc", text_config=..., ...)`."""
+    tokenizer_of_lines = tokenizer
 
     def make(
-        adapter_type: str = "mlp", *, text_config=None, seed: int = 0, **config
+        adapter_type: str = "mlp", *, text_config=None, seed: int = 0, own=None, **config
     ) -> tuple[BorealisForConditionalGeneration, BorealisProcessor]:
+        tokenizer = own or tokenizer_of_lines
         torch.manual_seed(seed)
         audio_config = WhisperConfig(
             d_model=32,
@@ -162,6 +165,46 @@ def tiny_processor(tiny):
 @pytest.fixture(scope="session")
 def tiny_config(tiny):
     return tiny[0].config
+
+
+@pytest.fixture(scope="session")
+def speaking_folder(make_tiny, tmp_path_factory) -> Path:
+    """A checkpoint that speaks, of random weights: what it says is noise, but it says it all."""
+    from borealis.codec.nano import BorealisCodec, BorealisCodecConfig
+    from borealis.training.recipe import SpeechSection
+    from borealis.training.start.vocabulary import add_speech
+
+    folder = tmp_path_factory.mktemp("speaking")
+    torch.manual_seed(0)
+    codec = BorealisCodec(
+        BorealisCodecConfig(
+            num_codebooks=2, codebook_size=32, latent_size=8, hidden_size=32,
+            intermediate_size=48, encoder_layers=1, decoder_layers=1,
+        )
+    )  # fmt: skip
+    codec.save_pretrained(folder / "codec")
+    # The tokenizer of the other tiny models lacks letters.
+    own = BorealisProcessor.from_pretrained(resolve_checkpoint("nano")).tokenizer
+    model, processor = make_tiny("ctc", own=own)
+    voices = [
+        {"name": name, "language": language, "gender": gender, "description": about}
+        for name, language, gender, about in (
+            ("anna", "ru", "female", {"en": "A calm woman.", "ru": "Спокойный женский голос."}),
+            ("ivan", "ru", "male", {"en": "A low man's voice.", "ru": "Низкий мужской голос."}),
+            ("kate", "en", "female", {"en": "An English woman.", "ru": "Англичанка."}),
+        )
+    ]
+    section = SpeechSection(codec=str(folder / "codec"), num_codebooks=2, voices=voices)
+    add_speech(model, processor, section)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def speaking(speaking_folder):
+    """A loaded model that speaks, of random weights."""
+    return borealis.load(speaking_folder)
 
 
 @pytest.fixture(scope="session")

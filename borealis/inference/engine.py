@@ -34,6 +34,7 @@ from borealis.inference.messages import (
     user_message,
 )
 from borealis.inference.scope import Scope, text_of
+from borealis.inference.speech import TEMPERATURE, TOP_K, Speaker, Speech, SpeechPart, Voice
 from borealis.inference.stopping import StopOnDemand
 from borealis.inference.streaming import read_along
 from borealis.inference.transcript import Guess, Segment, Transcript, Word, placed
@@ -583,6 +584,100 @@ class Borealis:
         if stream:
             return self._stream(messages, clips, max_new_tokens, answers=known)
         return self._generate([messages], [clips], max_new_tokens, answers=[known])[0]
+
+    # ---- speech ----
+
+    @cached_property
+    def speaker(self) -> Speaker:
+        """What speaks.
+
+        Raises:
+            SpeechError: the model wasn't taught to.
+        """
+        return Speaker(self.model)
+
+    @property
+    def voices(self) -> list[Voice]:
+        """Voices that `speak` takes; empty where the model wasn't taught to speak."""
+        return [Voice(**voice) for voice in (self.model.config.speech or {}).get("voices", ())]
+
+    def speak(
+        self,
+        text: str,
+        *,
+        voice: str | None = None,
+        language: str | None = None,
+        speed: float = 1.0,
+        temperature: float = TEMPERATURE,
+        top_k: int = TOP_K,
+        seed: int = 0,
+    ) -> Speech:
+        """Say a text.
+
+        Numbers, dates, abbreviations are said in words (`borealis.data.spoken.speakable`). The same
+        arguments give the same sound.
+
+        Args:
+            text: what is to be said, Russian or English.
+            voice: one of `voices`; by default the first one of the text's language.
+            language: that numbers and signs are said in, `ru` or `en`; by default the voice's.
+            speed: from 0.5 to 2; 2 is twice as fast, at the same pitch.
+            temperature: how much is left to chance; 0 takes the most probable token every time.
+            top_k: how many of the most probable tokens are drawn from.
+            seed: of the draws.
+
+        Raises:
+            SpeechError: the model wasn't taught to speak, there is no such voice, or the text
+                can't be said.
+            PromptError: an argument is of the wrong kind or out of range.
+        """
+        speaker = self.speaker
+        return speaker.speak(
+            speaker.order(
+                text,
+                voice=voice,
+                language=language,
+                speed=speed,
+                temperature=temperature,
+                top_k=top_k,
+                seed=seed,
+            )
+        )
+
+    def speak_stream(
+        self,
+        text: str,
+        *,
+        voice: str | None = None,
+        language: str | None = None,
+        speed: float = 1.0,
+        temperature: float = TEMPERATURE,
+        top_k: int = TOP_K,
+        seed: int = 0,
+    ) -> Iterator[SpeechPart]:
+        """Say a text and give the sound away as soon as it is ready; arguments as in `speak`.
+
+        Closing the iterator stops the work.
+
+        Returns:
+            An iterator of parts, whose waveforms joined are that of `speak`.
+
+        Raises:
+            SpeechError: as in `speak`.
+            PromptError: as in `speak`.
+        """
+        speaker = self.speaker
+        return speaker.stream(
+            speaker.order(
+                text,
+                voice=voice,
+                language=language,
+                speed=speed,
+                temperature=temperature,
+                top_k=top_k,
+                seed=seed,
+            )
+        )
 
     # ---- generation ----
 

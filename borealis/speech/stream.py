@@ -1,6 +1,6 @@
 """The order of a spoken text: symbols and their codes in one stream, symbols one ahead.
 
-    <|start_of_speech|> voice s1 | s2 codes(s1) | s3 codes(s2) | ... | next codes(sn) | <|end_of_speech|>
+    <|start_of_speech|> voice s1 | s2 codes(s1) | s3 codes(s2) | ... | next codes(sn) | end
 
 A symbol comes before the codes of the one before it, so that a sound knows what follows it. Behind
 the last symbol stands `<|next_symbol|>`. All codes of a frame stand together, the coarsest first.
@@ -98,8 +98,10 @@ def read_stream(
     """
     array = np.asarray(ids, np.int64)
     first = vocabulary.codec.first_id
-    low = first + len(vocabulary.codec) - vocabulary.codec.num_codebooks * (
-        vocabulary.codec.codebook_size
+    low = (
+        first
+        + len(vocabulary.codec)
+        - vocabulary.codec.num_codebooks * (vocabulary.codec.codebook_size)
     )
     is_code = (array >= low) & (array < first + len(vocabulary.codec))
     steps = np.flatnonzero(~is_code)

@@ -55,10 +55,7 @@ def spell(text: str, symbols: str = SYMBOLS) -> Spelling:
         folded = _folded(char, symbols)
         if folded == "":
             continue
-        if folded not in PAUSES:
-            out.append(folded)
-            places.append(place)
-        elif out[-1] not in PAUSES:
+        if folded not in PAUSES or out[-1] not in PAUSES:
             out.append(folded)
             places.append(place)
         elif len(out) > 1 and PAUSES.index(folded) > PAUSES.index(out[-1]):

@@ -74,9 +74,7 @@ class SpeechVocabulary:
             CodecError: there is no such voice.
         """
         if name not in self.voices:
-            raise CodecError(
-                f"There is no voice '{name}'; the model has {', '.join(self.voices)}."
-            )
+            raise CodecError(f"There is no voice '{name}'; the model has {', '.join(self.voices)}.")
         return self.next_id + 1 + self.voices.index(name)
 
     @cached_property

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from borealis.ctc.alphabet import Alphabet
 from borealis.data.spoken import characters, english, russian
 from borealis.data.spoken.traced import Traced
-from borealis.data.text import LETTERS
+from borealis.data.text import CTC_CHARACTERS
 from borealis.errors import SpeechError
 
 # Longer texts are refused: a book is to be read chapter by chapter.
 MAX_CHARACTERS = 100_000
+# What is heard in one letter may be read in two: a ё that is written is said as one.
+LETTERS = Alphabet(CTC_CHARACTERS + "ё")
 LANGUAGES = {"ru": russian.say, "en": english.say}
 
 # Sentences are said together up to so many characters, for a number's case shows in its sentence.
@@ -33,8 +36,8 @@ class SpokenWord:
     """A spoken word and the characters of the original that it says.
 
     Args:
-        text: the word in the letters of the CTC alphabet; with stress kept, a `+` stands before
-            its stressed vowel.
+        text: the word in the letters of nano's CTC alphabet, and ё; with stress kept, a `+` stands
+            before its stressed vowel.
         start: first character in the original.
         end: one behind the last. Several words may share a stretch: "двадцать пять" is "25".
     """

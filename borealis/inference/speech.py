@@ -1,0 +1,482 @@
+"""Text into speech: the language model writes codec tokens, the codec makes them heard."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from borealis import arguments
+from borealis.arguments import number, whole
+from borealis.codec import load_codec
+from borealis.data.spoken import Speakable, speakable
+from borealis.errors import PromptError, SpeechError
+from borealis.files import aside
+from borealis.inference.messages import language_of
+from borealis.inference.transcript import Word
+from borealis.speech.pieces import pieces
+from borealis.speech.rule import Choice, StreamRule
+from borealis.speech.sound import FASTEST, FORMATS, SLOWEST, Tempo, encoded
+from borealis.speech.stream import prompt_ids
+from borealis.speech.symbols import PAUSES, Spelling, spell
+from borealis.speech.vocabulary import SpeechVocabulary
+
+if TYPE_CHECKING:
+    from borealis.codec import Codec
+    from borealis.codec.protocol import StreamDecoder
+    from borealis.model import BorealisForConditionalGeneration
+
+MAX_CHARACTERS = 10_000  # a chapter; about ten minutes of speech
+TEMPERATURE, TOP_K = 0.6, 20
+_GAP = 0.15  # seconds of silence between two pieces, beside what they end and begin with
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A voice of a model.
+
+    Args:
+        name: what `speak` takes.
+        language: `ru` or `en`: what it was learned from.
+        gender: `male` or `female`; empty where it isn't known.
+        description: a sentence about it, by language of the sentence.
+    """
+
+    name: str
+    language: str
+    gender: str = ""
+    description: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class SpokenPiece:
+    """A piece of speech as it was written: symbols and their codes.
+
+    Args:
+        start: where it begins, seconds of the finished sound.
+        symbols: see `borealis.speech.symbols`.
+        durations: frames of each symbol, int `[symbols]`.
+        codes: int `[num_codebooks, frames]`, as the codec heard them.
+        frame: seconds of the finished sound that a frame lasts.
+    """
+
+    start: float
+    symbols: str
+    durations: np.ndarray
+    codes: np.ndarray
+    frame: float
+
+
+@dataclass(eq=False)
+class Speech:
+    """A text that was spoken.
+
+    Args:
+        text: as it was given.
+        spoken: as it was said: numbers and signs in words.
+        voice: who speaks.
+        waveform: float32 `[num_samples]`.
+        sampling_rate: Hz.
+        words: of `text`, with their times.
+        pieces: how it was written.
+        left_out: characters of the text that can't be said: emoji and the like.
+    """
+
+    text: str
+    spoken: str
+    voice: str
+    waveform: np.ndarray
+    sampling_rate: int
+    words: list[Word] = field(default_factory=list)
+    pieces: list[SpokenPiece] = field(default_factory=list)
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return len(self.waveform) / self.sampling_rate
+
+    def encode(self, form: str) -> bytes:
+        """The sound as a file: `wav`, `flac`, `mp3`, `opus`, or `pcm` without a header.
+
+        Its metadata says that the speech is synthetic.
+
+        Raises:
+            SpeechError: another form.
+        """
+        return encoded(self.waveform, self.sampling_rate, form, voice=self.voice)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a .wav, .flac, .mp3 or .opus file; its metadata says that the speech is synthetic.
+
+        Raises:
+            SpeechError: another suffix.
+            OutputError: it can't be written.
+        """
+        form = check_suffix(path)
+        data = self.encode(form)
+        with aside(path) as partial:
+            partial.write_bytes(data)
+
+
+def check_suffix(path: str | os.PathLike[str]) -> str:
+    """The form of a sound file by its suffix.
+
+    Raises:
+        SpeechError: speech isn't written so.
+    """
+    form = Path(path).suffix.lower().removeprefix(".")
+    form = "opus" if form == "ogg" else form
+    if form not in FORMATS:
+        raise SpeechError(
+            f"'{os.fspath(path)}': speech is written as "
+            f"{', '.join('.' + name for name in FORMATS)}."
+        )
+    return form
+
+
+@dataclass(frozen=True, eq=False)
+class SpeechPart:
+    """Sound that is ready while the rest is still being made.
+
+    Args:
+        waveform: float32 `[num_samples]`; all of them joined are those of the whole speech.
+        words: that have ended, with times from the beginning of the speech.
+        piece: how the piece was written that ends here; None inside a piece.
+    """
+
+    waveform: np.ndarray
+    words: list[Word]
+    piece: SpokenPiece | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be spoken and how, checked."""
+
+    text: str
+    said: Speakable
+    voice: str
+    speed: float
+    temperature: float
+    top_k: int
+    seed: int
+
+
+class Speaker:
+    """Speaks with a model whose vocabulary has a codec's tokens and voices.
+
+    Args:
+        model: on its device, in evaluation mode.
+        codec: by default the one that the model's configuration names.
+
+    Raises:
+        SpeechError: the model wasn't taught to speak.
+        CodecError: its codec can't be loaded.
+    """
+
+    def __init__(self, model: BorealisForConditionalGeneration, codec: Codec | None = None) -> None:
+        settings = model.config.speech
+        if not settings or not settings.get("voices"):
+            raise SpeechError(
+                "This model wasn't taught to speak: it has no voices. The bundled 'nano' has."
+            )
+        self.model = model
+        self.vocabulary = SpeechVocabulary.of_settings(settings)
+        self.voices = [Voice(**voice) for voice in settings["voices"]]
+        self._codec, self._name = codec, settings["codec"]
+
+    @cached_property
+    def codec(self) -> Codec:
+        """What makes the tokens heard."""
+        return self._codec or load_codec(self._name, device=str(self.model.device))
+
+    @cached_property
+    def refiner(self) -> Any:
+        """What adds the codebooks that the model doesn't write; None where it isn't needed."""
+        if self.vocabulary.codec.num_codebooks == self.codec.num_codebooks:
+            return None
+        from borealis.codec.nano.refiner import load_refiner
+
+        return load_refiner(self._name)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames of the codec in a second."""
+        return self.codec.sampling_rate / self.codec.hop_length
+
+    def order(
+        self,
+        text: str,
+        *,
+        voice: str | None = None,
+        language: str | None = None,
+        speed: float = 1.0,
+        temperature: float = TEMPERATURE,
+        top_k: int = TOP_K,
+        seed: int = 0,
+    ) -> Order:
+        """Check what is to be spoken; arguments as in `Borealis.speak`.
+
+        Raises:
+            PromptError: an argument is of the wrong kind or out of range.
+            SpeechError: there is no such voice, or the text can't be said.
+        """
+        if not isinstance(text, str):
+            raise PromptError(f"The text is of type {type(text).__name__}; a string is wanted.")
+        if len(text) > MAX_CHARACTERS:
+            raise SpeechError(
+                f"The text has {len(text):,} characters; at most {MAX_CHARACTERS:,} are spoken at "
+                "once. Speak it in parts."
+            )
+        whole("top_k", top_k)
+        whole("seed", seed, 0)
+        number("temperature", temperature, 0, 2)
+        number("speed", speed, SLOWEST, FASTEST)
+        chosen = self._voice(voice, arguments.language(language), text)
+        said = speakable(text, arguments.language(language) or chosen.language)
+        return Order(text, said, chosen.name, float(speed), float(temperature), top_k, seed)
+
+    def _voice(self, name: str | None, language: str | None, text: str) -> Voice:
+        if name is None:
+            language = language or language_of(text) or "ru"
+            fitting = [voice for voice in self.voices if voice.language == language]
+            return (fitting or self.voices)[0]
+        found = [voice for voice in self.voices if voice.name == name]
+        if not found:
+            names = ", ".join(voice.name for voice in self.voices)
+            raise SpeechError(f"There is no voice {name!r}; this model has {names}.")
+        return found[0]
+
+    def speak(self, order: Order) -> Speech:
+        """The whole speech."""
+        parts = list(self.stream(order))
+        return Speech(
+            order.text,
+            order.said.text,
+            order.voice,
+            np.concatenate([part.waveform for part in parts]),
+            self.codec.sampling_rate,
+            [word for part in parts for word in part.words],
+            [part.piece for part in parts if part.piece is not None],
+            order.said.left_out,
+        )
+
+    def stream(self, order: Order) -> Iterator[SpeechPart]:
+        """The speech as it is made; closing the iterator stops the work."""
+        generator = torch.Generator(self.model.device).manual_seed(order.seed)
+        clock = _Clock(order, self.codec.sampling_rate)
+        spans = pieces(order.said.text)
+        for place, (begin, end) in enumerate(spans):
+            spelling = spell(order.said.text[begin:end], self.vocabulary.symbols)
+            yield from self._piece(order, spelling, begin, generator, clock)
+            if place < len(spans) - 1:
+                yield SpeechPart(clock.silence(_GAP), [])
+        yield SpeechPart(clock.finish(), [])
+
+    def _piece(
+        self,
+        order: Order,
+        spelling: Spelling,
+        begin: int,
+        generator: torch.Generator,
+        clock: _Clock,
+    ) -> Iterator[SpeechPart]:
+        """One piece of the text."""
+        rule = StreamRule(self.vocabulary, spelling.symbols, self.frame_rate)
+        making = _Making(self, spelling.symbols, order.voice)
+        start, frames = clock.seconds, 0
+        for token in self.write(rule, order.voice, order.temperature, order.top_k, generator):
+            sound = making.push(token)
+            if sound is None:
+                continue
+            # A symbol has ended.
+            place = begin + spelling.places[len(making.durations) - 1]
+            frames += making.durations[-1]
+            clock.at(place, making.symbol, start, frames / self.frame_rate / order.speed)
+            last = rule.done
+            if last:
+                sound = np.concatenate([sound, making.finish()])
+            if len(sound) or last:
+                piece = None
+                if last:
+                    piece = SpokenPiece(
+                        start,
+                        spelling.symbols,
+                        np.array(making.durations, np.int32),
+                        making.codes(),
+                        1 / self.frame_rate / order.speed,
+                    )
+                yield SpeechPart(clock.sound(sound), clock.words(), piece)
+
+    def write(
+        self,
+        rule: StreamRule,
+        voice: str,
+        temperature: float,
+        top_k: int,
+        generator: torch.Generator,
+    ) -> Iterator[int]:
+        """The tokens of a stream behind its prompt; `rule` follows them.
+
+        Args:
+            rule: a fresh one.
+            voice: its name.
+            temperature: 0 takes the most probable token.
+            top_k: how many of the most probable ones are drawn from.
+            generator: of the draws.
+        """
+        ids = prompt_ids(self.vocabulary, rule.symbols, voice)
+        past: Any = None
+        while not rule.done:
+            given = torch.tensor([ids], device=self.model.device)
+            with torch.inference_mode():  # a generator's body leaves it between two tokens
+                out = self.model.model.language_model(
+                    input_ids=given, past_key_values=past, use_cache=True
+                )
+                logits = self.model.lm_head(out.last_hidden_state[0, -1]).float()
+                token = self._pick(logits, rule.choice(), temperature, top_k, generator)
+            past = out.past_key_values
+            rule.push(token)
+            yield token
+            ids = [token]
+
+    def _pick(
+        self,
+        logits: torch.Tensor,
+        choice: Choice,
+        temperature: float,
+        top_k: int,
+        generator: torch.Generator,
+    ) -> int:
+        """The next token of those that may come."""
+        allowed, ids = logits[choice.codes.start : choice.codes.stop], list(choice.codes)
+        if choice.due is not None:
+            allowed = torch.cat([allowed, logits[self.vocabulary.next_id, None]])
+            ids.append(choice.due)
+        if temperature == 0 or len(ids) == 1:
+            return ids[int(allowed.argmax())]
+        best, places = (allowed / temperature).topk(min(top_k, len(ids)))
+        drawn = torch.multinomial(best.softmax(-1), 1, generator=generator)
+        return ids[int(places[drawn])]
+
+
+class _Making:
+    """Tokens of one piece into sound, symbol by symbol."""
+
+    def __init__(self, speaker: Speaker, symbols: str, voice: str) -> None:
+        codec, vocabulary = speaker.codec, speaker.vocabulary.codec
+        self.symbols, self.vocabulary = symbols, speaker.vocabulary
+        self.durations: list[int] = []
+        self._codes: list[np.ndarray] = []  # that the decoder got
+        self._tokens: list[int] = []  # of the current symbol
+        self._books = vocabulary.num_codebooks
+        self._refined = speaker.refiner and speaker.refiner.stream(codec, symbols, voice)
+        self._decoder: StreamDecoder = codec.stream_decoder(
+            num_codebooks=codec.num_codebooks if self._refined else self._books
+        )
+
+    @property
+    def symbol(self) -> str:
+        """The one that ended last."""
+        return self.symbols[len(self.durations) - 1]
+
+    def push(self, token: int) -> np.ndarray | None:
+        """Sound that is certain, when a symbol has ended; None within one."""
+        first = self.vocabulary.next_id - self._books * self.vocabulary.codec.codebook_size
+        if first <= token < self.vocabulary.next_id:
+            self._tokens.append(token)
+            return None
+        codes = self.vocabulary.codec.codes(np.array(self._tokens, np.int64))
+        self.durations.append(codes.shape[1])
+        self._tokens = []
+        if self._refined:
+            codes = self._refined.push(codes, np.array(self.durations[-1:]))
+        return self._heard(codes)
+
+    def finish(self) -> np.ndarray:
+        """The sound that is left."""
+        rest = self._heard(self._refined.finish()) if self._refined else self._heard(None)
+        return np.concatenate([rest, self._decoder.finish()])
+
+    def codes(self) -> np.ndarray:
+        """All codes `[num_codebooks, frames]`."""
+        return np.concatenate(self._codes, 1)
+
+    def _heard(self, codes: np.ndarray | None) -> np.ndarray:
+        if codes is None or not codes.shape[1]:
+            return np.zeros(0, np.float32)
+        self._codes.append(codes)
+        return self._decoder.push(codes)
+
+
+class _Clock:
+    """When words are said, and the sound at its speed."""
+
+    def __init__(self, order: Order, sampling_rate: int) -> None:
+        self.order, self.sampling_rate = order, sampling_rate
+        self.tempo = Tempo(order.speed, sampling_rate)
+        self.seconds = 0.0  # of finished sound, the silence between pieces included
+        self._samples = 0  # that were made, before the speed
+        # The spoken word of each character.
+        found = list(_WORD.finditer(order.said.text))
+        self._of = {i: n for n, m in enumerate(found) for i in range(*m.span())}
+        self._times: dict[int, list[float]] = {}  # of spoken words
+        self._end = 0.0
+        self._ended = self._told = 0  # spoken words that are over; whose words were given out
+
+    def at(self, place: int, symbol: str, start: float, end: float) -> None:
+        """A symbol has ended.
+
+        Args:
+            place: its character in the spoken text.
+            symbol: itself.
+            start: of its piece, seconds.
+            end: of it, seconds from there.
+        """
+        begin, self._end = self._end, start + end
+        if symbol in PAUSES:  # behind every word there is one
+            self._ended = max(self._times, default=-1) + 1
+        elif place in self._of:
+            self._times.setdefault(self._of[place], [begin, begin])[1] = self._end
+
+    def words(self) -> list[Word]:
+        """Words of the text that have ended since the last call."""
+        said, ready = self.order.said.words, []
+        while self._told < self._ended:
+            stretch = (said[self._told].start, said[self._told].end)
+            stop = self._told
+            while stop < len(said) and (said[stop].start, said[stop].end) == stretch:
+                stop += 1
+            if stop > self._ended:  # "25" has been said by half
+                break
+            times = [self._times[i] for i in range(self._told, stop) if i in self._times]
+            self._told = stop
+            if times:
+                begin, end = round(times[0][0], 2), round(times[-1][1], 2)
+                ready.append(Word(begin, end, self.order.text[slice(*stretch)], None))
+        return ready
+
+    def sound(self, waveform: np.ndarray) -> np.ndarray:
+        """Made sound at its speed."""
+        self._samples += len(waveform)
+        self.seconds = self._samples / self.sampling_rate / self.order.speed
+        return self.tempo.push(waveform)
+
+    def silence(self, seconds: float) -> np.ndarray:
+        """A gap between two pieces."""
+        sound = self.sound(np.zeros(round(seconds * self.sampling_rate), np.float32))
+        self._end = self.seconds
+        return sound
+
+    def finish(self) -> np.ndarray:
+        """The sound that is left."""
+        return self.tempo.finish()
