@@ -32,6 +32,7 @@ HUB = {
     "dac_44khz": "descript/dac_44khz",
 }
 DEFAULT = "nano"
+REFINER = "refiner"  # folder of a refiner inside that of its codec
 _BUNDLED = Path(checkpoints.__file__).parent / "codec"
 
 

@@ -194,9 +194,7 @@ class CodeRefiner(PreTrainedModel):
                     f"'{codec.name}' has {sizes[0]} codebooks of {sizes[1]} codes, and the refiner "
                     f"is of a codec with {config.num_codebooks} of {config.codebook_size}."
                 )
-            self._tables[codec] = [
-                table.to(self.device) for table in codebook_entries(codec, config.num_codebooks)
-            ]
+            self._tables[codec] = codebook_entries(codec, config.num_codebooks)
             width = self._tables[codec][0].shape[1]
             if width != config.latent_size:
                 del self._tables[codec]
@@ -204,6 +202,8 @@ class CodeRefiner(PreTrainedModel):
                     f"The decoder of '{codec.name}' reads {width} numbers a frame, and the refiner "
                     f"gives {config.latent_size}: it is of another codec."
                 )
+        if self._tables[codec][0].device != self.device:
+            self._tables[codec] = [table.to(self.device) for table in self._tables[codec]]
         return self._tables[codec]
 
     def _given(self, codec: Codec, codes: np.ndarray) -> np.ndarray:

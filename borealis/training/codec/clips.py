@@ -243,7 +243,7 @@ def _readable(
         except AudioError as error:
             skipped.append({"audio": Path(item.audio).name, "reason": str(error)})
         else:
-            yield item, _levelled(clip, item.kind)
+            yield item, levelled(clip, item.kind)
 
 
 def _add(
@@ -273,7 +273,7 @@ def _add(
         letters.write(row.tobytes())
 
 
-def _levelled(clip: np.ndarray, kind: str) -> np.ndarray:
+def levelled(clip: np.ndarray, kind: str) -> np.ndarray:
     """A recording at the usual level; silence stays silent."""
     level = float(np.sqrt(np.mean(clip**2)))
     gain = _LEVEL / level if kind != "silence" and level > 1e-4 else 1.0

@@ -17,7 +17,7 @@ WORK = {
     "new": "from its start",
 }
 # Options that say something of language models only.
-_FOREIGN = ("hub", "gpu", "gpus", "pack", "stages")
+FOREIGN = ("hub", "gpu", "gpus", "pack", "stages")
 
 
 def train_codec(args: argparse.Namespace, changes: Sequence[str], stages: str) -> int:
@@ -34,7 +34,7 @@ def train_codec(args: argparse.Namespace, changes: Sequence[str], stages: str) -
     from borealis.errors import RecipeError
     from borealis.training.codec.recipe import load_codec_recipe
 
-    for name in _FOREIGN:
+    for name in FOREIGN:
         if getattr(args, name) is not None:
             raise RecipeError(f"--{name} goes with recipes of language models, not of codecs.")
     if stages:
