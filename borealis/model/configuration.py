@@ -11,6 +11,7 @@ from transformers.models.auto import CONFIG_MAPPING
 ADAPTER_TYPES = ("mlp", "deep", "ctc")
 ENCODER_WINDOWS = ("full", "cut")
 SPEECH_KEYS = ("codec", "num_codebooks", "codebook_size", "layout", "first_id")
+VOICE_KEYS = ("voices", "symbols", "symbol_ids")  # of models that were taught to speak
 
 
 class BorealisConfig(PreTrainedConfig):
@@ -48,7 +49,10 @@ class BorealisConfig(PreTrainedConfig):
         speech: tokens of a codec in the vocabulary, for models that speak: `codec` (as
             `borealis.codec.load_codec` takes it), `num_codebooks`, `codebook_size`, `layout`
             (`flat` or `delay`) and `first_id`, the id of `<|start_of_speech|>`; the others follow
-            it. None, and nothing is written into `config.json`, if there are none.
+            it. Models that were taught to speak have `voices` too (`name`, `language`, `gender`,
+            `description` each; their tokens stand behind the codec's), `symbols` and
+            `symbol_ids`, the token of each (see `borealis.speech.vocabulary`). None, and nothing is
+            written into `config.json`, if there are none.
 
     Raises:
         ValueError: settings that don't go together.
@@ -147,9 +151,10 @@ class BorealisConfig(PreTrainedConfig):
                 )
 
     def _check_speech(self, speech: dict[str, Any]) -> None:
-        if sorted(speech) != sorted(SPEECH_KEYS):
+        if sorted(speech) not in (sorted(SPEECH_KEYS), sorted(SPEECH_KEYS + VOICE_KEYS)):
             raise ValueError(
-                f"speech has the keys {', '.join(speech)}; it must have {', '.join(SPEECH_KEYS)}."
+                f"speech has the keys {', '.join(speech)}; it must have {', '.join(SPEECH_KEYS)}, "
+                f"and with voices {', '.join(VOICE_KEYS)}."
             )
         if speech["layout"] not in ("flat", "delay"):
             raise ValueError(
@@ -157,6 +162,15 @@ class BorealisConfig(PreTrainedConfig):
             )
         # Three marks and the codes of each book.
         end = speech["first_id"] + 3 + speech["num_codebooks"] * speech["codebook_size"]
+        if "voices" in speech:
+            if not speech["voices"] or speech["layout"] != "flat":
+                raise ValueError("speech.voices must have one at least, and the layout be 'flat'.")
+            if len(speech["symbols"]) != len(speech["symbol_ids"]):
+                raise ValueError(
+                    f"speech has {len(speech['symbols'])} symbols and "
+                    f"{len(speech['symbol_ids'])} symbol_ids; one each is needed."
+                )
+            end += 1 + len(speech["voices"])
         if end > self.text_config.vocab_size:
             raise ValueError(
                 f"The tokens of the codec end at id {end}, and the language model has "

@@ -17,6 +17,17 @@ from borealis.speech.vocabulary import SpeechVocabulary
 LONGEST_LETTER, LONGEST_PAUSE = 0.6, 1.6  # seconds
 
 
+def longest_frames(symbol: str, frame_rate: float) -> int:
+    """Frames that a symbol may last.
+
+    Args:
+        symbol: a letter or a pause.
+        frame_rate: frames of the codec in a second.
+    """
+    seconds = LONGEST_PAUSE if symbol in PAUSES else LONGEST_LETTER
+    return max(1, round(seconds * frame_rate))
+
+
 @dataclass(frozen=True)
 class Choice:
     """What may come next.
@@ -58,8 +69,7 @@ class StreamRule:
         return sum(1 + books * self._limit(symbol) for symbol in self.symbols)
 
     def _limit(self, symbol: str) -> int:
-        seconds = LONGEST_PAUSE if symbol in PAUSES else LONGEST_LETTER
-        return max(1, round(seconds * self.frame_rate))
+        return longest_frames(symbol, self.frame_rate)
 
     def choice(self) -> Choice:
         """What may come now.

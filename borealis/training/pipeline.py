@@ -30,7 +30,13 @@ from borealis.training.loop.checkpoints import clear_stage, drop_model, publish,
 from borealis.training.loop.sharding import is_sharded
 from borealis.training.loop.stage import run_stage
 from borealis.training.preflight import check_model, check_stage
-from borealis.training.prepare import encode_features, make_batches, make_validation
+from borealis.training.prepare import (
+    encode_features,
+    encode_speech,
+    make_batches,
+    make_validation,
+    read_speech,
+)
 from borealis.training.publish.mirror import Mirror
 from borealis.training.recipe import Recipe, StageSection
 from borealis.training.recipe.resolve import resolve
@@ -101,6 +107,7 @@ def run_recipe(
         mirror.begin()
     with processes.main_first():
         features = encode_features(recipe, chosen, data, output / "features", model, processor)
+        speech = encode_speech(recipe, chosen, data, output / "speech", model.config)
     sentences = load_sentences([data / name for name in recipe.data.corpora])
     log = _finished_stages(output / "run.json")
     log = {name: entry for name, entry in log.items() if name in plan.kept}
@@ -122,10 +129,11 @@ def run_recipe(
             FeatureCache([features[name] for name in stage.features]) if stage.features else None,
             sentences,
             seed,
+            read_speech(stage, speech, model.config),
         )
         batches = make_batches(recipe, stage, context, data, output, model, processor)
         validation = None
-        if stage.validation.sources:
+        if stage.validation.sources or stage.validation.speech:
             validation = make_validation(recipe, stage, context, data, output, model, processor)
         if processes.is_main():
             drop_model(output / FINAL)

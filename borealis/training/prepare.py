@@ -5,19 +5,33 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+from borealis.codec import load_codec
 from borealis.data.manifest import Utterance, read_manifest, write_manifest
 from borealis.data.row_groups import group_of
 from borealis.errors import RecipeError
 from borealis.files import write_text
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
+from borealis.speech.vocabulary import SpeechVocabulary
 from borealis.training import processes
 from borealis.training.batches.cached import CachedBatches, frames_of
 from borealis.training.batches.recorded import RecordingBatches, Source
+from borealis.training.data.aligner import Aligner
 from borealis.training.data.features import FeatureSource, build_features, cache_key, plan_clips
 from borealis.training.data.sources import read_source
+from borealis.training.data.speech import (
+    CODES,
+    KEY,
+    SpeechCache,
+    SpeechSource,
+    build_speech,
+    counts_of,
+    plan_recordings,
+    speech_key,
+)
 from borealis.training.digests import audio_sizes
 from borealis.training.loop.validation import Validation
 from borealis.training.recipe import FeatureSourceSection, Recipe, StageSection
@@ -25,6 +39,8 @@ from borealis.training.tasks.pieces import collect_pieces
 from borealis.training.tasks.task import BatchContext
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def make_batches(
@@ -99,6 +115,84 @@ def encode_features(
     return {name: folder / name for name in wanted}
 
 
+def encode_speech(
+    recipe: Recipe,
+    stages: Sequence[StageSection],
+    data: Path,
+    folder: Path,
+    config: BorealisConfig,
+) -> dict[str, Path]:
+    """Encode and align what the stages learn to speak from, once.
+
+    Args:
+        recipe: says which recordings.
+        stages: chosen ones.
+        data: data folder.
+        folder: of the caches.
+        config: of the model, with its voices.
+
+    Raises:
+        RecipeError: the model has no such voice, or nothing of a set can be used.
+        CodecError: it has no voices at all, or its codec can't be loaded.
+    """
+    wanted = dict.fromkeys(name for stage in stages for name in stage.speech_sets)
+    if not wanted:
+        return {}
+    known = SpeechVocabulary.of_settings(config.speech or {}).voices
+    planned: dict[str, list[SpeechSource]] = {}
+    for name in wanted:
+        planned[name] = [SpeechSource(**part.model_dump()) for part in recipe.data.speech[name]]
+        for source in planned[name]:
+            if strange := [voice for voice in source.voices.values() if voice not in known]:
+                raise RecipeError(
+                    f"data.speech.{name}: the model has no voice '{strange[0]}'; it has "
+                    f"{', '.join(known)} (model.speech.voices)."
+                )
+    speech = config.speech
+    assert speech is not None
+    aligner: Aligner | None = None
+    for name, sources in planned.items():
+        place, aligned_by = folder / name, recipe.data.aligner
+        key = speech_key(sources, data, speech, aligned_by, seed=recipe.seed)
+        note = place / KEY
+        same = note.is_file() and json.loads(note.read_text(encoding="utf-8"))["key"] == key
+        if not (same and (place / CODES).is_file()):
+            recordings = plan_recordings(sources, data, seed=recipe.seed)
+            if place.exists() and not same:
+                logger.warning("speech %s: made from something else, making it anew", name)
+                shutil.rmtree(place)
+            place.mkdir(parents=True, exist_ok=True)
+            write_text(note, json.dumps({"key": key}))
+            aligner = aligner or Aligner(aligned_by)
+            build_speech(
+                recordings,
+                place,
+                codec=load_codec(speech["codec"], device="cpu"),
+                num_codebooks=speech["num_codebooks"],
+                symbols=speech["symbols"],
+                aligner=aligner,
+            )
+        counts = counts_of(place)
+        kept = counts.pop("kept", 0)
+        logger.info("speech %s: %d recordings", name, kept)
+        for reason, count in sorted(counts.items()):
+            logger.warning("speech %s: %d left out: %s", name, count, reason)
+        if not kept:
+            raise RecipeError(
+                f"data.speech.{name}: none of its {counts.total()} recordings can be used; the log "
+                "says why."
+            )
+    return {name: folder / name for name in planned}
+
+
+def read_speech(
+    stage: StageSection, folders: Mapping[str, Path], config: BorealisConfig
+) -> dict[str, SpeechCache]:
+    """The caches of a stage, by their names in `data.speech`."""
+    books = config.speech["num_codebooks"] if config.speech else 0
+    return {name: SpeechCache([folders[name]], books) for name in stage.speech_sets}
+
+
 def _feature_source(
     recipe: Recipe, part: FeatureSourceSection, data: Path, folder: Path, config: BorealisConfig
 ) -> FeatureSource:
@@ -155,13 +249,22 @@ def make_validation(
     model: BorealisForConditionalGeneration,
     processor: BorealisProcessor,
 ) -> Validation:
-    """The measurement of a stage: recordings with texts, spread over its sources."""
+    """The measurement of a stage: recordings with texts, spread over its sources, and speech."""
+    spoken = [clip for name in stage.validation.speech for clip in context.speech[name].clips]
+    spoken = _spread(spoken, stage.validation.clips)
+    if not stage.validation.sources:
+        return Validation(stage, context, processor, [], spoken)
     longest = model.config.max_audio_seconds
     sources = _sources(recipe, stage.validation.sources, data, output, longest, audio=True)
     items = [item for source in sources for item in source.utterances if item.text]
     _refuse_streamed(f"The validation of '{stage.name}'", items)
     if not items:
         raise RecipeError(f"Stage '{stage.name}': no recording of validation has a text.")
-    step = len(items) / min(len(items), stage.validation.clips)
-    chosen = [items[int(i * step)] for i in range(min(len(items), stage.validation.clips))]
-    return Validation(stage, context, processor, chosen)
+    chosen = _spread(items, stage.validation.clips)
+    return Validation(stage, context, processor, chosen, spoken)
+
+
+def _spread(items: Sequence[T], most: int) -> list[T]:
+    """At most so many, evenly from the first to the last."""
+    count = min(len(items), most)
+    return [items[int(i * (len(items) / count))] for i in range(count)]

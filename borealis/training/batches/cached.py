@@ -15,6 +15,7 @@ from borealis.training.tasks.pieces import Pieces
 from borealis.training.tasks.pseudo import PseudoQuestionsTask, PseudoTask
 from borealis.training.tasks.pseudo_audio import PseudoAudio
 from borealis.training.tasks.questions import QuestionsTask
+from borealis.training.tasks.speech import ListeningTask, SpeechTask
 from borealis.training.tasks.task import BatchContext, Shared, Task
 from borealis.training.tasks.text import TextTask
 from borealis.training.tasks.transcription import TranscriptionTask
@@ -28,6 +29,8 @@ TASKS: dict[str, type[Task]] = {
     "letters": LettersTask,
     "transcription": TranscriptionTask,
     "questions": QuestionsTask,
+    "speech": SpeechTask,
+    "listening": ListeningTask,
 }
 
 

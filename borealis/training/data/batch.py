@@ -10,13 +10,14 @@ import torch
 
 from borealis.training.data.talks import Turn
 
-Mode = Literal["text", "pseudo", "audio"]
+Mode = Literal["text", "speech", "pseudo", "audio"]
 
 
 class Batch(TypedDict, total=False):
     """One batch of a stage; which keys it has depends on what is learned.
 
-    `mode` tells what is heard: nothing (`text`), made-up posteriors (`pseudo`) or sound (`audio`).
+    `mode` tells what is heard: nothing (`text`; `speech` with codec tokens), made-up posteriors
+    (`pseudo`) or sound (`audio`).
     """
 
     mode: Mode

@@ -237,7 +237,7 @@ def best_checkpoint(output: Path) -> Path | None:
     rates: dict[Path, float] = {}
     for folder in _checkpoints(output):
         if (file := folder / VALIDATION).is_file():
-            rate = json.loads(file.read_text(encoding="utf-8"))["word_error_rate"]
+            rate = json.loads(file.read_text(encoding="utf-8")).get("word_error_rate")
             if rate is not None:
                 rates[folder] = rate
     return min(rates, key=lambda folder: (rates[folder], step_of(folder)), default=None)

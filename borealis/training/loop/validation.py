@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from borealis.audio import load_audio
+from borealis.codec.tokens import MARKS
 from borealis.data.manifest import Utterance
+from borealis.speech.vocabulary import SpeechVocabulary
 from borealis.training import processes
 from borealis.training.data.batch import Batch, Example
 from borealis.training.data.packing import padded
+from borealis.training.data.speech import SpokenClip
 from borealis.training.data.talks import IGNORE, encode_talk
 from borealis.training.losses.stage import autocast, auxiliary_losses, stage_losses
 from borealis.training.recipe import StageSection
+from borealis.training.tasks.speech import speech_row
 from borealis.training.tasks.task import BatchContext, targets_of
 from borealis.training.tasks.turns import clip_turn
 
@@ -37,7 +42,8 @@ class Validation:
         stage: settings.
         context: what prompts are made of.
         processor: of the model.
-        utterances: recordings with their texts.
+        utterances: recordings with their texts; none if only speech is measured.
+        spoken: recordings that the model should be able to speak.
     """
 
     def __init__(
@@ -46,10 +52,12 @@ class Validation:
         context: BatchContext,
         processor: BorealisProcessor,
         utterances: Sequence[Utterance],
+        spoken: Sequence[SpokenClip] = (),
     ) -> None:
         # Transcripts have no marks that the other losses could learn from.
         self.stage = stage.changed({"losses.guide.weight": 0.0, "losses.counting.weight": 0.0})
         self.context, self.processor, self.utterances = context, processor, list(utterances)
+        self.spoken = list(spoken)
 
     def measure(self, trainer: StageTrainer) -> dict[str, Any]:
         """What `validation.json` says of the model as it is; every process has to call this.
@@ -69,11 +77,40 @@ class Validation:
         model.eval()
         try:
             with torch.random.fork_rng(), torch.no_grad():
-                losses = self._losses(trainer)
-                written = self._write_down(trainer)
+                losses = self._losses(trainer) if self.utterances else {}
+                written = self._write_down(trainer) if self.utterances else {}
+                spoken = self._speak(trainer) if self.spoken else {}
         finally:
             model.train(training)
-        return {"step": trainer.taken} | written | {"losses": losses}
+        return {"step": trainer.taken} | written | {"losses": losses} | spoken
+
+    def _speak(self, trainer: StageTrainer) -> dict[str, Any]:
+        """How well codes and ends of sounds are foretold in speech that is given up to there.
+
+        The loss is the mean over tokens; of codes of the first codebook also how many are right.
+        """
+        vocabulary = SpeechVocabulary.of_settings(self.context.config.speech)
+        codec, first = vocabulary.codec, vocabulary.codec.first_id + len(MARKS)
+        loss = right = codes = tokens = 0.0
+        for clip in self.spoken:
+            batch = padded([speech_row(vocabulary, clip)], 0)
+            ids, labels = batch["input_ids"], batch["labels"][:, 1:].to(trainer.device)
+            with autocast(trainer.model, enabled=trainer.bfloat16):
+                logits = trainer.model(input_ids=ids.to(trainer.device), use_cache=False).logits
+            told, wanted = logits[0, :-1].float(), labels[0]
+            learned = wanted != IGNORE
+            loss += float(F.cross_entropy(told, wanted, ignore_index=IGNORE, reduction="sum"))
+            tokens += int(learned.sum())
+            coarse = (wanted >= first) & (wanted < first + codec.codebook_size)
+            guess = told[coarse, first : first + codec.codebook_size].argmax(-1) + first
+            right += int((guess == wanted[coarse]).sum())
+            codes += int(coarse.sum())
+        found = {"loss": loss / max(1, tokens), "accuracy": right / max(1, codes)}
+        logger.info(
+            "validation: speech of %d recordings, loss %.3f, %.1f %% of the first codes right",
+            *(len(self.spoken), found["loss"], 100 * found["accuracy"]),
+        )
+        return {"speech": found | {"recordings": len(self.spoken)}}
 
     def _write_down(self, trainer: StageTrainer) -> dict[str, Any]:
         """Error rates of the transcripts, and a few of them."""
@@ -143,8 +180,13 @@ class Validation:
 
 def row_of(measured: dict[str, Any]) -> dict[str, Any]:
     """A measurement as a row of the log."""
-    losses = {f"eval_{name}": round(value, 4) for name, value in measured["losses"].items()}
-    return {"wer": measured["word_error_rate"]} | losses
+    row = {f"eval_{name}": round(value, 4) for name, value in measured["losses"].items()}
+    if "word_error_rate" in measured:
+        row = {"wer": measured["word_error_rate"]} | row
+    if spoken := measured.get("speech"):
+        row["eval_speech_loss"] = round(spoken["loss"], 4)
+        row["eval_speech_accuracy"] = round(spoken["accuracy"], 4)
+    return row
 
 
 def best_of(rows: Sequence[dict[str, Any]]) -> tuple[int, int]:

@@ -70,7 +70,7 @@ def _parts_of_batch(
     bfloat16: bool,
 ) -> dict[str, torch.Tensor]:
     inner = model.model
-    if batch["mode"] == "text":
+    if batch["mode"] in ("text", "speech"):
         embeds = inner.get_input_embeddings()(batch["input_ids"])
         if everywhere:
             embeds = embeds + 0.0 * _silence(inner).to(embeds.dtype)

@@ -18,7 +18,7 @@ from borealis.training.planner.shapes import (
 )
 from borealis.training.recipe import ModelSection, Recipe, StageSection
 from borealis.training.recipe.stage import EMBEDDINGS
-from borealis.training.start.sizes import rows_for, speech_settings
+from borealis.training.start.sizes import num_speech_tokens, rows_for, speech_settings
 
 if TYPE_CHECKING:
     from borealis.model import BorealisConfig
@@ -145,8 +145,9 @@ def _extend(config: BorealisConfig, section: ModelSection) -> None:
     assert speech is not None
     size = codebook_size(speech.codec)
     vocabulary = CodecVocabulary(speech.num_codebooks, size, first_id=_tokens(section, config))
-    text.vocab_size = rows_for(text.vocab_size, vocabulary.first_id + len(vocabulary))
     config.speech = speech_settings(speech, vocabulary)
+    tokens = num_speech_tokens(config.speech)
+    text.vocab_size = rows_for(text.vocab_size, vocabulary.first_id + tokens)
 
 
 def vocabulary_line(recipe: Recipe) -> str:
@@ -162,11 +163,13 @@ def vocabulary_line(recipe: Recipe) -> str:
         return ""
     vocabulary = CodecVocabulary.of_settings(config.speech)
     rows = config.text_config.vocab_size
-    spare = rows - vocabulary.first_id - len(vocabulary)
+    voices = num_speech_tokens(config.speech) - len(vocabulary)
+    spare = rows - vocabulary.first_id - len(vocabulary) - voices
+    spoken = f", {voices:,} of voices" if voices else ""
     return (
         f"{rows:,} rows: {vocabulary.first_id:,} of text, {len(vocabulary):,} of the codec "
         f"{config.speech['codec']} (3 marks, {vocabulary.num_codebooks} x "
-        f"{vocabulary.codebook_size:,} codes), {spare:,} spare"
+        f"{vocabulary.codebook_size:,} codes){spoken}, {spare:,} spare"
     )
 
 
@@ -193,8 +196,6 @@ def _tokens(section: ModelSection, config: BorealisConfig) -> int:
 
 def _embeddings(stage: StageSection, config: BorealisConfig) -> dict[str, int]:
     """Numbers in embeddings that learn by themselves."""
-    from borealis.codec import CodecVocabulary
-
     text = config.text_config
     said = {}
     if stage.speech_learns:
@@ -203,7 +204,7 @@ def _embeddings(stage: StageSection, config: BorealisConfig) -> dict[str, int]:
                 f"Stage '{stage.name}' trains speech; say of which codec: model.speech."
             )
         matrices = 1 if text.tie_word_embeddings else 2
-        tokens = len(CodecVocabulary.of_settings(config.speech))
+        tokens = num_speech_tokens(config.speech)
         said["rows"] = matrices * tokens * text.hidden_size
     if stage.embeddings_learn and _train(stage) != "full":
         said["embeddings"] = text.vocab_size * text.hidden_size

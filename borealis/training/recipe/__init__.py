@@ -1,7 +1,12 @@
 """Recipes: YAML files that fix a model, its data and its stages."""
 
 from borealis.training.recipe.data import DataSection, FeatureSourceSection, SourceSection
-from borealis.training.recipe.model import ModelSection, NgramSection, SpeechSection
+from borealis.training.recipe.model import (
+    ModelSection,
+    NgramSection,
+    SpeechSection,
+    VoiceSection,
+)
 from borealis.training.recipe.schema import (
     Recipe,
     bundled_recipes,
@@ -21,6 +26,7 @@ __all__ = [
     "SourceSection",
     "SpeechSection",
     "StageSection",
+    "VoiceSection",
     "bundled_recipes",
     "load_recipe",
     "recipe_help",

@@ -39,6 +39,24 @@ class FeatureSourceSection(Section):
         return self
 
 
+class SpeechSourceSection(Section):
+    """Recordings of one manifest that speech is learned from."""
+
+    manifest: str = Field(description="Manifest, relative to the data folder.")
+    voices: dict[str, str] = Field(
+        min_length=1,
+        description="Voices of the manifest, and the name that each has in model.speech.voices; "
+        "recordings of others are left out. A manifest without voices has the voice ''.",
+    )
+    fraction: float = Field(1.0, gt=0, le=1, description="Share of the recordings taken.")
+    commas: float | None = Field(
+        None,
+        gt=0,
+        description="The texts lack commas: a space at which the speaker pauses for so many "
+        "seconds is learned as one.",
+    )
+
+
 class SourceSection(Section):
     """Examples that a stage learns from without a feature cache: recordings, or conversations."""
 
@@ -97,6 +115,16 @@ class DataSection(Section):
     )
     features: dict[str, list[FeatureSourceSection]] = Field(
         default_factory=dict, description="Feature caches by name, each a list of passes."
+    )
+    speech: dict[str, list[SpeechSourceSection]] = Field(
+        default_factory=dict,
+        description="Recordings for the tasks speech and listening by name, each a list of "
+        "manifests. They are encoded by the codec and aligned with their texts once.",
+    )
+    aligner: str = Field(
+        "nano",
+        description="Model that aligns data.speech: a bundled name, folder or hub id of a Borealis "
+        "with a ctc adapter.",
     )
     sources: dict[str, SourceSection] = Field(
         default_factory=dict, description="Examples by name, for stages without a feature cache."

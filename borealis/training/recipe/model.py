@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from borealis.speech.symbols import SYMBOLS
 from borealis.training.recipe.section import Section
 
 
@@ -43,6 +44,20 @@ class NgramSection(Section):
         return self
 
 
+class VoiceSection(Section):
+    """A voice that the model gets a token for."""
+
+    name: str = Field(
+        pattern="^[a-z0-9-]{1,32}$",
+        description="Name that users give: lower-case Latin letters, digits, hyphens.",
+    )
+    language: Literal["ru", "en"] = Field("ru", description="Language it speaks best.")
+    gender: Literal["male", "female", ""] = Field("", description="Of the speaker.")
+    description: dict[Literal["en", "ru"], str] = Field(
+        default_factory=dict, description="A sentence about it for lists of voices, by language."
+    )
+
+
 class SpeechSection(Section):
     """Tokens of a codec in the vocabulary (see `borealis.training.start.vocabulary`)."""
 
@@ -62,6 +77,37 @@ class SpeechSection(Section):
         description="Order in which the codes of a frame are written: flat, all of a frame one "
         "after another; delay, each codebook a frame later than the one before.",
     )
+    voices: list[VoiceSection] = Field(
+        default_factory=list,
+        description="Voices that the model learns by the task speech. With them the vocabulary has "
+        "a token for each, and one that ends a sound; layout must be flat.",
+    )
+    symbols: str = Field(
+        SYMBOLS,
+        min_length=1,
+        description="Characters that can be spoken; the tokenizer must have a token for each. A "
+        "space and the marks `.`, `!` and `?` are needed. Used with voices alone.",
+    )
+
+    @field_validator("symbols", mode="after")
+    @classmethod
+    def _ends_are_there(cls, symbols: str) -> str:
+        if missing := [mark for mark in " .!?" if mark not in symbols]:
+            raise ValueError(f"{missing[0]!r} is missing: texts begin and end with such symbols")
+        if len(set(symbols)) < len(symbols):
+            raise ValueError("a symbol stands in it twice")
+        return symbols
+
+    @model_validator(mode="after")
+    def _voices_fit(self) -> SpeechSection:
+        names = [voice.name for voice in self.voices]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"there are two voices called '{twice[0]}'")
+        if names and self.layout != "flat":
+            raise ValueError(
+                "voices need the layout flat: the symbols of a text stand between whole frames"
+            )
+        return self
 
 
 class ModelSection(Section):

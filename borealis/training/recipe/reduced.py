@@ -29,6 +29,11 @@ def without(
         for name, parts in recipe.data.features.items()
     }
     features = {name: parts for name, parts in features.items() if parts}
+    speech = {
+        name: left
+        for name, parts in recipe.data.speech.items()
+        if (left := [p for p in parts if p.manifest not in files])
+    }
     corpora = [name for name in recipe.data.corpora if name not in files]
     model = recipe.model
     if model.ngram:
@@ -37,12 +42,15 @@ def without(
             for key in ("corpora", "word_corpora")
         }
         model = model.model_copy(update={"ngram": model.ngram.model_copy(update=left)})
-    data = recipe.data.model_copy(update={"features": features, "corpora": corpora})
-    stages = [_stage(stage, gone, features) for stage in recipe.stages]
+    kept = {"features": features, "speech": speech, "corpora": corpora}
+    data = recipe.data.model_copy(update=kept)
+    stages = [_stage(stage, gone, features, speech) for stage in recipe.stages]
     return recipe.model_copy(update={"model": model, "data": data, "stages": stages})
 
 
-def _stage(stage: StageSection, gone: set[str], features: Collection[str]) -> StageSection:
+def _stage(
+    stage: StageSection, gone: set[str], features: Collection[str], speech: Collection[str]
+) -> StageSection:
     def left(names: Sequence[str]) -> list[str]:
         return [name for name in names if name not in gone]
 
@@ -55,6 +63,14 @@ def _stage(stage: StageSection, gone: set[str], features: Collection[str]) -> St
         raise RecipeError(
             f"Stage '{stage.name}' has nothing to learn from: none of its data are there."
         )
+    update["validation.speech"] = [name for name in stage.validation.speech if name in speech]
+    for task in ("speech", "listening"):
+        if (section := getattr(stage.tasks, task)) is not None:
+            sets = [name for name in section.sets if name in speech]
+            # Without recordings the task falls out; the schema wants a name all the same.
+            update[f"tasks.{task}.sets"] = sets or section.sets
+            if not sets:
+                update[f"tasks.{task}.share"] = 0.0
     if not update["validation.sources"]:
         update["validation.patience"] = None  # nothing to be patient with
     if stage.talk_sources:

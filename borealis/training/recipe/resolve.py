@@ -53,6 +53,13 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
                     f"Stage '{stage.name}' wants the features '{name}', which data.features "
                     "doesn't define."
                 )
+    for stage in recipe.stages:
+        for name in stage.speech_sets:
+            if name not in recipe.data.speech:
+                raise RecipeError(
+                    f"Stage '{stage.name}' wants the speech '{name}', which data.speech doesn't "
+                    "define."
+                )
     manifests = [part.manifest for parts in features.values() for part in parts if part.manifest]
     wanted = [
         (f"Features '{n}'", p.source) for n, parts in features.items() for p in parts if p.source
@@ -76,6 +83,8 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
             )
     used = {name for _, name in wanted}
     manifests += [m for n in sorted(used) if (m := recipe.data.sources[n].manifest) is not None]
+    heard = {name for stage in recipe.stages for name in stage.speech_sets}
+    manifests += [part.manifest for name in sorted(heard) for part in recipe.data.speech[name]]
     ngram = recipe.model.ngram
     counted, words = (ngram.corpora, ngram.word_corpora) if ngram else ([], [])
     refuse_leaks(recipe, data)

@@ -13,7 +13,8 @@ from borealis.training.recipe.section import Section
 from borealis.training.recipe.tasks import TasksSection
 
 EMBEDDINGS = "language_model.embed_tokens"
-_OF_RECORDINGS = ("letters", "transcription", "conversations")
+_OF_RECORDINGS = ("letters", "transcription", "conversations", "speech", "listening")
+_OF_SPEECH = ("speech", "listening")
 
 
 class LoraSection(Section):
@@ -187,8 +188,13 @@ class ValidationSection(Section):
         default_factory=list,
         description="Sources on which the word error rate and the losses are measured.",
     )
+    speech: list[str] = Field(
+        default_factory=list,
+        description="Recordings (data.speech) on which the loss of speech is measured, and how "
+        "often the likeliest code of the first codebook is right.",
+    )
     every: int = Field(1000, gt=0, description="Measure every N steps, and after the last.")
-    clips: int = Field(64, gt=0, description="On at most so many recordings.")
+    clips: int = Field(64, gt=0, description="On at most so many recordings, of speech too.")
     patience: int | None = Field(
         None,
         gt=0,
@@ -290,6 +296,13 @@ class StageSection(Section):
         return list(getattr(self.tasks.given.get("conversations"), "sources", ()))
 
     @property
+    def speech_sets(self) -> list[str]:
+        """Names of the recordings of `data.speech` that are needed, those of validation too."""
+        tasks = [self.tasks.given[name] for name in _OF_SPEECH if name in self.tasks.given]
+        names = [name for task in tasks for name in getattr(task, "sets", ())]
+        return list(dict.fromkeys([*names, *self.validation.speech]))
+
+    @property
     def makes_pseudo_audio(self) -> bool:
         """Whether a task needs it."""
         return bool(self.tasks.share("pseudo", "pseudo_questions"))
@@ -339,6 +352,11 @@ class StageSection(Section):
             raise ValueError(
                 "tasks.conversations needs a language model that learns: lora, or trainable"
             )
+        for name in _OF_SPEECH:
+            if name in tasks and not (self.language_model_learns or self.speech_learns):
+                raise ValueError(
+                    f"tasks.{name} needs a language model that learns: lora, or trainable"
+                )
         for name in ("letters", "transcription", "questions"):
             if name in tasks and not (self.features or self.sources):
                 raise ValueError(f"tasks.{name} needs features, or sources of recordings")

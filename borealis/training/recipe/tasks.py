@@ -6,7 +6,7 @@ A stage lists its tasks with their shares. What a task says of questions is here
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -131,6 +131,23 @@ class PseudoQuestionsSection(TaskSection):
         return _only_words(kinds)
 
 
+class _OfSpeech(TaskSection):
+    sets: list[str] = Field(min_length=1, description="Recordings (data.speech) it learns from.")
+    voices: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="How often recordings of a voice are taken in an epoch; those that aren't "
+        "named once.",
+    )
+
+
+class SpeechTaskSection(_OfSpeech):
+    """Texts, to be spoken: symbols and codec tokens in one stream (model.speech.voices)."""
+
+
+class ListeningSection(_OfSpeech):
+    """Codec tokens in the place of audio, to be written down."""
+
+
 def _only_words(kinds: dict[str, float]) -> dict[str, float]:
     heard = {kind.name for kind in KINDS if not kind.words} | {ABOUT}
     if wrong := [name for name in kinds if name in heard]:
@@ -154,6 +171,10 @@ class TasksSection(Section):
     pseudo: PseudoSection | None = Field(None, description="Sentences as pseudo-audio.")
     pseudo_questions: PseudoQuestionsSection | None = Field(
         None, description="Nothing but questions about these."
+    )
+    speech: SpeechTaskSection | None = Field(None, description="Texts, to be spoken.")
+    listening: ListeningSection | None = Field(
+        None, description="Codec tokens, to be written down."
     )
 
     @property

@@ -17,7 +17,7 @@ from borealis.training.recipe import Recipe
 RECORD = "made-from.json"
 START, FINAL = "start", "final"
 # Folders of a run beside those of its stages.
-FOLDERS = (START, FINAL, "features", "left-out")
+FOLDERS = (START, FINAL, "features", "speech", "left-out")
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,9 @@ def stage_settings(recipe: Recipe, name: str) -> dict[str, Any]:
     for key in stage.features:
         passes = [_values(part) for part in data.features.get(key, [])]
         found |= leaves(f"data.features.{key}", passes)
+    for key in _learned_speech(stage):
+        found |= leaves(f"data.speech.{key}", [_values(part) for part in data.speech.get(key, [])])
+        found["data.aligner"] = data.aligner
     for key in _sources(recipe, stage):
         if key in data.sources:
             found |= leaves(f"data.sources.{key}", _values(data.sources[key]))
@@ -87,6 +90,12 @@ def _sources(recipe: Recipe, stage: StageSection, *, measured: bool = False) -> 
     return list(dict.fromkeys([*stage.sources, *stage.talk_sources, *passed, *last]))
 
 
+def _learned_speech(stage: StageSection, *, measured: bool = False) -> list[str]:
+    if measured:
+        return stage.speech_sets
+    return stage.changed({"validation.speech": []}).speech_sets
+
+
 def manifests_of(recipe: Recipe, stage: StageSection, *, measured: bool = False) -> list[str]:
     """Names in the data folder of all manifests and folders that a stage learns from.
 
@@ -97,6 +106,8 @@ def manifests_of(recipe: Recipe, stage: StageSection, *, measured: bool = False)
     """
     parts = [part for name in stage.features for part in recipe.data.features.get(name, [])]
     names = [part.manifest for part in parts if part.manifest]
+    for name in _learned_speech(stage, measured=measured):
+        names += [part.manifest for part in recipe.data.speech.get(name, [])]
     for name in _sources(recipe, stage, measured=measured):
         if (section := recipe.data.sources.get(name)) is not None:
             names.append(section.manifest or section.folder or made_manifest(name))

@@ -1,4 +1,4 @@
-"""Tokens of a codec in the vocabulary of a language model, for models that learn to speak.
+"""Tokens of a codec and of voices in the vocabulary of a language model that learns to speak.
 
 They stand in one block behind all others, and take the spare rows of a padded vocabulary first.
 
@@ -14,6 +14,7 @@ covariance, or from directions that know nothing of the codebooks.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch import nn
 from borealis.codec import CodecVocabulary, load_codec
 from borealis.codec.tokens import MARKS
 from borealis.errors import CodecError, RecipeError
+from borealis.speech.vocabulary import SpeechVocabulary, symbol_tokens
 from borealis.training.start.sizes import rows_for, speech_settings
 
 if TYPE_CHECKING:
@@ -66,7 +68,8 @@ def add_speech(
 ) -> CodecVocabulary:
     """Extend the vocabulary by the tokens of a codec; old tokens keep ids and rows bit for bit.
 
-    A model that has the tokens already is left as it is.
+    A model that has the tokens already is left as it is; voices may be added to it as long as
+    nothing stands behind the codec's tokens.
 
     Args:
         model: changed in place: embeddings, output layer, config.
@@ -79,42 +82,86 @@ def add_speech(
         Where the tokens are.
 
     Raises:
-        RecipeError: see `codec_of`; or the model has tokens of another size, or some of the names
-            in another place.
+        RecipeError: see `codec_of`; or the model has tokens of another size, other voices, or
+            some of the names in another place; or its tokenizer has no token for a symbol.
     """
     codec = codec or codec_of(section)
     sizes = {"num_codebooks": section.num_codebooks, "codebook_size": codec.codebook_size}
-    if model.config.speech is not None:
-        vocabulary = CodecVocabulary(**sizes, first_id=model.config.speech["first_id"])
-        settings = speech_settings(section, vocabulary)
-        _check_same(model.config.speech, settings)
-        model.config.speech = settings
-        return vocabulary
     tokenizer = processor.tokenizer
-    tokenizer.add_tokens(CodecVocabulary(**sizes).tokens(), special_tokens=True)
+    try:
+        symbol_ids = symbol_tokens(tokenizer, section.symbols) if section.voices else []
+    except CodecError as error:
+        raise RecipeError(f"model.speech.symbols: {error}") from None
+    names = [voice.name for voice in section.voices]
+    more = SpeechVocabulary.extra_tokens(names) if names else []
+    there = model.config.speech
+    if there is not None:
+        vocabulary = CodecVocabulary(**sizes, first_id=there["first_id"])
+        settings = speech_settings(section, vocabulary, symbol_ids)
+        _check_same(there, settings)
+        if more and not there.get("voices"):
+            _add_voices(model, tokenizer, vocabulary, more, seed)
+        kept = {key: value for key, value in there.items() if key not in settings}
+        model.config.speech = settings | kept
+        return vocabulary
+    tokenizer.add_tokens([*CodecVocabulary(**sizes).tokens(), *more], special_tokens=True)
     try:
         vocabulary = CodecVocabulary.of_tokenizer(tokenizer, **sizes)
     except CodecError as error:
         raise RecipeError(
             f"model.speech: the language model has tokens of such names already. {error}"
         ) from None
+    _check_behind(tokenizer, vocabulary, more)
     rows = rows_for(model.config.text_config.vocab_size, len(tokenizer))
     width = model.config.text_config.hidden_size
     directions = code_directions(codec, section.num_codebooks, width, seed=seed)
+    directions = torch.cat([directions, voice_directions(len(more), width, seed=seed)])
     extend_rows(model, vocabulary.first_id, rows, directions)
-    model.config.speech = speech_settings(section, vocabulary)
+    model.config.speech = speech_settings(section, vocabulary, symbol_ids)
     logger.info(
-        "vocabulary: %d tokens of the codec %s from id %d on; %d rows of embeddings",
-        *(len(vocabulary), section.codec, vocabulary.first_id, rows),
+        "vocabulary: %d tokens of the codec %s from id %d on, %d of voices; %d rows of embeddings",
+        *(len(vocabulary), section.codec, vocabulary.first_id, len(more), rows),
     )
     return vocabulary
+
+
+def _add_voices(
+    model: BorealisForConditionalGeneration,
+    tokenizer: Any,
+    vocabulary: CodecVocabulary,
+    names: Sequence[str],
+    seed: int,
+) -> None:
+    """Give a model with the codec's tokens those of voices, right behind them."""
+    begin = vocabulary.first_id + len(vocabulary)
+    tokenizer.add_tokens(list(names), special_tokens=True)
+    _check_behind(tokenizer, vocabulary, names)
+    width = model.config.text_config.hidden_size
+    rows = rows_for(model.config.text_config.vocab_size, len(tokenizer))
+    extend_rows(model, begin, rows, voice_directions(len(names), width, seed=seed))
+    logger.info("vocabulary: %d tokens of voices from id %d on", len(names), begin)
+
+
+def _check_behind(tokenizer: Any, vocabulary: CodecVocabulary, names: Sequence[str]) -> None:
+    """Whether tokens of voices stand right behind the codec's.
+
+    Raises:
+        RecipeError: they don't.
+    """
+    begin = vocabulary.first_id + len(vocabulary)
+    ids = tokenizer.convert_tokens_to_ids(list(names))
+    if ids != list(range(begin, begin + len(names))):
+        raise RecipeError(
+            "model.speech.voices: the tokens of voices can't stand behind the codec's, for the "
+            "tokenizer has others there. Begin with a checkpoint without tokens of a codec."
+        )
 
 
 def _check_same(there: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Whether a model's tokens are those of a recipe; another codec or order is only told.
 
     Raises:
-        RecipeError: another number of codebooks or codes.
+        RecipeError: another number of codebooks or codes, or other voices.
     """
     names = ("num_codebooks", "codebook_size")
     if any(there[name] != wanted[name] for name in names):
@@ -124,6 +171,14 @@ def _check_same(there: dict[str, Any], wanted: dict[str, Any]) -> None:
             f"{there['codebook_size']}. Give what it has, or leave model.speech out: the tokens "
             "stay."
         )
+    if there.get("voices") and wanted.get("voices"):
+        have, want = (", ".join(v["name"] for v in s["voices"]) for s in (there, wanted))
+        if have != want or there["symbols"] != wanted["symbols"]:
+            raise RecipeError(
+                f"model.speech wants the voices {want}, and the checkpoint has learned {have}, "
+                "with its own symbols. Give the same in the same order, or leave voices out: they "
+                "stay."
+            )
     for name in ("codec", "layout"):
         if there[name] != wanted[name]:
             logger.warning(
@@ -220,6 +275,13 @@ def code_directions(codec: Codec, num_codebooks: int, width: int, *, seed: int) 
         turned = turned / turned.norm(dim=1).square().mean().sqrt().clamp(min=1e-12)
         parts.append(turned + _BETWEEN_BOOKS * drawn(1, width))
     return torch.cat(parts)
+
+
+def voice_directions(count: int, width: int, *, seed: int) -> torch.Tensor:
+    """Where tokens of voices lie about the mean: anywhere, `[count, width]`."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    values = torch.randn(count, width, generator=generator)
+    return values / values.norm(dim=-1, keepdim=True)
 
 
 def _turn(inner: int, outer: int, generator: torch.Generator) -> torch.Tensor:

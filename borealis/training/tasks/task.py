@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from borealis.training.data.features import FeatureCache
 from borealis.training.data.frames import CachedFrames
 from borealis.training.data.loading import at_row
 from borealis.training.data.packing import padded
+from borealis.training.data.speech import SpeechCache
 from borealis.training.data.talks import encode_talk
 from borealis.training.losses.auxiliary import AuxiliaryLoss, Lesson
 from borealis.training.recipe import StageSection
@@ -37,6 +38,7 @@ class BatchContext:
         cache: encoder frames of the recorded clips, if the stage has any.
         sentences: sentences of the corpora, sorted by length.
         seed: seed of the recipe.
+        speech: recordings to speak from, by their names in `data.speech`.
     """
 
     tokenizer: Any
@@ -45,6 +47,7 @@ class BatchContext:
     cache: FeatureCache | None
     sentences: Sequence[str]
     seed: int
+    speech: Mapping[str, SpeechCache] = field(default_factory=dict)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from borealis.codec import CodecVocabulary
 from borealis.errors import RecipeError
+from borealis.training.start.sizes import num_speech_tokens
 
 if TYPE_CHECKING:
     from borealis.model import BorealisForConditionalGeneration
@@ -27,7 +27,7 @@ NAME = "speech"
 
 
 class SpeechRows(nn.Module):
-    """Rows of a codec's tokens: `input [tokens, hidden_size]`, and `output` of the same shape.
+    """Rows of a codec's tokens and of voices: `input [tokens, hidden_size]`, and `output` alike.
 
     If the output layer shares the embedding matrix, `input` is read for both and there is no
     `output`. While they are in a model, the matrices' own rows of these tokens aren't used.
@@ -39,9 +39,8 @@ class SpeechRows(nn.Module):
     def __init__(self, model: BorealisForConditionalGeneration) -> None:
         super().__init__()
         assert model.config.speech is not None
-        vocabulary = CodecVocabulary.of_settings(model.config.speech)
-        self.first = vocabulary.first_id
-        self.end = self.first + len(vocabulary)
+        self.first = model.config.speech["first_id"]
+        self.end = self.first + num_speech_tokens(model.config.speech)
         embeddings: Any = model.get_input_embeddings()
         output: Any = model.get_output_embeddings()
         self.input = self._of(embeddings)

@@ -11,6 +11,7 @@ import borealis
 from borealis.codec import CodecVocabulary, load_codec
 from borealis.errors import RecipeError
 from borealis.model import BorealisConfig, BorealisForConditionalGeneration, BorealisProcessor
+from borealis.speech.vocabulary import SpeechVocabulary
 from borealis.training.recipe import SpeechSection
 from borealis.training.start.sizes import rows_for
 from borealis.training.start.vocabulary import add_speech
@@ -159,3 +160,65 @@ def test_a_config_without_speech_says_nothing_of_it(tiny_config):
         BorealisConfig(speech=wanted | {"first_id": 151_000})
     with pytest.raises(ValueError, match="must be 'flat' or 'delay'"):
         BorealisConfig(speech=wanted | {"layout": "rows", "first_id": 0})
+
+
+# ---- voices ----
+
+VOICES = [{"name": "anna", "gender": "female"}, {"name": "slt", "language": "en"}]
+LETTERS = " .!?ab"
+
+
+def test_voices_stand_behind_the_codes(fresh, codec, tmp_path):
+    model, processor = fresh()
+    with_voices = section(codec, voices=VOICES, symbols=LETTERS)
+    codes = add_speech(model, processor, with_voices)
+    config = model.config
+    speaks = SpeechVocabulary.of_settings(config.speech)
+    names = processor.tokenizer.convert_ids_to_tokens(range(speaks.next_id, speaks.next_id + 3))
+    assert names == ["<|next_symbol|>", "<|voice:anna|>", "<|voice:slt|>"]
+    assert speaks.codec == codes and speaks.voice_id("slt") == speaks.next_id + 2
+    assert config.text_config.vocab_size == len(processor.tokenizer) == speaks.next_id + 3
+    spelled = processor.tokenizer.convert_ids_to_tokens(speaks.ids_of("ab"))
+    assert spelled == ["a", "b"]
+    model.save_pretrained(tmp_path / "saved")
+    assert BorealisConfig.from_pretrained(tmp_path / "saved").speech == config.speech
+    again = dict(config.speech)
+    add_speech(model, processor, with_voices)
+    assert config.speech == again  # the same voices change nothing
+    add_speech(model, processor, section(codec))
+    assert config.speech == again  # and no voices keep them
+
+
+def test_a_model_with_codes_gets_voices_later_unless_something_stands_there(fresh, codec):
+    model, processor = fresh()
+    add_speech(model, processor, section(codec))
+    weight = model.get_input_embeddings().weight.detach().clone()
+    add_speech(model, processor, section(codec, voices=VOICES, symbols=LETTERS))
+    assert torch.equal(model.get_input_embeddings().weight[: len(weight)], weight)
+    with pytest.raises(RecipeError, match="wants the voices anna, and the checkpoint has learned"):
+        add_speech(model, processor, section(codec, voices=VOICES[:1], symbols=LETTERS))
+    model, processor = fresh()
+    add_speech(model, processor, section(codec))
+    processor.tokenizer.add_tokens(["<|mine|>"])
+    with pytest.raises(RecipeError, match="the tokenizer has others there"):
+        add_speech(model, processor, section(codec, voices=VOICES, symbols=LETTERS))
+
+
+def test_a_symbol_that_is_no_token_is_told(fresh, codec):
+    model, processor = fresh()
+    with pytest.raises(RecipeError, match=r"model.speech.symbols: The tokenizer spells '☃'"):
+        add_speech(model, processor, section(codec, voices=VOICES, symbols=" .!?☃"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"voices": VOICES, "layout": "delay"}, "voices need the layout flat"),
+        ({"voices": [VOICES[0], VOICES[0]]}, "two voices called 'anna'"),
+        ({"voices": [{"name": "Анна"}]}, "pattern"),
+        ({"voices": VOICES, "symbols": "abc"}, "is missing"),
+    ],
+)
+def test_voices_that_make_no_sense_are_told(keys, told, codec):
+    with pytest.raises(ValueError, match=told):
+        section(codec, **keys)
