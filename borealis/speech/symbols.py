@@ -111,6 +111,19 @@ def durations(
         int32 `[symbols]`, in sum `num_frames`; None where the symbols can't be laid over the
         recording.
     """
+    ends = symbol_ends(spelling, log_probs, alphabet, step=step, delay=delay)
+    return None if ends is None else whole_frames(ends, frame=frame, num_frames=num_frames)
+
+
+def symbol_ends(
+    spelling: str, log_probs: np.ndarray, alphabet: Alphabet, *, step: float, delay: float = 0.0
+) -> np.ndarray | None:
+    """Where each symbol of a recording ends, in seconds; see `durations`.
+
+    Returns:
+        float `[symbols]`, the last one where the last letter's sound is over; None where the
+        symbols can't be laid over the recording.
+    """
     labels, owners = _labels(spelling, alphabet)
     path = align(log_probs, labels) if labels else None
     if path is None:
@@ -131,6 +144,20 @@ def durations(
             end = max(end, first[i + 1] - _AFTER_PAUSE)
         ends[owners[i] : owners[i + 1]] = end
     ends[owners[-1] :] = last[-1] + _BEFORE_PAUSE
+    return ends
+
+
+def whole_frames(ends: np.ndarray, *, frame: float, num_frames: int) -> np.ndarray:
+    """Frames of each symbol, from where they end.
+
+    Args:
+        ends: seconds `[symbols]`.
+        frame: seconds of a frame.
+        num_frames: of the recording; the last symbol has what is left.
+
+    Returns:
+        int32 `[symbols]`, in sum `num_frames`.
+    """
     bounds = np.clip(np.rint(ends / frame), 0, num_frames).astype(np.int32)
     bounds = np.maximum.accumulate(bounds)
     bounds[-1] = num_frames

@@ -178,7 +178,7 @@ def dry_run(recipe: Recipe, args: argparse.Namespace, stages: list[str] | None) 
             f"{cost.text_tokens / 1e6:,.1f}M tokens without audio; checkpoint every "
             f"{stage.checkpoints.every:,} steps"
         )
-        names = [*stage.sources, *stage.talk_sources, *stage.features]
+        names = [*stage.sources, *stage.talk_sources, *stage.features, *stage.speech_sets]
         missing = [name for name in names if not _there(recipe, name, data)]
         if names:
             lines.append(f"  from {', '.join(names)}")
@@ -240,6 +240,8 @@ def _there(recipe: Recipe, name: str, data: Path) -> bool:
     """Whether the manifests of a source or feature cache are in the data folder."""
     if section := recipe.data.sources.get(name):
         return (data / (section.manifest or f"sources/{name}.jsonl")).is_file()
+    if spoken := recipe.data.speech.get(name):
+        return all((data / part.manifest).is_file() for part in spoken)
     parts = recipe.data.features.get(name, [])
     return all(
         (data / part.manifest).is_file()

@@ -81,6 +81,11 @@ def check_model(model: BorealisForConditionalGeneration, stage: StageSection) ->
         loss.check(stage.name, model.config.text_config.num_hidden_layers)
     if stage.speech_learns:
         check_rows(model, stage.name)
+    if stage.speech_sets and not (model.config.speech or {}).get("voices"):
+        raise RecipeError(
+            f"Stage '{stage.name}' learns speech, and the model has no voices: name them and their "
+            "codec by model.speech."
+        )
     names = _names(model, stage)
     for prefix in stage.trainable:
         if not any(name == prefix or name.startswith(f"{prefix}.") for name in names):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from borealis.codec import load_codec
+from borealis.codec import Codec, load_codec
 from borealis.data.manifest import Utterance, read_manifest, write_manifest
 from borealis.data.row_groups import group_of
 from borealis.errors import RecipeError
@@ -23,14 +23,19 @@ from borealis.training.data.aligner import Aligner
 from borealis.training.data.features import FeatureSource, build_features, cache_key, plan_clips
 from borealis.training.data.sources import read_source
 from borealis.training.data.speech import (
+    ALIGNED,
+    ALIGNED_KEY,
     CODES,
-    KEY,
+    CODES_KEY,
     SpeechCache,
     SpeechSource,
-    build_speech,
+    align_recordings,
+    alignment_key,
+    codes_key,
     counts_of,
+    encode_recordings,
+    is_made,
     plan_recordings,
-    speech_key,
 )
 from borealis.training.digests import audio_sizes
 from borealis.training.loop.validation import Validation
@@ -151,27 +156,18 @@ def encode_speech(
     speech = config.speech
     assert speech is not None
     aligner: Aligner | None = None
+    codec: Codec | None = None
     for name, sources in planned.items():
-        place, aligned_by = folder / name, recipe.data.aligner
-        key = speech_key(sources, data, speech, aligned_by, seed=recipe.seed)
-        note = place / KEY
-        same = note.is_file() and json.loads(note.read_text(encoding="utf-8"))["key"] == key
-        if not (same and (place / CODES).is_file()):
-            recordings = plan_recordings(sources, data, seed=recipe.seed)
-            if place.exists() and not same:
-                logger.warning("speech %s: made from something else, making it anew", name)
-                shutil.rmtree(place)
-            place.mkdir(parents=True, exist_ok=True)
-            write_text(note, json.dumps({"key": key}))
-            aligner = aligner or Aligner(aligned_by)
-            build_speech(
-                recordings,
-                place,
-                codec=load_codec(speech["codec"], device="cpu"),
-                num_codebooks=speech["num_codebooks"],
-                symbols=speech["symbols"],
-                aligner=aligner,
-            )
+        place, symbols = folder / name, speech["symbols"]
+        recordings = plan_recordings(sources, data, seed=recipe.seed)
+        key = alignment_key(sources, data, symbols, recipe.data.aligner, seed=recipe.seed)
+        if not is_made(place, ALIGNED, ALIGNED_KEY, key):
+            aligner = aligner or Aligner(recipe.data.aligner)
+            align_recordings(recordings, place, symbols=symbols, aligner=aligner)
+        if not is_made(place, CODES, CODES_KEY, codes_key(sources, speech, key)):
+            codec = codec or load_codec(speech["codec"], device="cpu")
+            books = speech["num_codebooks"]
+            encode_recordings(recordings, place, codec=codec, num_codebooks=books)
         counts = counts_of(place)
         kept = counts.pop("kept", 0)
         logger.info("speech %s: %d recordings", name, kept)

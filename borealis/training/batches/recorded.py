@@ -28,6 +28,7 @@ from borealis.training.data.talks import encode_talk
 from borealis.training.losses.stage import auxiliary_losses
 from borealis.training.recipe import StageSection
 from borealis.training.recipe.tasks import TranscriptionSection
+from borealis.training.tasks.speech import speech_tasks
 from borealis.training.tasks.task import BatchContext, targets_of
 from borealis.training.tasks.transcription import follow_up
 from borealis.training.tasks.turns import clip_turn
@@ -87,16 +88,20 @@ class RecordingBatches(Dataset):
         self.sources = [*sources, *talks]
         self.audio_sources = len(sources)
         self.unreadable: set[str] = set()
+        spoken = speech_tasks(stage, context)
+        self.spoken = list(spoken.values())
+        others = [stage.tasks.share(name) for name in spoken]
         talked = stage.tasks.share("conversations")
-        shares = source_shares(sources, stage.mixing_temperature) * (1 - talked)
+        shares = source_shares(sources, stage.mixing_temperature) * (1 - talked - sum(others))
         if talks:
             sizes = _shares([len(s.utterances) * s.weight for s in talks])
             shares = np.concatenate([shares, sizes * talked])
+        shares = np.concatenate([shares, others])
         rng = np.random.default_rng([context.seed, 3])
-        self._choices = rng.choice(len(self.sources), size=len(self), p=shares / shares.sum())
+        self._choices = rng.choice(len(shares), size=len(self), p=shares / shares.sum())
         # How many batches of the same source came before.
         self._places = np.zeros(len(self), np.int64)
-        for number in range(len(self.sources)):
+        for number in range(len(shares)):
             same = self._choices == number
             self._places[same] = np.arange(int(same.sum()))
         self._epochs = [self._plan_source(i) for i in range(len(self.sources))]
@@ -149,6 +154,10 @@ class RecordingBatches(Dataset):
         if not 0 <= step < len(self):
             raise IndexError(step)
         number = int(self._choices[step])
+        if number >= len(self.sources):
+            task = self.spoken[number - len(self.sources)]
+            rng = np.random.default_rng([self.context.seed, 1, step])
+            return task.batch(int(self._places[step]), step / max(1, len(self) - 1), rng)
         picks = self._epochs[number].batch(int(self._places[step]))
         items = [self.sources[number].utterances[i] for i in picks]
         if number >= self.audio_sources:

@@ -16,7 +16,7 @@ from borealis.training.planner.shapes import (
     qwen3_tokens,
     text_config,
 )
-from borealis.training.recipe import ModelSection, Recipe, StageSection
+from borealis.training.recipe import ModelSection, Recipe, SpeechSection, StageSection
 from borealis.training.recipe.stage import EMBEDDINGS
 from borealis.training.start.sizes import num_speech_tokens, rows_for, speech_settings
 
@@ -103,6 +103,8 @@ def recipe_config(section: ModelSection) -> Any:
     config = _config_of_parts(section)
     if section.speech is not None and config.speech is None:
         _extend(config, section)
+    elif section.speech is not None and section.speech.voices and "voices" not in config.speech:
+        _add_voices(config, section.speech)
     return config
 
 
@@ -148,6 +150,17 @@ def _extend(config: BorealisConfig, section: ModelSection) -> None:
     config.speech = speech_settings(speech, vocabulary)
     tokens = num_speech_tokens(config.speech)
     text.vocab_size = rows_for(text.vocab_size, vocabulary.first_id + tokens)
+
+
+def _add_voices(config: BorealisConfig, speech: SpeechSection) -> None:
+    """Give a config with the rows of a codec's tokens those of voices, as the run will."""
+    from borealis.codec import CodecVocabulary
+
+    assert config.speech is not None
+    vocabulary = CodecVocabulary.of_settings(config.speech)
+    config.speech = speech_settings(speech, vocabulary)
+    tokens = vocabulary.first_id + num_speech_tokens(config.speech)
+    config.text_config.vocab_size = rows_for(config.text_config.vocab_size, tokens)
 
 
 def vocabulary_line(recipe: Recipe) -> str:

@@ -60,6 +60,7 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
                     f"Stage '{stage.name}' wants the speech '{name}', which data.speech doesn't "
                     "define."
                 )
+    _check_voices(recipe)
     manifests = [part.manifest for parts in features.values() for part in parts if part.manifest]
     wanted = [
         (f"Features '{n}'", p.source) for n, parts in features.items() for p in parts if p.source
@@ -99,3 +100,30 @@ def _available(recipe: Recipe, data: Path) -> Recipe:
         return recipe
     logger.warning("going on without %s (data.optional)", ", ".join(sorted(missing)))
     return without(recipe, files=missing)
+
+
+def _check_voices(recipe: Recipe) -> None:
+    """Whether recordings to speak from are of voices that the recipe gives the model.
+
+    Raises:
+        RecipeError: they aren't; nothing is said where a checkpoint has voices of its own.
+    """
+    speech = recipe.model.speech
+    if speech is None or not speech.voices:
+        return
+    known = [voice.name for voice in speech.voices]
+    for name, parts in recipe.data.speech.items():
+        for voice in (voice for part in parts for voice in part.voices.values()):
+            if voice not in known:
+                raise RecipeError(
+                    f"data.speech.{name}: there is no voice '{voice}' in model.speech.voices; "
+                    f"there are {', '.join(known)}."
+                )
+    for stage in recipe.stages:
+        for section in (stage.tasks.speech, stage.tasks.listening):
+            for voice in section.voices if section else ():
+                if voice not in known:
+                    raise RecipeError(
+                        f"Stage '{stage.name}': there is no voice '{voice}' in "
+                        f"model.speech.voices; there are {', '.join(known)}."
+                    )

@@ -14,8 +14,10 @@ from borealis.training.data.epochs import Epochs, length_buckets
 from borealis.training.data.packing import Row, packed, padded
 from borealis.training.data.speech import SpokenClip, stream_length
 from borealis.training.data.talks import Turn, encode_turns
+from borealis.training.recipe import StageSection
 from borealis.training.recipe.tasks import ListeningSection, SpeechTaskSection
-from borealis.training.tasks.task import Task
+from borealis.training.tasks.pseudo_audio import PseudoAudio
+from borealis.training.tasks.task import BatchContext, Shared, Task
 from borealis.training.tasks.turns import ask_for_transcript
 
 _PROMPT = 40  # tokens of a request and of chat format beside what is heard
@@ -104,6 +106,15 @@ class ListeningTask(OfSpeech):
             ids[first : first + len(heard)] = heard
             rows.append((ids, labels))
         return self.rows_of(rows)
+
+
+def speech_tasks(stage: StageSection, context: BatchContext) -> dict[str, Task]:
+    """The tasks of this module that a stage names, for stages that learn from sources."""
+    kinds: dict[str, type[Task]] = {"speech": SpeechTask, "listening": ListeningTask}
+    given, config = stage.tasks.given, context.config
+    audio = PseudoAudio(config.ctc_labels or "", config.downsample_factor)
+    shared = Shared(stage, context, [], None, audio)
+    return {name: kind(given[name], shared) for name, kind in kinds.items() if name in given}
 
 
 def speech_row(vocabulary: SpeechVocabulary, clip: SpokenClip) -> Row:
