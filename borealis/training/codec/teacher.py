@@ -40,8 +40,6 @@ class LetterTeacher:
             )
         self.alphabet = Alphabet(config.ctc_labels)
         self.longest = config.window_length
-        self.step = config.frame_length / config.sampling_rate  # seconds between rows of `hear`
-        self.delay = float((config.search or {}).get("letter_delay", 0.0))  # seconds
         self.bfloat16 = use_bfloat16("auto", use_cpu=True)
 
     @property
@@ -50,22 +48,6 @@ class LetterTeacher:
         return len(self.alphabet)
 
     @torch.inference_mode()
-    def hear(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Log probabilities of letters in recordings of at most `longest` samples.
-
-        Args:
-            clips: float32 at 16 kHz `[num_samples]` each.
-
-        Returns:
-            Natural logarithms `[T, classes]` each.
-        """
-        if not clips:
-            return []
-        features = self.processor.extract_features(list(clips))
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            heard = self.model.model.hear(features["input_features"], features["num_samples"])
-        return [log_probs.numpy() for log_probs in heard.log_probs()]
-
     def __call__(self, clips: Sequence[np.ndarray], texts: Sequence[str]) -> list[np.ndarray]:
         """Classes of letters, 0 where none is said, `UNKNOWN` where nobody can tell.
 
@@ -87,9 +69,12 @@ class LetterTeacher:
         ]
         if not known:
             return told
-        for i, log_probs in zip(known, self.hear([clips[i] for i in known]), strict=True):
+        features = self.processor.extract_features([clips[i] for i in known])
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            heard = self.model.model.hear(features["input_features"], features["num_samples"])
+        for i, log_probs in zip(known, heard.log_probs(), strict=True):
             labels = self.alphabet.spell(texts[i])
-            path = align(log_probs, labels)
+            path = align(log_probs.numpy(), labels)
             if path is not None:
                 row = _lasting(path, np.array(labels, np.uint8))[: len(told[i])]
                 told[i][: len(row)] = row

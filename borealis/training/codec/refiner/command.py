@@ -79,7 +79,7 @@ def told(recipe: RefinerRecipe, data: Path, output: Path, max_steps: int | None,
         lines = [
             f"refiner {recipe.name}: {size / 1e6:.2f}M weights; completes {codec.num_codebooks} "
             f"codebooks of '{codec.name}' from {model.config.given_codebooks}; voices: "
-            f"{', '.join(recipe.data.names)}"
+            f"{', '.join(recipe.data.voices)}"
         ]
     except BorealisError as error:
         lines = [f"refiner {recipe.name}", f"on this machine: {error}"]
@@ -89,13 +89,14 @@ def told(recipe: RefinerRecipe, data: Path, output: Path, max_steps: int | None,
             f"{stage.name}: {stage.max_steps:,} steps of {stage.batch.clips} crops of "
             f"{stage.batch.frames} frames, {frames / 1e6:,.1f}M frames"
         )
-    wanted = [*(part.manifest for part in recipe.data.train), *recipe.data.validation]
+    parts = [part for name in recipe.data.used for part in recipe.data.speech[name]]
+    wanted = dict.fromkeys(part.manifest for part in parts)
     missing = [f"not in '{data}' yet: {n}" for n in wanted if not (data / n).is_file()]
     if missing or codec is None:
         return "\n".join([*lines, *missing])
     try:
         if not anew and output.exists():
-            work = check_refiner_run(recipe, stages, codec, data, output)
+            work = check_refiner_run(recipe, stages, data, output)
             lines += [f"{output}: {name} {WORK[state]}" for name, state in work.items()]
     except BorealisError as error:
         lines.append(f"on this machine: {error}")

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field, model_validator
 
-from borealis.training.codec.recipe import ClipsSection
+from borealis.training.recipe.data import SpeechSourceSection
 from borealis.training.recipe.schema import read_recipe
 from borealis.training.recipe.section import Section
 from borealis.training.recipe.stage import CheckpointsSection, LogSection, OptimizerSection
@@ -43,23 +43,43 @@ class RefinerSizes(Section):
 class RefinerDataSection(Section):
     """What is heard."""
 
-    train: list[ClipsSection] = Field(min_length=1, description="Recordings that are learned from.")
-    validation: list[str] = Field(
-        default_factory=list, description="Manifests that are measured on."
+    speech: dict[str, list[SpeechSourceSection]] = Field(
+        description="Recordings by name, each a list of manifests, as in the recipe of a model "
+        "that speaks. They are aligned with their texts and encoded by the codec once."
     )
-    voices: dict[str, str] = Field(
-        min_length=1,
-        description="Voices that are learned: as the manifests call them, and the name that each "
-        "will have. Recordings of others are left out.",
+    train: list[str] = Field(min_length=1, description="Those that are learned from.")
+    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="How often a second of a voice is heard; 1 if it isn't named.",
     )
+    validation: list[str] = Field(default_factory=list, description="Those that are measured on.")
     aligner: str = Field(
-        "nano", description="Borealis model whose CTC tells how long each symbol lasts."
+        "nano",
+        description="Model that aligns: a bundled name, folder or hub id of a Borealis with a ctc "
+        "adapter.",
     )
 
+    @model_validator(mode="after")
+    def _fits(self) -> RefinerDataSection:
+        for name in (*self.train, *self.validation):
+            if name not in self.speech:
+                raise ValueError(f"'{name}' isn't in speech, which has {', '.join(self.speech)}")
+        if strange := [voice for voice in self.weights if voice not in self.voices]:
+            raise ValueError(
+                f"weights has the voice '{strange[0]}'; learned are {', '.join(self.voices)}"
+            )
+        return self
+
     @property
-    def names(self) -> list[str]:
-        """Voices as they will be called, each once."""
-        return list(dict.fromkeys(self.voices.values()))
+    def voices(self) -> list[str]:
+        """Voices that are learned, each once."""
+        parts = [part for name in self.train for part in self.speech[name]]
+        return list(dict.fromkeys(voice for part in parts for voice in part.voices.values()))
+
+    @property
+    def used(self) -> list[str]:
+        """Names of the recordings that are learned from or measured on, each once."""
+        return list(dict.fromkeys([*self.train, *self.validation]))
 
 
 class ErrorsSection(Section):

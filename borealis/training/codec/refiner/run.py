@@ -20,12 +20,11 @@ from borealis.codec.nano import CodeRefiner, CodeRefinerConfig
 from borealis.codec.nano.refiner import codebook_entries
 from borealis.errors import RecipeError
 from borealis.files import write_text
+from borealis.speech.stream import Spoken
 from borealis.speech.symbols import SYMBOLS
 from borealis.training import processes
 from borealis.training.codec.refiner.recipe import RefinerRecipe, RefinerStage
 from borealis.training.codec.refiner.spoken import (
-    SpokenClip,
-    SymbolAligner,
     codec_digest,
     prepare_spoken,
     read_spoken,
@@ -87,16 +86,13 @@ def run_refiner_recipe(
     codec: Any = load_codec(recipe.refiner.codec)
     stages = bounded_stages(recipe, max_steps)
     if resume:
-        work = check_refiner_run(recipe, stages, codec, data, output)
+        work = check_refiner_run(recipe, stages, data, output)
     else:
         work = {stage.name: "new" for stage in stages}
-    frame, symbols = codec.hop_length / codec.sampling_rate, recipe.refiner.symbols or SYMBOLS
     folder = output / SPOKEN
-    aligner = partial(SymbolAligner, recipe.data.aligner, frame)
-    prepare_spoken(recipe.data, data, folder, codec, symbols, aligner)
-    by_name = {part.manifest: part.weight for part in recipe.data.train}
-    clips = read_spoken(folder, list(by_name))
-    weights = np.array([by_name[clip.manifest] for clip in clips])
+    prepare_spoken(recipe, data, folder, codec, recipe.refiner.symbols or SYMBOLS)
+    clips = read_spoken(folder, recipe.data.train, codec.num_codebooks)
+    weights = np.array([recipe.data.weights.get(clip.voice, 1.0) for clip in clips])
     _tell(clips)
     torch.manual_seed(recipe.seed)
     refiner = CodeRefiner(refiner_config(recipe, codec))
@@ -110,7 +106,7 @@ def run_refiner_recipe(
             if work[stage.name] == "new":
                 clear_stage(place)
             place.mkdir(parents=True, exist_ok=True)
-            made = _made(recipe, stages[: number + 1], codec, data)
+            made = _made(recipe, stages[: number + 1], data)
             write_text(place / MADE, json.dumps(made, ensure_ascii=False, indent=1) + "\n")
             newest = latest_checkpoint(place)
             trainer = RefinerTrainer(
@@ -125,7 +121,7 @@ def run_refiner_recipe(
             )
             if number == 0 and newest is None:
                 trainer.begin()
-            measured = _measured(folder, recipe, stage)
+            measured = _measured(folder, recipe, stage, codec.num_codebooks)
             took = _run_stage(trainer, measured, place, price)
             write_text(place / LOG, json.dumps(took, indent=1) + "\n")
         log.append(json.loads((place / LOG).read_text(encoding="utf-8")))
@@ -149,7 +145,7 @@ def refiner_config(recipe: RefinerRecipe, codec: Any) -> CodeRefinerConfig:
     sizes = recipe.refiner.model_dump(exclude={"codec", "symbols"})
     return CodeRefinerConfig(
         symbols=recipe.refiner.symbols or SYMBOLS,
-        voices=recipe.data.names,
+        voices=recipe.data.voices,
         num_codebooks=codec.num_codebooks,
         codebook_size=codec.codebook_size,
         latent_size=codebook_entries(codec, 1)[0].shape[1],
@@ -170,7 +166,6 @@ def bounded_stages(recipe: RefinerRecipe, max_steps: int | None) -> list[Refiner
 def check_refiner_run(
     recipe: RefinerRecipe,
     stages: Sequence[RefinerStage],
-    codec: Any,
     data: Path,
     output: Path,
 ) -> dict[str, str]:
@@ -179,7 +174,6 @@ def check_refiner_run(
     Args:
         recipe: as it will be used.
         stages: its stages, bounded.
-        codec: that it names.
         data: folder of the manifests.
         output: folder of the run.
 
@@ -189,7 +183,7 @@ def check_refiner_run(
     work = {}
     for number, stage in enumerate(stages):
         place = output / stage.name
-        made = _made(recipe, stages[: number + 1], codec, data)
+        made = _made(recipe, stages[: number + 1], data)
         if (place / MADE).is_file():
             there = json.loads((place / MADE).read_text(encoding="utf-8"))
             if different := changes(there, made):
@@ -202,26 +196,24 @@ def check_refiner_run(
     return work
 
 
-def _made(
-    recipe: RefinerRecipe, stages: Sequence[RefinerStage], codec: Any, data: Path
-) -> dict[str, Any]:
+def _made(recipe: RefinerRecipe, stages: Sequence[RefinerStage], data: Path) -> dict[str, Any]:
     """What decides what comes out of the last of `stages`, by paths of keys."""
     symbols = recipe.refiner.symbols or SYMBOLS
-    frame = codec.hop_length / codec.sampling_rate
     made = {
         "seed": recipe.seed,
-        "recordings": spoken_digest(recipe.data, data, symbols, frame),
-        "codec": codec_digest(codec, decoder=any(stage.losses.mel for stage in stages)),
+        "recordings": spoken_digest(recipe, recipe.data.train, data, symbols),
+        "codec": codec_digest(recipe.refiner.codec),
     }
     made |= leaves("refiner", recipe.refiner.model_dump(mode="json", exclude={"codec"}))
-    made |= leaves("data", recipe.data.model_dump(mode="json", exclude={"validation"}))
+    data_keys = recipe.data.model_dump(mode="json", include={"train", "weights"})
+    made |= leaves("data", data_keys)
     for stage in stages:
         made |= leaves(f"stages.{stage.name}", stage.model_dump(mode="json", exclude=_FREE))
     return made
 
 
 def _run_stage(
-    trainer: RefinerTrainer, measured: Sequence[SpokenClip], place: Path, price: float | None
+    trainer: RefinerTrainer, measured: Sequence[Spoken], place: Path, price: float | None
 ) -> dict[str, Any]:
     stage = trainer.stage
     meter = Meter(stage.max_steps, price=price)
@@ -246,18 +238,20 @@ def _run_stage(
     return {"stage": stage.name, "steps": trainer.taken, **meter.numbers(), "rows": log.rows}
 
 
-def _measured(folder: Path, recipe: RefinerRecipe, stage: RefinerStage) -> list[SpokenClip]:
-    """Recordings of the validation, evenly taken: they lie by length and manifest."""
-    clips = read_spoken(folder, recipe.data.validation)
+def _measured(
+    folder: Path, recipe: RefinerRecipe, stage: RefinerStage, num_codebooks: int
+) -> list[Spoken]:
+    """Recordings of the validation, evenly taken: they lie by name and length."""
+    clips = read_spoken(folder, recipe.data.validation, num_codebooks)
     count = min(stage.validation.clips, len(clips))
     places = (np.arange(count) + 0.5) * len(clips) / max(1, count)
     return [clips[int(i)] for i in places]
 
 
-def _tell(clips: Sequence[SpokenClip]) -> None:
+def _tell(clips: Sequence[Spoken]) -> None:
     frames: dict[str, int] = {}
     for clip in clips:
-        frames[clip.voice] = frames.get(clip.voice, 0) + clip.num_frames
+        frames[clip.voice] = frames.get(clip.voice, 0) + clip.codes.shape[1]
     told = ", ".join(f"{voice} {count}" for voice, count in sorted(frames.items()))
     logger.info("frames of each voice: %s", told)
 

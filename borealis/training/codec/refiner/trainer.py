@@ -15,9 +15,9 @@ from borealis.codec.nano import BorealisCodec, CodeRefiner
 from borealis.codec.nano.refiner import places_of
 from borealis.codec.protocol import Codec
 from borealis.errors import RecipeError
+from borealis.speech.stream import Spoken
 from borealis.training.codec.losses import MelDistance
 from borealis.training.codec.refiner.recipe import RefinerStage
-from borealis.training.codec.refiner.spoken import SpokenClip
 from borealis.training.loop.failure import stop_at_bad_step
 from borealis.training.loop.optimizer import (
     load_optimizer,
@@ -54,7 +54,7 @@ class RefinerTrainer:
         refiner: CodeRefiner,
         codec: Codec,
         stage: RefinerStage,
-        clips: Sequence[SpokenClip],
+        clips: Sequence[Spoken],
         weights: np.ndarray,
         output: Path,
         *,
@@ -69,7 +69,7 @@ class RefinerTrainer:
         self.refiner = refiner.to(self.device).train()  # type: ignore[arg-type]
         self.books = torch.stack(refiner.tables(codec))  # [books, size, latent_size]
         self.given = refiner.config.given_codebooks
-        frames = weights * np.array([clip.num_frames for clip in clips])
+        frames = weights * np.array([clip.codes.shape[1] for clip in clips])
         self._shares = frames / frames.sum()
         self._numbers = [refiner.symbol_numbers(clip.symbols) for clip in clips]
         self._voices = np.array([refiner.voice_number(clip.voice) for clip in clips])
@@ -132,7 +132,7 @@ class RefinerTrainer:
         crops = []
         for row, i in enumerate(chosen):
             clip = self.clips[int(i)]
-            first = int(rng.integers(max(0, clip.num_frames - frames) + 1))
+            first = int(rng.integers(max(0, clip.codes.shape[1] - frames) + 1))
             part = clip.codes[:, first : first + frames]
             codes[row, :, : part.shape[1]], mask[row, : part.shape[1]] = part, True
             where = places_of(self._numbers[int(i)], clip.durations, config)
@@ -233,7 +233,7 @@ class RefinerTrainer:
     # ---- measuring ----
 
     @torch.no_grad()
-    def measure(self, clips: Sequence[SpokenClip]) -> dict[str, float]:
+    def measure(self, clips: Sequence[Spoken]) -> dict[str, float]:
         """How near completed recordings come to those with all of their codes.
 
         Args:
@@ -264,10 +264,10 @@ class RefinerTrainer:
             for name, value in own.items():
                 numbers.setdefault(name, []).append(value)
         refiner.train()
-        counts = [clip.num_frames for clip in clips]
+        counts = [clip.codes.shape[1] for clip in clips]
         return {k: round(float(np.average(v, weights=counts)), 4) for k, v in numbers.items()}
 
-    def _missed(self, clip: SpokenClip) -> float:
+    def _missed(self, clip: Spoken) -> float:
         config, number = self.refiner.config, self.refiner.voice_number(clip.voice)
         codes = torch.from_numpy(clip.codes)[None].to(self.device)
         where = places_of(self.refiner.symbol_numbers(clip.symbols), clip.durations, config)
