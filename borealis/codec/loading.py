@@ -184,6 +184,7 @@ def _network(model_class: Any, source: str, name: str, device: Any, folder: str 
             model, found = model_class.from_pretrained(
                 None, config=config, state_dict=unpacked(packed), **how
             )
+            model.config.name_or_path = source
         else:
             model, found = model_class.from_pretrained(
                 source, subfolder=folder, use_safetensors=True, **how

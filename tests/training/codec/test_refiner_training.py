@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -136,6 +137,43 @@ def test_cut_off_anywhere_it_ends_with_the_same_weights(trained, train, tmp_path
     wanted = load_file(trained / "final/refiner/model.safetensors")
     found = load_file(run / "final/refiner/model.safetensors")
     assert all(torch.equal(found[name], weight) for name, weight in wanted.items())
+
+
+def test_the_small_form_is_written_beside_the_run(trained, train, tmp_path, capsys):
+    small = tmp_path / "small"
+    assert train(trained, "--pack", str(small)) == 0
+    assert f"MB, is in {small}" in capsys.readouterr().out
+    names = {str(p.relative_to(small)) for p in small.rglob("*") if p.is_file()}
+    assert names == {
+        "bundle.safetensors", "config.json", "refiner/bundle.safetensors", "refiner/config.json"
+    }  # fmt: skip
+    whole, packed = (load_refiner(place) for place in (trained / "final", small))
+    codec = load_codec(small)
+    assert packed.config.symbols == whole.config.symbols and packed.config.voices == ["reader"]
+    for name, weight in whole.state_dict().items():
+        torch.testing.assert_close(packed.state_dict()[name], weight, atol=0.02, rtol=0.02)
+    spoken = read_spoken(trained / "spoken", ["all"], 3)[0]
+    told = (codec, spoken.codes[:1], spoken.symbols, spoken.durations, spoken.voice)
+    assert (packed.complete(*told) == whole.complete(*told)).mean() > 0.8
+    assert train(trained, "--pack", str(small)) == 0  # over its own kind
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("{run}/small", "must lie apart"),
+        ("{run}/..", "must lie apart"),
+        ("{codec}", "holds '.*', which is read"),
+        ("{world}/llm", "holds something else"),
+        ("{world}/speech.jsonl", "is a file"),
+    ],
+)
+def test_the_small_form_costs_nothing_that_is_there(
+    trained, train, world, codec_folder, capsys, place, said
+):
+    place = place.format(run=trained, codec=codec_folder, world=world)
+    assert train(trained, "--pack", place) == 2
+    assert re.search(said, capsys.readouterr().err)
 
 
 def test_another_codec_makes_the_codes_anew_and_keeps_the_alignment(

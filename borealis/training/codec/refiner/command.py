@@ -25,6 +25,7 @@ def train_refiner(args: argparse.Namespace, changes: Sequence[str], stages: str)
         RecipeError: the recipe has mistakes, or an option is given that refiners don't have.
     """
     from borealis.errors import RecipeError
+    from borealis.training.codec.pack import check_pack, pack_finished
     from borealis.training.codec.refiner.recipe import load_refiner_recipe
 
     for name in FOREIGN:
@@ -34,6 +35,8 @@ def train_refiner(args: argparse.Namespace, changes: Sequence[str], stages: str)
         raise RecipeError("A refiner is trained through all of its stages; leave stage=... out.")
     recipe = load_refiner_recipe(args.recipe, changes)
     data, output = Path(args.data), Path(args.output)
+    if args.pack:
+        check_pack(Path(args.pack), output, [data, Path(recipe.refiner.codec)])
     if args.dry_run:
         print(told(recipe, data, output, args.max_steps, args.no_resume))
         return 0
@@ -56,6 +59,8 @@ def train_refiner(args: argparse.Namespace, changes: Sequence[str], stages: str)
         price=args.price,
     )
     print(f"The codec with its refiner is in {folder}")
+    if args.pack:
+        print(pack_finished(folder, Path(args.pack)))
     return 0
 
 
