@@ -240,6 +240,10 @@ def test_what_a_run_would_do_is_told(trained, train, world, codec_folder, capsys
     assert "seed: 0 -> 7" in capsys.readouterr().err
     assert train(trained, "--gpu", "h100") == 2
     assert "not of refiners" in capsys.readouterr().err
+    assert main(["plan", "nano-refiner"]) == 2
+    assert (
+        "is the recipe of a refiner, and a plan is of a language model" in capsys.readouterr().err
+    )
     assert sorted(trained.rglob("*")) == before
 
 
