@@ -3,7 +3,7 @@
 A page writes one of these marks, and the text comes from its source, so that it can't fall behind:
 
     <!-- borealis help [command] -->   help of the command line
-    <!-- borealis recipe [codec] -->   keys of a recipe, of a language model or a codec
+    <!-- borealis recipe [KIND] -->    keys of a recipe: of a language model, a codec, a refiner
     <!-- borealis results [which] -->  tables from results/*.json: all, `headline` (the short one),
                                        one group, or `minutes`, which each took; sentences
                                        `compared` and `answers`
@@ -86,11 +86,13 @@ def help_text(language: str, command: str | None) -> str:
 
 
 def recipe_text(language: str, kind: str | None) -> str:
-    """Every key of a recipe, as a block; `kind` is `codec` or nothing."""
+    """Every key of a recipe, as a block; `kind` is `codec`, `refiner` or nothing."""
     from borealis.training.codec.recipe import CodecRecipe
+    from borealis.training.codec.refiner.recipe import RefinerRecipe
     from borealis.training.recipe import Recipe, recipe_help
 
-    return _fence(recipe_help({None: Recipe, "codec": CodecRecipe}[kind]))
+    kinds = {None: Recipe, "codec": CodecRecipe, "refiner": RefinerRecipe}
+    return _fence(recipe_help(kinds[kind]))
 
 
 def results_text(language: str, which: str | None) -> str:

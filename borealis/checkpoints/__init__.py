@@ -28,7 +28,7 @@ SCOPE = "questions.safetensors"  # see borealis.inference.scope
 logger = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
-_SCALE = ".int8_scale"
+SCALE = ".int8_scale"  # behind the name of a tensor whose rows it scales
 _SINUSOIDS = ".sinusoids"  # the shape of position embeddings that are not stored
 
 
@@ -196,11 +196,7 @@ def pack(source: Path, target: Path, *, int8_min_numel: int = 1 << 14) -> int:
     for name, value in load_file(source / WEIGHTS).items():
         matrix = value.ndim == 2 and value.numel() >= int8_min_numel
         if matrix and "embed" not in name:
-            value = value.float()
-            scale = (value.abs().amax(1).clamp(min=1e-8) / 127).to(torch.float16).float()
-            scale = scale.clamp(min=6e-8)  # the smallest float16
-            out[name] = (value / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
-            out[name + _SCALE] = scale.to(torch.float16)
+            out[name], out[name + SCALE] = to_int8(value)
         elif name.endswith("embed_positions.weight") and _are_whisper_positions(value):
             out[name + _SINUSOIDS] = torch.tensor(value.shape)
         else:
@@ -212,6 +208,22 @@ def pack(source: Path, target: Path, *, int8_min_numel: int = 1 << 14) -> int:
         if _is_small(file) and "index" not in file.name:
             shutil.copy(file, target / file.name)
     return sum(file.stat().st_size for file in target.glob("*.safetensors"))
+
+
+def to_int8(rows: Any) -> tuple[Any, Any]:
+    """Rows `[n, width]` as int8, and a float16 scale of each, `[n]`."""
+    import torch
+
+    rows = rows.float()
+    scale = (rows.abs().amax(1).clamp(min=1e-8) / 127).to(torch.float16).float()
+    scale = scale.clamp(min=6e-8)  # the smallest float16
+    whole = (rows / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
+    return whole, scale.to(torch.float16)
+
+
+def from_int8(rows: Any, scale: Any) -> Any:
+    """What `to_int8` made, back in float32 `[n, width]`."""
+    return rows.float() * scale.float()[:, None]
 
 
 def unpack(source: Path, target: Path) -> None:
@@ -231,13 +243,13 @@ def unpack(source: Path, target: Path) -> None:
         raise CheckpointError(f"The bundled checkpoint is damaged ({error}). Reinstall.") from None
     out = {}
     for name, value in packed.items():
-        if name.endswith(_SCALE):
+        if name.endswith(SCALE):
             continue
         if name.endswith(_SINUSOIDS):
             name = name.removesuffix(_SINUSOIDS)
             value = _whisper_positions(*value.tolist())
-        elif name + _SCALE in packed:
-            value = (value.float() * packed[name + _SCALE].float()[:, None]).to(torch.float16)
+        elif name + SCALE in packed:
+            value = from_int8(value, packed[name + SCALE]).to(torch.float16)
         out[name] = value
     try:
         save_file(out, target / WEIGHTS, metadata={"format": "pt"})

@@ -18,7 +18,7 @@ from borealis.lazy import lazily
 if TYPE_CHECKING:
     from borealis.codec.codes import Codes, load_codes
     from borealis.codec.layouts import from_delay, from_flat, to_delay, to_flat
-    from borealis.codec.loading import load_codec
+    from borealis.codec.loading import load_codec, load_refiner
     from borealis.codec.protocol import Codec, StreamDecoder, StreamEncoder, bits_per_second
     from borealis.codec.tokens import CodecVocabulary
 
@@ -34,6 +34,7 @@ _PUBLIC = {
     "from_flat": "borealis.codec.layouts",
     "load_codec": "borealis.codec.loading",
     "load_codes": "borealis.codec.codes",
+    "load_refiner": "borealis.codec.loading",
     "to_delay": "borealis.codec.layouts",
     "to_flat": "borealis.codec.layouts",
 }
@@ -49,6 +50,7 @@ __all__ = [
     "from_flat",
     "load_codec",
     "load_codes",
+    "load_refiner",
     "to_delay",
     "to_flat",
 ]

@@ -1,7 +1,7 @@
 """The one door to codecs: a name, a folder or a hub id -> a codec.
 
 What a folder holds is told by `model_type` of its `config.json`. Weights are read from safetensors
-and nothing else, and no code comes with them.
+and nothing else, and no code comes with them; see `borealis.codec.packed` for the small form.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from borealis import checkpoints
+from borealis.codec.packed import BUNDLE, unpacked
 from borealis.errors import CodecError
 
 if TYPE_CHECKING:
     import torch
 
+    from borealis.codec.nano import CodeRefiner
     from borealis.codec.protocol import Codec
 
 # Short names and where the weights are on the hub.
@@ -32,6 +34,7 @@ HUB = {
     "dac_44khz": "descript/dac_44khz",
 }
 DEFAULT = "nano"
+REFINER = "refiner"  # folder of a refiner inside that of its codec
 _BUNDLED = Path(checkpoints.__file__).parent / "codec"
 
 
@@ -89,6 +92,43 @@ def load_codec(
     return codec_class(_network(model_class, source, name, device), name)
 
 
+def load_refiner(
+    name_or_path: str | os.PathLike[str] = DEFAULT, *, device: str | torch.device | None = None
+) -> CodeRefiner:
+    """Load what completes the codes of a codec; it lies in the codec's folder `refiner`.
+
+    Args:
+        name_or_path: of the codec, as `load_codec` takes it.
+        device: see `load_codec`.
+
+    Raises:
+        CodecError: there is no such codec, it has no refiner, or that is damaged.
+    """
+    from borealis.codec.nano import CodeRefiner
+
+    name = os.fspath(name_or_path)
+    source = _source(name)
+    if not _has_refiner(source):
+        raise CodecError(
+            f"'{name}' has no refiner, so all of its codebooks have to be written; "
+            "'borealis train nano-refiner' makes one."
+        )
+    return _network(CodeRefiner, source, name, device, REFINER).eval()
+
+
+def _has_refiner(source: str) -> bool:
+    """Whether a folder or hub id holds a refiner, as far as it can be seen from here."""
+    from transformers.utils import cached_file
+
+    found = cached_file(
+        source,
+        f"{REFINER}/config.json",
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return found is not None
+
+
 def _source(name: str) -> str:
     """A folder or hub id.
 
@@ -131,14 +171,24 @@ def _kind(source: str, name: str) -> Kind:
     return KINDS[model_type]
 
 
-def _network(model_class: Any, source: str, name: str, device: Any) -> Any:
+def _network(model_class: Any, source: str, name: str, device: Any, folder: str = "") -> Any:
+    """A network from a folder or hub id, or from `folder` in it; packed or not."""
     import torch
     from safetensors import SafetensorError
 
+    how: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
+    packed = Path(source) / folder / BUNDLE
     try:
-        model, found = model_class.from_pretrained(
-            source, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
+        if packed.is_file():
+            config = model_class.config_class.from_pretrained(packed.parent)
+            model, found = model_class.from_pretrained(
+                None, config=config, state_dict=unpacked(packed), **how
+            )
+            model.config.name_or_path = source
+        else:
+            model, found = model_class.from_pretrained(
+                source, subfolder=folder, use_safetensors=True, **how
+            )
     except OSError as error:
         raise _unreachable(source, name, error) from None
     except (SafetensorError, ValueError, TypeError, RuntimeError, KeyError) as error:

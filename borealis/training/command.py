@@ -17,7 +17,9 @@ INTERMIXED = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `borealis train`."""
-    parser.add_argument("recipe", nargs="?", help="bundled name (nano, nano-codec) or a YAML file")
+    parser.add_argument(
+        "recipe", nargs="?", help="bundled name (nano, nano-codec, ...) or a YAML file"
+    )
     parser.add_argument(
         "changes",
         nargs="*",
@@ -52,11 +54,15 @@ def run(args: argparse.Namespace) -> int:
     from borealis.errors import RecipeError
     from borealis.training.codec.command import train_codec
     from borealis.training.codec.recipe import CodecRecipe, is_codec_recipe
+    from borealis.training.codec.refiner.command import train_refiner
+    from borealis.training.codec.refiner.recipe import RefinerRecipe, is_refiner_recipe
     from borealis.training.recipe import load_recipe, recipe_help
 
     codec = args.recipe is not None and is_codec_recipe(args.recipe)
+    refiner = args.recipe is not None and is_refiner_recipe(args.recipe)
     if args.help_recipe:
-        print(recipe_help(CodecRecipe) if codec else recipe_help())
+        kind = [CodecRecipe] if codec else [RefinerRecipe] if refiner else []
+        print(recipe_help(*kind))
         return 0
     if not args.recipe:
         raise RecipeError("Name a recipe: 'borealis train nano', or a YAML file of your own.")
@@ -69,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         raise RecipeError(f"--price is {args.price:g}; it is dollars for an hour, 0 or more.")
     if codec:
         return train_codec(args, changes, named)
+    if refiner:
+        return train_refiner(args, changes, named)
     recipe = load_recipe(args.recipe, changes)
     stages = named.split(",") if named else None
     if args.dry_run:

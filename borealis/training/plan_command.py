@@ -107,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict, fields
 
     from borealis.training.codec.recipe import is_codec_recipe
+    from borealis.training.codec.refiner.recipe import is_refiner_recipe
     from borealis.training.planner import Options, PlanError, plan, plan_recipe
     from borealis.training.planner.measured import measured_points
     from borealis.training.planner.recipes import vocabulary_line
@@ -124,9 +125,10 @@ def run(args: argparse.Namespace) -> int:
         if epochs is not None and hours is None:
             raise PlanError("--epochs needs --hours-of-audio: how much is one epoch?")
         options = Options(**given)
-        if is_codec_recipe(args.recipe):
+        if is_codec_recipe(args.recipe) or is_refiner_recipe(args.recipe):
+            part = "codec" if is_codec_recipe(args.recipe) else "refiner"
             raise PlanError(
-                f"'{args.recipe}' is the recipe of a codec, and a plan is of a language model: "
+                f"'{args.recipe}' is the recipe of a {part}, and a plan is of a language model: "
                 f"'borealis train {args.recipe} --dry-run' says what it takes."
             )
         recipe = load_recipe(args.recipe)

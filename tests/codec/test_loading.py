@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import EncodecConfig, EncodecModel
 
-from borealis.codec import load_codec, loading
+from borealis.codec import load_codec, loading, packed
 from borealis.errors import CodecError
 
 
@@ -114,3 +114,33 @@ def test_a_bundled_codec_is_found_by_its_name(folders, monkeypatch, tmp_path):
     codec = load_codec("ours", device="cpu")
     assert codec.encode(np.zeros(100, np.float32)).codec == "ours"
     assert loading.names()[0] == "ours"
+
+
+def test_a_small_form_is_read_as_the_whole_one(codecs, folders, sound, tmp_path, monkeypatch):
+    monkeypatch.setattr(packed, "_LARGE", 64)  # all of the tiny network
+    size = packed.pack_codec(folders["nano"], tmp_path)
+    assert size == (tmp_path / "bundle.safetensors").stat().st_size
+    tensors = load_file(tmp_path / "bundle.safetensors")
+    assert {t.dtype for t in tensors.values()} == {torch.int8, torch.float16}
+    assert tensors["quantizer.codebooks.int8_scale"].shape == (4 * 32,)
+    whole, small = codecs["nano"], load_codec(tmp_path)
+    for name, weight in whole.model.state_dict().items():
+        torch.testing.assert_close(small.model.state_dict()[name], weight, atol=0.03, rtol=0.01)
+    codes = whole.encode(sound)
+    assert (small.encode(sound).codes[0] == codes.codes[0]).mean() > 0.9
+    difference = small.decode(codes) - whole.decode(codes)
+    assert np.abs(difference).mean() < 0.1 * np.abs(whole.decode(codes)).mean()
+
+
+def test_a_damaged_small_form_is_told(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(packed, "_LARGE", 64)
+    packed.pack_codec(folders["nano"], tmp_path)
+    file = tmp_path / "bundle.safetensors"
+    tensors = load_file(file)
+    name = next(name for name in tensors if name.endswith(".int8_scale"))
+    save_file({k: v for k, v in tensors.items() if k != name}, file)
+    with pytest.raises(CodecError, match="has no scale for each of its rows"):
+        load_codec(tmp_path)
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(CodecError, match="can't be loaded"):
+        load_codec(tmp_path)

@@ -26,6 +26,7 @@ from pymdownx.snippets import SnippetMissingError
 from borealis.cli import build_parser
 from borealis.errors import BorealisError
 from borealis.training.codec.recipe import is_codec_recipe, load_codec_recipe
+from borealis.training.codec.refiner.recipe import is_refiner_recipe, load_refiner_recipe
 from borealis.training.recipe import Recipe, load_recipe
 from tests.docs.blocks import ROOT, Block
 
@@ -133,7 +134,10 @@ def _borealis(arguments: list[str], root: Path) -> str | None:
         # A file of the reader's own can't be read here; bundled recipes and examples can.
         try:
             place = root / recipe if (root / recipe).is_file() else recipe
-            (load_codec_recipe if is_codec_recipe(place) else load_recipe)(place)
+            if is_refiner_recipe(place):
+                load_refiner_recipe(place)
+            else:
+                (load_codec_recipe if is_codec_recipe(place) else load_recipe)(place)
         except BorealisError as error:
             return str(error)
     return None

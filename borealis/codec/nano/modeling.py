@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from borealis.codec.nano.configuration import BorealisCodecConfig
+from borealis.codec.nano.refiner_configuration import CodeRefinerConfig
 
 _FLOOR = 1e-3  # of mel magnitudes before the logarithm
 _CENTRE, _SPREAD = -3.0, 2.5  # of log-mel values of speech, so that the network sees numbers near 1
@@ -213,7 +214,7 @@ class CodecDecoder(nn.Module):
 class ConvNextBlock(nn.Module):
     """Depthwise convolution over frames and a feed-forward layer: `[batch, T, hidden_size]`."""
 
-    def __init__(self, config: BorealisCodecConfig, layers: int) -> None:
+    def __init__(self, config: BorealisCodecConfig | CodeRefinerConfig, layers: int) -> None:
         super().__init__()
         size, kernel = config.hidden_size, config.kernel_size
         self.convolution = nn.Conv1d(size, size, kernel, padding=kernel // 2, groups=size)

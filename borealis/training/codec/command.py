@@ -17,7 +17,7 @@ WORK = {
     "new": "from its start",
 }
 # Options that say something of language models only.
-_FOREIGN = ("hub", "gpu", "gpus", "pack", "stages")
+FOREIGN = ("hub", "gpu", "gpus", "stages")
 
 
 def train_codec(args: argparse.Namespace, changes: Sequence[str], stages: str) -> int:
@@ -32,14 +32,17 @@ def train_codec(args: argparse.Namespace, changes: Sequence[str], stages: str) -
         RecipeError: the recipe has mistakes, or an option is given that codecs don't have.
     """
     from borealis.errors import RecipeError
+    from borealis.training.codec.pack import check_pack, pack_finished
     from borealis.training.codec.recipe import load_codec_recipe
 
-    for name in _FOREIGN:
+    for name in FOREIGN:
         if getattr(args, name) is not None:
             raise RecipeError(f"--{name} goes with recipes of language models, not of codecs.")
     if stages:
         raise RecipeError("A codec is trained through all of its stages; leave stage=... out.")
     recipe = load_codec_recipe(args.recipe, changes)
+    if args.pack:
+        check_pack(Path(args.pack), Path(args.output), [Path(args.data)])
     if args.dry_run:
         print(told(recipe, Path(args.data), Path(args.output), args.max_steps, args.no_resume))
         return 0
@@ -62,6 +65,8 @@ def train_codec(args: argparse.Namespace, changes: Sequence[str], stages: str) -
         price=args.price,
     )
     print(f"The codec is in {folder}")
+    if args.pack:
+        print(pack_finished(folder, Path(args.pack)))
     print(f"  use      borealis codec encode FILE -o codes.safetensors --codec {folder}")
     return 0
 
