@@ -77,7 +77,11 @@ class _Watched:
     def flush(self) -> None:
         self._try(self.stream.flush)
 
-    def _try(self, act: Callable[..., Any], *values: str) -> Any:
+    @property
+    def buffer(self) -> _WatchedBytes:
+        return _WatchedBytes(self)
+
+    def _try(self, act: Callable[..., Any], *values: Any) -> Any:
         try:
             return act(*values)
         except OSError as error:
@@ -86,6 +90,19 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
+
+
+class _WatchedBytes:
+    """Bytes of a watched stream."""
+
+    def __init__(self, watched: _Watched) -> None:
+        self.watched = watched
+
+    def write(self, data: bytes) -> int:
+        return self.watched._try(self.watched.stream.buffer.write, data)
+
+    def flush(self) -> None:
+        self.watched._try(self.watched.stream.buffer.flush)
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -172,6 +189,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add in (_transcribe, _ask, _chat, _info, _eval):
         add(commands)
+    _elsewhere(commands, "speak", "borealis.inference.speak_command", "say a text")
     _elsewhere(commands, "data", "borealis.data.command", "build and check manifests")
     _elsewhere(commands, "codec", "borealis.codec.command", "sound into codec tokens and back")
     _elsewhere(commands, "train", "borealis.training.command", "train a model from a recipe")
@@ -537,7 +555,7 @@ def _run_ask(args: argparse.Namespace) -> int:
             raise PromptError("There is no question; give it after the file, or by --question.")
         *files, last = files
         questions = [last]
-    questions = [_words(question) for question in questions]
+    questions = [arguments.decoded(question) for question in questions]
     if not all(question.strip() for question in questions):
         raise PromptError("The question is empty; ask something about the recording.")
     single = len(files) == len(questions) == 1
@@ -609,15 +627,6 @@ def _run_chat(args: argparse.Namespace) -> None:
             print(piece, end="", flush=True)
         print(flush=True)
         messages.append({"role": "assistant", "content": answer.strip()})
-
-
-def _words(argument: str) -> str:
-    """An argument as text: under an ASCII locale Python leaves it undecoded."""
-    try:
-        argument.encode("utf-8")
-    except UnicodeEncodeError:
-        return os.fsencode(argument).decode("utf-8", "replace")
-    return argument
 
 
 # ---- info ----

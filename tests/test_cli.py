@@ -30,7 +30,7 @@ COMMANDS = (
         "serve",
         "bench",
     ),
-    *("export", "push", "demo", "space"),
+    *("export", "push", "demo", "space", "speak"),
 )
 
 

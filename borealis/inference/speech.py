@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +20,9 @@ from borealis.errors import PromptError, SpeechError
 from borealis.files import aside
 from borealis.inference.messages import language_of
 from borealis.inference.transcript import Word
-from borealis.speech.pieces import LONGEST, pieces
+from borealis.speech.pieces import LONGEST, MAX_CHARACTERS, pieces
 from borealis.speech.rule import Choice, StreamRule
-from borealis.speech.sound import FASTEST, FORMATS, SLOWEST, Tempo, encoded
+from borealis.speech.sound import FASTEST, SLOWEST, Tempo, check_suffix, encoded
 from borealis.speech.stream import prompt_ids
 from borealis.speech.symbols import PAUSES, Spelling, spell
 from borealis.speech.vocabulary import SpeechVocabulary
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from borealis.codec.protocol import StreamDecoder
     from borealis.model import BorealisForConditionalGeneration
 
-MAX_CHARACTERS = 10_000  # a chapter; about ten minutes of speech
 TEMPERATURE, TOP_K = 0.6, 20
 _COLDEST = 1e-4  # below it a draw is the most probable token anyway, and logits overflow
 _LARGEST_SEED = 2**63 - 1
@@ -106,8 +104,23 @@ class Speech:
         """Seconds."""
         return len(self.waveform) / self.sampling_rate
 
+    def __str__(self) -> str:
+        return self.text
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the sound in plain values, ready for JSON."""
+        return {
+            "text": self.text,
+            "spoken": self.spoken,
+            "voice": self.voice,
+            "duration": round(self.duration, 3),
+            "sampling_rate": self.sampling_rate,
+            "words": [{"start": w.start, "end": w.end, "text": w.text} for w in self.words],
+            "left_out": list(self.left_out),
+        }
+
     def encode(self, form: str) -> bytes:
-        """The sound as a file: `wav`, `flac`, `mp3`, `opus`, or `pcm` without a header.
+        """The sound as a file: `wav`, `flac`, `mp3`, `opus` (or `ogg`), or `pcm` without a header.
 
         Its metadata says that the speech is synthetic.
 
@@ -122,7 +135,9 @@ class Speech:
         return encoded(self.waveform, self.sampling_rate, form, voice=self.voice)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a .wav, .flac, .mp3 or .opus file; its metadata says that the speech is synthetic.
+        """Write a .wav, .flac, .mp3, .opus or .ogg file.
+
+        Its metadata says that the speech is synthetic.
 
         Raises:
             SpeechError: another suffix, or the model made no sound.
@@ -132,22 +147,6 @@ class Speech:
         data = self.encode(form)
         with aside(path) as partial:
             partial.write_bytes(data)
-
-
-def check_suffix(path: str | os.PathLike[str]) -> str:
-    """The form of a sound file by its suffix.
-
-    Raises:
-        SpeechError: speech isn't written so.
-    """
-    form = Path(path).suffix.lower().removeprefix(".")
-    form = "opus" if form == "ogg" else form
-    if form not in FORMATS:
-        raise SpeechError(
-            f"'{os.fspath(path)}': speech is written as "
-            f"{', '.join('.' + name for name in FORMATS)}."
-        )
-    return form
 
 
 @dataclass(frozen=True, eq=False)
