@@ -542,6 +542,10 @@ def _ask(commands: Any) -> None:
     parser.add_argument("--max-new-tokens", type=_positive, default=128, help="longest (128)")
     parser.add_argument("--stream", action="store_true", help="print the answer as it is made")
     parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--speak", metavar="SOUND", help="say the answer: the .wav, .flac, ... file to write"
+    )
+    parser.add_argument("--voice", metavar="NAME", help="of --speak; see borealis speak --voices")
     _model_options(parser)
 
 
@@ -559,6 +563,8 @@ def _run_ask(args: argparse.Namespace) -> int:
     if not all(question.strip() for question in questions):
         raise PromptError("The question is empty; ask something about the recording.")
     single = len(files) == len(questions) == 1
+    if args.speak or args.voice:
+        _check_speak(args, files, single)
     names: deque[str] = deque()
     clips = list(_readable(files, names))
     if not clips:
@@ -569,6 +575,15 @@ def _run_ask(args: argparse.Namespace) -> int:
         for piece in model.ask(clips[0], questions[0], stream=True, **options):
             print(piece, end="", flush=True)
         print()
+        return 0
+    if args.speak:
+        said = model.ask(clips[0], questions[0], speak=True, voice=args.voice, **options)
+        if args.format == "json":
+            row = {"file": names[0], "question": questions[0], "answer": said.text}
+            print(_as_json(row, sys.stdout), flush=True)
+        else:
+            print(said.text, flush=True)
+        said.save(args.speak)
         return 0
     rows = []
     for name, clip in zip(names, clips, strict=True):
@@ -584,6 +599,20 @@ def _run_ask(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(_as_json(rows[0] if single else rows, sys.stdout))
     return USER_MISTAKE if len(clips) < len(files) else 0
+
+
+def _check_speak(args: argparse.Namespace, files: Sequence[str], single: bool) -> None:
+    """See that an answer can be said into a file, before a model is loaded."""
+    from borealis.speech.sound import check_suffix
+
+    if not args.speak:
+        raise BorealisError("--voice is of a spoken answer; give --speak FILE with it.")
+    if not single or args.stream:
+        raise BorealisError(
+            "--speak says one whole answer: give one recording and one question, without --stream."
+        )
+    check_suffix(args.speak)
+    refuse_inputs(args.speak, map(_place, files))
 
 
 def _chat(commands: Any) -> None:

@@ -292,6 +292,14 @@ class Speaker:
                         raise SpeechError(str(error)) from None
         return tuple(found)
 
+    def check_voice(self, name: str | None) -> str:
+        """The name of a voice; without one the first one's.
+
+        Raises:
+            SpeechError: there is no such voice.
+        """
+        return self._voice(name, None, "").name
+
     def _voice(self, name: str | None, language: str | None, text: str) -> Voice:
         if name is None:
             language = language or language_of(text) or "ru"

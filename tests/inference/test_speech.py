@@ -11,8 +11,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import borealis
+from borealis import cli
 from borealis.audio import load_audio
+from borealis.checkpoints import resolve_checkpoint
 from borealis.errors import BorealisError, OutputError, PromptError, SpeechError
+from borealis.inference.scope import Scope
 from borealis.inference.speech import MAX_CHARACTERS, Speaker, Speech, SpeechPart
 from borealis.speech.rule import Choice
 
@@ -277,3 +281,103 @@ def test_a_model_that_was_not_taught_to_speak_says_so(make_tiny) -> None:
     for _ in range(2):  # a property that failed fails again
         with pytest.raises(SpeechError):
             _ = silent.speaker
+
+
+# ---- answers ----
+
+QUESTION = "Есть ли слово «окно»?"
+
+
+@pytest.fixture(scope="module")
+def answering(speaking_folder):
+    """The model of random weights with what nano knows of questions: it says Yes or No by chance."""
+    model = borealis.load(speaking_folder)
+    model.scope = Scope.of_checkpoint(resolve_checkpoint("nano"))
+    return model
+
+
+def test_an_answer_is_said(answering, noise) -> None:
+    clip = noise(1)
+    answer = answering.ask(clip, QUESTION, sampling_rate=16_000)
+    said = answering.ask(clip, QUESTION, sampling_rate=16_000, speak=True, voice="ivan")
+    assert answer in ("Да.", "Нет.") and said.text == str(said) == answer
+    assert np.array_equal(said.waveform, answering.speak(answer, voice="ivan").waveform)
+    messages = [
+        {
+            "role": "user",
+            "content": [
+                {"type": "audio", "audio": clip, "sampling_rate": 16_000},
+                {"type": "text", "text": QUESTION},
+            ],
+        }
+    ]
+    turn = answering.chat(messages, speak=True)
+    assert turn.text == answering.chat(messages) and turn.voice == "anna"
+
+
+def test_several_answers_are_said_each_in_its_language(answering, noise) -> None:
+    clips, questions = [noise(1), noise(1, seed=1)], [QUESTION, 'Do you hear "window"?']
+    said = answering.ask(clips, questions, sampling_rate=16_000, speak=True)
+    assert [s.text for s in said] == answering.ask(clips, questions, sampling_rate=16_000)
+    assert [s.voice for s in said] == ["anna", "kate"]
+
+
+def test_what_cannot_be_said_is_told_before_the_recording_is_heard(answering, tiny) -> None:
+    from borealis.inference import Borealis
+
+    for act in (answering.ask, answering.chat):
+        given = ("missing.wav", QUESTION) if act == answering.ask else ([],)
+        with pytest.raises(PromptError, match="to speak_stream"):
+            act(*given, speak=True, stream=True)
+        with pytest.raises(PromptError, match="give speak=True"):
+            act(*given, voice="anna")
+        with pytest.raises(SpeechError, match="no voice 'petr'"):
+            act(*given, speak=True, voice="petr")
+        with pytest.raises(PromptError, match="speak is 1"):
+            act(*given, speak=1)
+    with pytest.raises(SpeechError, match="wasn't taught to speak"):
+        Borealis(*tiny).ask("missing.wav", QUESTION, speak=True)
+
+
+def test_an_answer_that_cannot_be_said_is_not_lost(answering) -> None:
+    nothing = answering._said("", "kate")
+    assert (nothing.text, nothing.voice, nothing.duration) == ("", "kate", 0)
+    with pytest.raises(SpeechError, match=r"answer '漢字' can't be said\. The text has letters"):
+        answering._said("漢字", None)
+
+
+def test_the_command_says_an_answer(answering, speech, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(borealis, "load", lambda *_, **__: answering)
+    out = tmp_path / "answer.wav"
+    options = ["--speak", str(out), "--voice", "ivan"]
+    assert cli.main(["ask", str(speech), QUESTION, *options]) == 0
+    answer = answering.ask(speech, QUESTION)
+    assert capsys.readouterr().out == f"{answer}\n"
+    said = answering.speak(answer, voice="ivan")
+    assert np.abs(load_audio(out) - said.waveform).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--voice", "ivan"], "give --speak FILE"),
+        (["--speak", "out.aac"], "speech is written as .wav"),
+        (["--speak", "out.wav", "--stream"], "one whole answer"),
+        (["--speak", "out.wav", "--question", "Кто?", "--question", "Где?"], "one whole answer"),
+    ],
+)
+def test_the_command_tells_mistakes_before_a_model_is_loaded(
+    speech, capsys, monkeypatch, options: list[str], told: str
+) -> None:
+    monkeypatch.setattr(borealis, "load", lambda *_, **__: pytest.fail("loaded"))
+    question = [] if "--question" in options else [QUESTION]
+    assert cli.main(["ask", str(speech), *question, *options]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_recording_is_not_written_over_by_its_answer(speech, tmp_path, capsys) -> None:
+    twin = tmp_path / "twin.flac"
+    twin.write_bytes(speech.read_bytes())
+    assert cli.main(["ask", str(twin), QUESTION, "--speak", str(twin)]) == 2
+    assert "also an input" in capsys.readouterr().err
+    assert twin.read_bytes() == speech.read_bytes()
