@@ -211,12 +211,12 @@ class Speaker:
         self.model = model
         self.vocabulary = SpeechVocabulary.of_settings(settings)
         self.voices = [Voice(**voice) for voice in settings["voices"]]
-        self._codec, self._name = codec, settings["codec"]
+        self._given_codec, self._name = codec, settings["codec"]
 
     @cached_property
     def codec(self) -> Codec:
         """What makes the tokens heard."""
-        return self._codec or load_codec(self._name, device=str(self.model.device))
+        return self._given_codec or load_codec(self._name, device=str(self.model.device))
 
     @cached_property
     def refiner(self) -> Any:
@@ -430,7 +430,7 @@ class _Making:
         codec, vocabulary = speaker.codec, speaker.vocabulary.codec
         self.symbols, self.vocabulary = symbols, speaker.vocabulary
         self.durations: list[int] = []
-        self._codes: list[np.ndarray] = []  # that the decoder got
+        self._taken: list[np.ndarray] = []  # that the decoder got
         self._tokens: list[int] = []  # of the current symbol
         self._books = vocabulary.num_codebooks
         self._refined = speaker.refiner and speaker.refiner.stream(codec, symbols, voice)
@@ -464,12 +464,12 @@ class _Making:
     def codes(self) -> np.ndarray:
         """All codes `[num_codebooks, frames]`."""
         nothing = np.zeros((self._books, 0), np.int32)
-        return np.concatenate(self._codes, 1) if self._codes else nothing
+        return np.concatenate(self._taken, 1) if self._taken else nothing
 
     def _heard(self, codes: np.ndarray | None) -> np.ndarray:
         if codes is None or not codes.shape[1]:
             return np.zeros(0, np.float32)
-        self._codes.append(codes)
+        self._taken.append(codes)
         return self._decoder.push(codes)
 
 
