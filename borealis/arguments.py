@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import reprlib
 from collections.abc import Iterable
 from numbers import Integral, Real
@@ -39,6 +40,15 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise _wrong(name, value, "True or False")
     return value
+
+
+def decoded(argument: str) -> str:
+    """A word of a command line as text: under an ASCII locale Python leaves it undecoded."""
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError:
+        return os.fsencode(argument).decode("utf-8", "replace")
+    return argument
 
 
 def texts(name: str, value: Any) -> tuple[str, ...]:

@@ -77,7 +77,11 @@ class _Watched:
     def flush(self) -> None:
         self._try(self.stream.flush)
 
-    def _try(self, act: Callable[..., Any], *values: str) -> Any:
+    @property
+    def buffer(self) -> _WatchedBytes:
+        return _WatchedBytes(self)
+
+    def _try(self, act: Callable[..., Any], *values: Any) -> Any:
         try:
             return act(*values)
         except OSError as error:
@@ -86,6 +90,19 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
+
+
+class _WatchedBytes:
+    """Bytes of a watched stream."""
+
+    def __init__(self, watched: _Watched) -> None:
+        self.watched = watched
+
+    def write(self, data: bytes) -> int:
+        return self.watched._try(self.watched.stream.buffer.write, data)
+
+    def flush(self) -> None:
+        self.watched._try(self.watched.stream.buffer.flush)
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -172,6 +189,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add in (_transcribe, _ask, _chat, _info, _eval):
         add(commands)
+    _elsewhere(commands, "speak", "borealis.inference.speak_command", "say a text")
     _elsewhere(commands, "data", "borealis.data.command", "build and check manifests")
     _elsewhere(commands, "codec", "borealis.codec.command", "sound into codec tokens and back")
     _elsewhere(commands, "train", "borealis.training.command", "train a model from a recipe")
@@ -524,6 +542,10 @@ def _ask(commands: Any) -> None:
     parser.add_argument("--max-new-tokens", type=_positive, default=128, help="longest (128)")
     parser.add_argument("--stream", action="store_true", help="print the answer as it is made")
     parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--speak", metavar="SOUND", help="say the answer: the .wav, .flac, ... file to write"
+    )
+    parser.add_argument("--voice", metavar="NAME", help="of --speak; see borealis speak --voices")
     _model_options(parser)
 
 
@@ -537,10 +559,12 @@ def _run_ask(args: argparse.Namespace) -> int:
             raise PromptError("There is no question; give it after the file, or by --question.")
         *files, last = files
         questions = [last]
-    questions = [_words(question) for question in questions]
+    questions = [arguments.decoded(question) for question in questions]
     if not all(question.strip() for question in questions):
         raise PromptError("The question is empty; ask something about the recording.")
     single = len(files) == len(questions) == 1
+    if args.speak or args.voice:
+        _check_speak(args, files, single)
     names: deque[str] = deque()
     clips = list(_readable(files, names))
     if not clips:
@@ -551,6 +575,15 @@ def _run_ask(args: argparse.Namespace) -> int:
         for piece in model.ask(clips[0], questions[0], stream=True, **options):
             print(piece, end="", flush=True)
         print()
+        return 0
+    if args.speak:
+        said = model.ask(clips[0], questions[0], speak=True, voice=args.voice, **options)
+        if args.format == "json":
+            row = {"file": names[0], "question": questions[0], "answer": said.text}
+            print(_as_json(row, sys.stdout), flush=True)
+        else:
+            print(said.text, flush=True)
+        said.save(args.speak)
         return 0
     rows = []
     for name, clip in zip(names, clips, strict=True):
@@ -566,6 +599,20 @@ def _run_ask(args: argparse.Namespace) -> int:
     if args.format == "json":
         print(_as_json(rows[0] if single else rows, sys.stdout))
     return USER_MISTAKE if len(clips) < len(files) else 0
+
+
+def _check_speak(args: argparse.Namespace, files: Sequence[str], single: bool) -> None:
+    """See that an answer can be said into a file, before a model is loaded."""
+    from borealis.speech.sound import check_suffix
+
+    if not args.speak:
+        raise BorealisError("--voice is of a spoken answer; give --speak FILE with it.")
+    if not single or args.stream:
+        raise BorealisError(
+            "--speak says one whole answer: give one recording and one question, without --stream."
+        )
+    check_suffix(args.speak)
+    refuse_inputs(args.speak, map(_place, files))
 
 
 def _chat(commands: Any) -> None:
@@ -609,15 +656,6 @@ def _run_chat(args: argparse.Namespace) -> None:
             print(piece, end="", flush=True)
         print(flush=True)
         messages.append({"role": "assistant", "content": answer.strip()})
-
-
-def _words(argument: str) -> str:
-    """An argument as text: under an ASCII locale Python leaves it undecoded."""
-    try:
-        argument.encode("utf-8")
-    except UnicodeEncodeError:
-        return os.fsencode(argument).decode("utf-8", "replace")
-    return argument
 
 
 # ---- info ----

@@ -13,6 +13,7 @@ import soundfile
 
 import borealis
 from borealis import cli
+from borealis.arguments import decoded
 from borealis.inference import formats
 
 COMMANDS = (
@@ -30,7 +31,7 @@ COMMANDS = (
         "serve",
         "bench",
     ),
-    *("export", "push", "demo", "space"),
+    *("export", "push", "demo", "space", "speak"),
 )
 
 
@@ -678,8 +679,8 @@ def test_other_errors_of_the_system_are_not_hidden(capsys, monkeypatch) -> None:
 
 def test_a_question_survives_an_ascii_locale() -> None:
     undecoded = "Кто?".encode().decode("ascii", "surrogateescape")
-    assert cli._words(undecoded) == "Кто?"
-    assert cli._words("Кто?") == "Кто?"
+    assert decoded(undecoded) == "Кто?"
+    assert decoded("Кто?") == "Кто?"
 
 
 @pytest.mark.slow

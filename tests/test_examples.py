@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import borealis
+from borealis.checkpoints import resolve_checkpoint
 from borealis.cli import main
+from borealis.inference.scope import Scope
 from borealis.training.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -19,6 +22,18 @@ def test_script(script, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     runpy.run_path(f"examples/{script}", run_name="__main__")
     assert len(capsys.readouterr().out.strip()) > 20
+
+
+@pytest.mark.slow
+def test_the_lesson_on_speech_runs_with_a_model_that_speaks(speaking_folder, capsys, monkeypatch):
+    model = borealis.load(speaking_folder)
+    model.scope = Scope.of_checkpoint(resolve_checkpoint("nano"))  # its answers are words
+    monkeypatch.setattr(borealis, "load", lambda: model)
+    monkeypatch.chdir(ROOT)
+    runpy.run_path("examples/speak.py", run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "anna: ru, female" in printed and "Synthetic speech" in printed
+    assert "Посылка весит 25 кг её привезут в 18:30 True" in printed
 
 
 @pytest.mark.slow

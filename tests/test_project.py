@@ -20,9 +20,14 @@ ALLOWED = {
     "checkpoints": {""},
     "ctc": {"", "checkpoints"},
     "codec": {"", "checkpoints"},
-    "inference": {"", "model", "ctc", "checkpoints", "data"},  # data: spelling of CTC labels
+    "speech": {"", "codec", "ctc"},  # ctc: where the letters of a recording lie
+    # data: spelling of CTC labels, texts as they are said.
+    "inference": {"", "model", "ctc", "codec", "speech", "checkpoints", "data"},
     # evaluation and inference: the word error rate in the middle of a training.
-    "training": {"", "model", "ctc", "codec", "data", "checkpoints", "evaluation", "inference"},
+    "training": {
+        *("", "model", "ctc", "codec", "speech", "data", "checkpoints"),
+        *("evaluation", "inference"),
+    },
     "evaluation": {"", "inference", "data", "checkpoints", "model"},
     "demo": {"", "inference"},
 }

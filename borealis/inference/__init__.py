@@ -9,6 +9,7 @@ from borealis.lazy import lazily
 if TYPE_CHECKING:
     from borealis.inference.decoding import CTCDecoding, LLMDecoding
     from borealis.inference.engine import Borealis, load
+    from borealis.inference.speech import Speech, SpeechPart, Voice
     from borealis.inference.transcript import Guess, Segment, Transcript, Word
     from borealis.inference.words import align_words
 
@@ -19,7 +20,10 @@ _PUBLIC = {
     "Guess": "borealis.inference.transcript",
     "LLMDecoding": "borealis.inference.decoding",
     "Segment": "borealis.inference.transcript",
+    "Speech": "borealis.inference.speech",
+    "SpeechPart": "borealis.inference.speech",
     "Transcript": "borealis.inference.transcript",
+    "Voice": "borealis.inference.speech",
     "Word": "borealis.inference.transcript",
     "align_words": "borealis.inference.words",
     "load": "borealis.inference.engine",
@@ -31,7 +35,10 @@ __all__ = [
     "Guess",
     "LLMDecoding",
     "Segment",
+    "Speech",
+    "SpeechPart",
     "Transcript",
+    "Voice",
     "Word",
     "align_words",
     "load",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
 from pathlib import Path
-from typing import Any, BinaryIO, TypedDict, Unpack, overload
+from typing import Any, BinaryIO, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from borealis.arguments import flag, number, whole
 from borealis.audio import SAMPLING_RATE, level_db, load_audio, open_audio, split_at_silence
 from borealis.checkpoints import resolve_checkpoint
 from borealis.ctc.ngram import Ngram
-from borealis.errors import PromptError
+from borealis.errors import PromptError, SpeechError
 from borealis.inference.allowed import only_these
 from borealis.inference.decoding import CTCDecoding, Decoding, choose
 from borealis.inference.drafts import DraftWriter
@@ -454,6 +454,7 @@ class Borealis:
         check_characters(question)
         return [] if self.scope is None else self.scope.answers(question, recording=recording)
 
+    @overload
     def ask(
         self,
         audio: Any,
@@ -464,7 +465,36 @@ class Borealis:
         batch_size: int = 8,
         stream: bool = False,
         transcribe_first: bool | None = None,
-    ) -> str | list[str] | Iterator[str]:
+        speak: Literal[False] = False,
+        voice: None = None,
+    ) -> str | list[str] | Iterator[str]: ...
+    @overload
+    def ask(
+        self,
+        audio: Any,
+        question: str | list[str] | tuple[str, ...],
+        *,
+        sampling_rate: int | None = None,
+        max_new_tokens: int = 128,
+        batch_size: int = 8,
+        transcribe_first: bool | None = None,
+        speak: Literal[True],
+        voice: str | None = None,
+    ) -> Speech | list[Speech]: ...
+
+    def ask(
+        self,
+        audio: Any,
+        question: str | list[str] | tuple[str, ...],
+        *,
+        sampling_rate: int | None = None,
+        max_new_tokens: int = 128,
+        batch_size: int = 8,
+        stream: bool = False,
+        transcribe_first: bool | None = None,
+        speak: bool = False,
+        voice: str | None = None,
+    ) -> str | list[str] | Iterator[str] | Speech | list[Speech]:
         """Answer a question about a recording.
 
         A checkpoint that knows what it was taught (`scope`) refuses other questions with a sentence
@@ -481,15 +511,33 @@ class Borealis:
             transcribe_first: write the recording down first and answer with the transcript in
                 view; by default what the checkpoint was trained for. A small model reads better
                 than it hears: its first words and numbers of words come out right more often.
+            speak: say the answer as well; a model that has `voices` can.
+            voice: one of `voices`; by default the first one of the answer's language.
 
         Returns:
-            The answer; for several recordings a list; with `stream` an iterator of pieces.
+            The answer; for several recordings a list; with `stream` an iterator of pieces. With
+            `speak` a `Speech` in place of each answer, whose `text` is the answer; an empty answer
+            has no sound.
 
         Raises:
             AudioError: a recording can't be read.
             PromptError: a question is empty, there aren't as many as recordings, or an argument
                 is of the wrong kind or out of range.
+            SpeechError: the model wasn't taught to speak, there is no such voice, or an answer
+                can't be said.
         """
+        if self._aloud(speak, voice, stream):
+            written = self.ask(
+                audio,
+                question,
+                sampling_rate=sampling_rate,
+                max_new_tokens=max_new_tokens,
+                batch_size=batch_size,
+                transcribe_first=transcribe_first,
+            )
+            if isinstance(written, list):
+                return [self._said(str(answer), voice) for answer in written]
+            return self._said(str(written), voice)
         whole("batch_size", batch_size)
         whole("max_new_tokens", max_new_tokens)
         if transcribe_first is None:
@@ -525,10 +573,10 @@ class Borealis:
             # A recording that is asked about several times is written down once.
             names = [a if isinstance(a, (str, os.PathLike)) else id(a) for a in audios]
             once = {names[i]: clips[i] for i in asked}
-            written = self.transcribe(
+            transcripts = self.transcribe(
                 list(once.values()), sampling_rate=SAMPLING_RATE, batch_size=batch_size
             )
-            texts = {name: t.text for name, t in zip(once, written, strict=True)}
+            texts = {name: t.text for name, t in zip(once, transcripts, strict=True)}
             prompts = {i: after_transcript(texts[names[i]], questions[i].strip()) for i in asked}
         else:
             prompts = {i: user_message(questions[i].strip(), 1) for i in asked}
@@ -547,13 +595,35 @@ class Borealis:
                 answers[i] = answer
         return answers if many else answers[0]
 
+    @overload
     def chat(
         self,
         messages: Sequence[dict[str, Any]],
         *,
         max_new_tokens: int = 128,
         stream: bool = False,
-    ) -> str | Iterator[str]:
+        speak: Literal[False] = False,
+        voice: None = None,
+    ) -> str | Iterator[str]: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[dict[str, Any]],
+        *,
+        max_new_tokens: int = 128,
+        speak: Literal[True],
+        voice: str | None = None,
+    ) -> Speech: ...
+
+    def chat(
+        self,
+        messages: Sequence[dict[str, Any]],
+        *,
+        max_new_tokens: int = 128,
+        stream: bool = False,
+        speak: bool = False,
+        voice: str | None = None,
+    ) -> str | Iterator[str] | Speech:
         """Continue a conversation of text and audio.
 
         The only recording of a message may stand before or after its text. As in `ask`, a last
@@ -567,12 +637,22 @@ class Borealis:
                 `"sampling_rate"` of an array.
             max_new_tokens: longest answer.
             stream: yield the answer in pieces.
+            speak: say the answer as well; a model that has `voices` can.
+            voice: one of `voices`; by default the first one of the answer's language.
+
+        Returns:
+            The answer; with `stream` an iterator of pieces; with `speak` a `Speech`, whose `text`
+            is the answer; an empty answer has no sound.
 
         Raises:
             AudioError: a recording can't be read.
             PromptError: a message or part isn't of this form, the last turn isn't the user's, or
                 an argument is of the wrong kind or out of range.
+            SpeechError: the model wasn't taught to speak, there is no such voice, or the answer
+                can't be said.
         """
+        if self._aloud(speak, voice, stream):
+            return self._said(str(self.chat(messages, max_new_tokens=max_new_tokens)), voice)
         whole("max_new_tokens", max_new_tokens)
         flag("stream", stream)
         clips = [load_audio(one, sampling_rate=rate) for one, rate in audio_sources(messages)]
@@ -678,6 +758,31 @@ class Borealis:
                 seed=seed,
             )
         )
+
+    def _aloud(self, speak: bool, voice: str | None, stream: bool) -> bool:
+        """Whether answers are to be said, checked before there are any."""
+        if not flag("speak", speak):
+            if voice is not None:
+                raise PromptError("voice is of a spoken answer; give speak=True with it.")
+            return False
+        if flag("stream", stream):
+            raise PromptError(
+                "stream=True gives the answer as text; to hear it as it is made, give the answer "
+                "to speak_stream."
+            )
+        self.speaker.check_voice(voice)
+        return True
+
+    def _said(self, answer: str, voice: str | None) -> Speech:
+        """An answer as speech; what it says isn't lost if it can't be said."""
+        if not answer.strip():
+            silence = np.zeros(0, np.float32)
+            rate = self.speaker.codec.sampling_rate
+            return Speech(answer, "", self.speaker.check_voice(voice), silence, rate)
+        try:
+            return self.speak(answer, voice=voice)
+        except SpeechError as error:
+            raise SpeechError(f"The answer {answer[:200]!r} can't be said. {error}") from None
 
     # ---- generation ----
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +20,9 @@ from borealis.errors import PromptError, SpeechError
 from borealis.files import aside
 from borealis.inference.messages import language_of
 from borealis.inference.transcript import Word
-from borealis.speech.pieces import pieces
+from borealis.speech.pieces import LONGEST, MAX_CHARACTERS, pieces
 from borealis.speech.rule import Choice, StreamRule
-from borealis.speech.sound import FASTEST, FORMATS, SLOWEST, Tempo, encoded
+from borealis.speech.sound import FASTEST, SLOWEST, Tempo, check_suffix, encoded
 from borealis.speech.stream import prompt_ids
 from borealis.speech.symbols import PAUSES, Spelling, spell
 from borealis.speech.vocabulary import SpeechVocabulary
@@ -33,8 +32,9 @@ if TYPE_CHECKING:
     from borealis.codec.protocol import StreamDecoder
     from borealis.model import BorealisForConditionalGeneration
 
-MAX_CHARACTERS = 10_000  # a chapter; about ten minutes of speech
 TEMPERATURE, TOP_K = 0.6, 20
+_COLDEST = 1e-4  # below it a draw is the most probable token anyway, and logits overflow
+_LARGEST_SEED = 2**63 - 1
 _GAP = 0.15  # seconds of silence between two pieces, beside what they end and begin with
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 
@@ -104,43 +104,49 @@ class Speech:
         """Seconds."""
         return len(self.waveform) / self.sampling_rate
 
+    def __str__(self) -> str:
+        return self.text
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the sound in plain values, ready for JSON."""
+        return {
+            "text": self.text,
+            "spoken": self.spoken,
+            "voice": self.voice,
+            "duration": round(self.duration, 3),
+            "sampling_rate": self.sampling_rate,
+            "words": [{"start": w.start, "end": w.end, "text": w.text} for w in self.words],
+            "left_out": list(self.left_out),
+        }
+
     def encode(self, form: str) -> bytes:
-        """The sound as a file: `wav`, `flac`, `mp3`, `opus`, or `pcm` without a header.
+        """The sound as a file: `wav`, `flac`, `mp3`, `opus` (or `ogg`), or `pcm` without a header.
 
         Its metadata says that the speech is synthetic.
 
         Raises:
-            SpeechError: another form.
+            SpeechError: another form, or the model made no sound.
         """
+        if not len(self.waveform):
+            raise SpeechError(
+                f"The model made no sound of {self.text[:40]!r}: there is nothing to write. Try "
+                "another seed."
+            )
         return encoded(self.waveform, self.sampling_rate, form, voice=self.voice)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a .wav, .flac, .mp3 or .opus file; its metadata says that the speech is synthetic.
+        """Write a .wav, .flac, .mp3, .opus or .ogg file.
+
+        Its metadata says that the speech is synthetic.
 
         Raises:
-            SpeechError: another suffix.
+            SpeechError: another suffix, or the model made no sound.
             OutputError: it can't be written.
         """
         form = check_suffix(path)
         data = self.encode(form)
         with aside(path) as partial:
             partial.write_bytes(data)
-
-
-def check_suffix(path: str | os.PathLike[str]) -> str:
-    """The form of a sound file by its suffix.
-
-    Raises:
-        SpeechError: speech isn't written so.
-    """
-    form = Path(path).suffix.lower().removeprefix(".")
-    form = "opus" if form == "ogg" else form
-    if form not in FORMATS:
-        raise SpeechError(
-            f"'{os.fspath(path)}': speech is written as "
-            f"{', '.join('.' + name for name in FORMATS)}."
-        )
-    return form
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,10 +166,22 @@ class SpeechPart:
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be spoken and how, checked."""
+    """What is to be spoken and how, checked.
+
+    Args:
+        text: as it was given.
+        said: as it will be said.
+        pieces: of what will be said, in order: where each begins, and its symbols.
+        voice: its name.
+        speed: 2 is twice as fast.
+        temperature: 0 takes the most probable token.
+        top_k: how many of the most probable ones are drawn from.
+        seed: of the draws.
+    """
 
     text: str
     said: Speakable
+    pieces: tuple[tuple[int, Spelling], ...]
     voice: str
     speed: float
     temperature: float
@@ -187,17 +205,18 @@ class Speaker:
         settings = model.config.speech
         if not settings or not settings.get("voices"):
             raise SpeechError(
-                "This model wasn't taught to speak: it has no voices. The bundled 'nano' has."
+                "This model wasn't taught to speak: it has no voices. Load one whose `voices` "
+                "aren't empty."
             )
         self.model = model
         self.vocabulary = SpeechVocabulary.of_settings(settings)
         self.voices = [Voice(**voice) for voice in settings["voices"]]
-        self._codec, self._name = codec, settings["codec"]
+        self._given_codec, self._name = codec, settings["codec"]
 
     @cached_property
     def codec(self) -> Codec:
         """What makes the tokens heard."""
-        return self._codec or load_codec(self._name, device=str(self.model.device))
+        return self._given_codec or load_codec(self._name, device=str(self.model.device))
 
     @cached_property
     def refiner(self) -> Any:
@@ -238,12 +257,48 @@ class Speaker:
                 "once. Speak it in parts."
             )
         whole("top_k", top_k)
-        whole("seed", seed, 0)
+        if whole("seed", seed, 0) > _LARGEST_SEED:
+            raise PromptError(
+                f"seed is {seed}; a whole number from 0 to {_LARGEST_SEED} is wanted."
+            )
         number("temperature", temperature, 0, 2)
         number("speed", speed, SLOWEST, FASTEST)
         chosen = self._voice(voice, arguments.language(language), text)
         said = speakable(text, arguments.language(language) or chosen.language)
-        return Order(text, said, chosen.name, float(speed), float(temperature), top_k, seed)
+        return Order(
+            text=text,
+            said=said,
+            pieces=self._spelled(said.text),
+            voice=chosen.name,
+            speed=float(speed),
+            temperature=float(temperature),
+            top_k=int(top_k),
+            seed=int(seed),
+        )
+
+    def _spelled(self, said: str) -> tuple[tuple[int, Spelling], ...]:
+        """Where each piece of a speakable text begins, and its symbols.
+
+        A word that is longer than a piece is cut: nobody has taught a model to say it in one go.
+        """
+        found = []
+        for begin, end in pieces(said):
+            for at in range(begin, end, LONGEST):
+                part = said[at : min(at + LONGEST, end)]
+                if any(map(str.isalpha, part)):
+                    try:
+                        found.append((at, spell(part, self.vocabulary.symbols)))
+                    except PromptError as error:  # the model lacks letters of this alphabet
+                        raise SpeechError(str(error)) from None
+        return tuple(found)
+
+    def check_voice(self, name: str | None) -> str:
+        """The name of a voice; without one the first one's.
+
+        Raises:
+            SpeechError: there is no such voice.
+        """
+        return self._voice(name, None, "").name
 
     def _voice(self, name: str | None, language: str | None, text: str) -> Voice:
         if name is None:
@@ -263,7 +318,7 @@ class Speaker:
             order.text,
             order.said.text,
             order.voice,
-            np.concatenate([part.waveform for part in parts]),
+            np.concatenate([np.zeros(0, np.float32), *(part.waveform for part in parts)]),
             self.codec.sampling_rate,
             [word for part in parts for word in part.words],
             [part.piece for part in parts if part.piece is not None],
@@ -274,13 +329,12 @@ class Speaker:
         """The speech as it is made; closing the iterator stops the work."""
         generator = torch.Generator(self.model.device).manual_seed(order.seed)
         clock = _Clock(order, self.codec.sampling_rate)
-        spans = pieces(order.said.text)
-        for place, (begin, end) in enumerate(spans):
-            spelling = spell(order.said.text[begin:end], self.vocabulary.symbols)
+        for place, (begin, spelling) in enumerate(order.pieces):
+            if place and len(gap := clock.silence(_GAP)):
+                yield SpeechPart(gap, [])
             yield from self._piece(order, spelling, begin, generator, clock)
-            if place < len(spans) - 1:
-                yield SpeechPart(clock.silence(_GAP), [])
-        yield SpeechPart(clock.finish(), [])
+        if len(rest := clock.finish()):
+            yield SpeechPart(rest, [])
 
     def _piece(
         self,
@@ -362,7 +416,7 @@ class Speaker:
         if choice.due is not None:
             allowed = torch.cat([allowed, logits[self.vocabulary.next_id, None]])
             ids.append(choice.due)
-        if temperature == 0 or len(ids) == 1:
+        if temperature < _COLDEST or len(ids) == 1:
             return ids[int(allowed.argmax())]
         best, places = (allowed / temperature).topk(min(top_k, len(ids)))
         drawn = torch.multinomial(best.softmax(-1), 1, generator=generator)
@@ -376,7 +430,7 @@ class _Making:
         codec, vocabulary = speaker.codec, speaker.vocabulary.codec
         self.symbols, self.vocabulary = symbols, speaker.vocabulary
         self.durations: list[int] = []
-        self._codes: list[np.ndarray] = []  # that the decoder got
+        self._taken: list[np.ndarray] = []  # that the decoder got
         self._tokens: list[int] = []  # of the current symbol
         self._books = vocabulary.num_codebooks
         self._refined = speaker.refiner and speaker.refiner.stream(codec, symbols, voice)
@@ -409,12 +463,13 @@ class _Making:
 
     def codes(self) -> np.ndarray:
         """All codes `[num_codebooks, frames]`."""
-        return np.concatenate(self._codes, 1)
+        nothing = np.zeros((self._books, 0), np.int32)
+        return np.concatenate(self._taken, 1) if self._taken else nothing
 
     def _heard(self, codes: np.ndarray | None) -> np.ndarray:
         if codes is None or not codes.shape[1]:
             return np.zeros(0, np.float32)
-        self._codes.append(codes)
+        self._taken.append(codes)
         return self._decoder.push(codes)
 
 
@@ -426,11 +481,17 @@ class _Clock:
         self.tempo = Tempo(order.speed, sampling_rate)
         self.seconds = 0.0  # of finished sound, the silence between pieces included
         self._samples = 0  # that were made, before the speed
+        self._given = 0  # that were given away, at the speed
         # The spoken word of each character.
         found = list(_WORD.finditer(order.said.text))
         self._of = {i: n for n, m in enumerate(found) for i in range(*m.span())}
+        # Of a word that is cut, where its last piece begins.
+        starts = [begin for begin, _ in order.pieces if begin]
+        self._cut = {
+            self._of[i]: i for i in starts if i in self._of and self._of.get(i - 1) == self._of[i]
+        }
         self._times: dict[int, list[float]] = {}  # of spoken words
-        self._end = 0.0
+        self._end, self._place = 0.0, 0  # of the last letter: its end, its character
         self._ended = self._told = 0  # spoken words that are over; whose words were given out
 
     def at(self, place: int, symbol: str, start: float, end: float) -> None:
@@ -443,10 +504,13 @@ class _Clock:
             end: of it, seconds from there.
         """
         begin, self._end = self._end, start + end
-        if symbol in PAUSES:  # behind every word there is one
-            self._ended = max(self._times, default=-1) + 1
-        elif place in self._of:
-            self._times.setdefault(self._of[place], [begin, begin])[1] = self._end
+        if symbol not in PAUSES:
+            if place in self._of:
+                self._times.setdefault(self._of[place], [begin, begin])[1] = self._end
+                self._place = place
+        elif self._times:  # behind every word there is one; a cut word has some inside as well
+            word = max(self._times)
+            self._ended = word + (self._place >= self._cut.get(word, 0))
 
     def words(self) -> list[Word]:
         """Words of the text that have ended since the last call."""
@@ -469,7 +533,9 @@ class _Clock:
         """Made sound at its speed."""
         self._samples += len(waveform)
         self.seconds = self._samples / self.sampling_rate / self.order.speed
-        return self.tempo.push(waveform)
+        made = self.tempo.push(waveform)
+        self._given += len(made)
+        return made
 
     def silence(self, seconds: float) -> np.ndarray:
         """A gap between two pieces."""
@@ -478,5 +544,7 @@ class _Clock:
         return sound
 
     def finish(self) -> np.ndarray:
-        """The sound that is left."""
-        return self.tempo.finish()
+        """The sound that is left: the filter is a few ms out, so cut, or filled with silence."""
+        left = max(0, round(self._samples / self.order.speed) - self._given)
+        rest = self.tempo.finish()[:left]
+        return np.pad(rest, (0, left - len(rest)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+MAX_CHARACTERS = 10_000  # spoken at once: a chapter, about ten minutes
 LONGEST = 200  # characters of a piece; what is learned from is seldom longer
 _ENDS = (re.compile(r"[.!?]\s"), re.compile(r"[,;:—]\s"), re.compile(r"\s"))
 

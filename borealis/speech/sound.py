@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from borealis.errors import SpeechError
@@ -21,6 +23,7 @@ FORMATS = {
     "mp3": ("mp3", "libmp3lame"),
     "opus": ("ogg", "libopus"),
 }
+SAME = {"ogg": "opus"}  # other names of a format
 CONTENT_TYPES = {
     "wav": "audio/wav",
     "flac": "audio/flac",
@@ -29,6 +32,22 @@ CONTENT_TYPES = {
     "pcm": "audio/pcm",
 }
 MARK = "Synthetic speech made by Borealis"
+
+
+def check_suffix(path: str | os.PathLike[str]) -> str:
+    """The form of a sound file by its suffix.
+
+    Raises:
+        SpeechError: speech isn't written so.
+    """
+    form = Path(path).suffix.lower().removeprefix(".")
+    form = SAME.get(form, form)
+    if form not in FORMATS:
+        raise SpeechError(
+            f"'{os.fspath(path)}': speech is written as "
+            f"{', '.join('.' + name for name in (*FORMATS, *SAME))}."
+        )
+    return form
 
 
 def sixteen_bits(waveform: np.ndarray) -> np.ndarray:
@@ -46,7 +65,8 @@ def encoded(waveform: np.ndarray, sampling_rate: int, form: str, *, voice: str =
     Args:
         waveform: float32 `[num_samples]` in -1..1; louder is cut.
         sampling_rate: Hz.
-        form: `wav`, `flac`, `mp3`, `opus` (in Ogg), or `pcm`: 16 bits, little-endian, no header.
+        form: `wav`, `flac`, `mp3`, `opus` (in Ogg; `ogg` is the same), or `pcm`: 16 bits,
+            little-endian, no header.
         voice: put down beside the mark.
 
     Raises:
@@ -54,6 +74,7 @@ def encoded(waveform: np.ndarray, sampling_rate: int, form: str, *, voice: str =
     """
     import av
 
+    form = SAME.get(form, form)
     samples = sixteen_bits(waveform)
     if form == "pcm":
         return samples.astype("<i2").tobytes()

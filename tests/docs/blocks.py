@@ -3,7 +3,8 @@
 The first word of a fence decides what it is, whatever follows on the line: `python title="x"`,
 `{ .python .annotate }` and ` py` are all Python. `--8<--` includes are expanded by the extension
 that the site uses, with the options of `mkdocs.yml`. A block that can't run here has the reason
-before it: `<!--- skip: next "reason" -->`.
+before it: `<!--- skip: next "reason" -->`. One that needs a bundled model with voices has
+`<!--- skip: next until nano speaks "reason" -->`, and runs as soon as there is one.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ REASON_WORDS = 3
 _INFO = re.compile(r"[ \t]*(?P<info>[^\n]*)\n", re.MULTILINE)
 _BRACES = re.compile(r"\{(.*)\}\s*$")
 _SKIP = re.compile(r"^[ \t]*(?P<mark><!--+[ \t]*skip:[ \t]*(?P<what>.*?)[ \t]*--+>)", re.M)
-_NEXT = re.compile(r"next[ \t]+[\"'](?P<reason>.*)[\"']$")
+_NEXT = re.compile(r"next(?P<until>[ \t]+until nano speaks)?[ \t]+[\"'](?P<reason>.*)[\"']$")
 _INCLUDE = re.compile(
     r"^[ \t]*-+8<-+[ \t]+[\"'](?P<path>[^\"':\n]+)(?::(?P<section>[^\"'\n]+))?[\"']"
 )
@@ -215,6 +216,14 @@ def _included(found: re.Match[str], here: Line, root: Path) -> list[Line]:
 # ---- finding ----
 
 
+@lru_cache
+def nano_speaks() -> bool:
+    """Whether the bundled model has voices."""
+    import borealis
+
+    return bool(borealis.load().voices)
+
+
 class Fences:
     """Sybil parser: a region for every fence and every invisible block.
 
@@ -259,12 +268,13 @@ class Fences:
         text, start = document.text, region.start
         line = text.count("\n", 0, start) + 1
         info = "python" if hidden else region.lexemes["info"].strip()
-        reason = None
+        reason, over = None, False
         before = text[:start].rstrip()
         for mark in skips:
             reading = _NEXT.match(mark["what"])
             if mark.end() == len(before) and reading:
                 reason = reading["reason"].strip()
+                over = reading["until"] and nano_speaks()
                 skips.remove(mark)
                 break
         block = Block(
@@ -274,7 +284,7 @@ class Fences:
             info=info,
             source=str(region.lexemes["source"]),
             indent=re.match(r"[ \t]*", text[start:])[0],  # type: ignore[index]
-            skip=reason,
+            skip=None if over else reason,
             root=self.root,
             hidden=hidden,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs import blocks
 from tests.docs.arguments import check_block, commands
 from tests.docs.blocks import expand, fences_of, kind_of, missed, read_page
 from tests.docs.running import Report, Shell, run_docstrings, run_page
@@ -224,6 +225,7 @@ def test_a_skipped_block_has_a_reason_and_covers_one_block(book):
     ("page", "line", "says"),
     [
         ('<!--- skip: next "GPU" -->\n```bash\nfalse\n```\n', 2, "isn't a reason"),
+        ('<!--- skip: next until nano speaks "GPU" -->\n```bash\ntrue\n```\n', 2, "isn't a reason"),
         ("<!--- skip: next -->\n```bash\ntrue\n```\n", 1, "skips nothing"),
         ('<!--- skip: start "needs a GPU here" -->\n```bash\ntrue\n```\n', 1, "skips nothing"),
         (
@@ -237,6 +239,21 @@ def test_a_skip_mark_that_says_too_little_is_named(book, page, line, says):
     report = book.run(page)
     assert any(f.startswith(f"page.md:{line}: ") and says in f for f in report.failures)
     assert read_page(book.root / "page.md", book.root).problems == report.failures
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+def test_a_block_waits_for_a_model_that_speaks_and_no_longer(book, monkeypatch, speaks):
+    monkeypatch.setattr(blocks, "nano_speaks", lambda: speaks)
+    report = book.run(
+        '<!--- skip: next until nano speaks "nano has no voices" -->\n```python\nx = 1\n```\n'
+    )
+    assert report.failures == []
+    assert [block.skip for block in report.skipped] == ([] if speaks else ["nano has no voices"])
+    assert len(report.ran) == speaks
+
+
+def test_whether_nano_speaks_is_asked_of_nano(nano):
+    assert blocks.nano_speaks() == bool(nano.voices)
 
 
 def test_the_output_of_a_skipped_block_is_not_believed(book):
