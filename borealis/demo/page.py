@@ -31,6 +31,9 @@ from borealis.speech.sound import FASTEST, FORMATS, SLOWEST, sixteen_bits
 SILENCE: dict[str, Any] = {"run": "", "rate": 0, "parts": [], "html": "", "files": {}}
 _PART = 0.2  # seconds of sound that are sent to the page together
 
+# What demo.css can't say: Gradio confines that to what lies inside this box.
+_PHONE = "@media (max-width: 480px) {.main.fillable {padding: 1rem .4rem !important}}"
+
 # Fonts of the visitor's system: nothing is fetched from elsewhere.
 THEME = gr.themes.Soft(
     primary_hue="teal",
@@ -257,7 +260,7 @@ def _ask_tab(desk: Desk) -> None:
                 if isinstance(step, Failure):
                     return
         yield "", _messages(now), now, gr.skip(), *quiet
-        if aloud and now is not turns:
+        if aloud and now is not turns and now[-1][1] != texts["no_answer"]:
             async for status, sound in _sounding(
                 desk, now[-1][1], voice, 1.0, show=lambda s: pictures.sound_html(s, desk.language)
             ):
@@ -291,9 +294,11 @@ def _ask_tab(desk: Desk) -> None:
     shown: list[Any] = [status, talk, turns, question]
     emptied: list[tuple[Any, Any]] = [(talk, []), (turns, [])]
     if speaks:
-        with gr.Row(equal_height=True):
-            aloud = gr.Checkbox(label=texts["aloud"], scale=1, min_width=160, elem_id="ask-aloud")
-            voice = _voices(desk, scale=2)
+        with gr.Row():
+            with gr.Column(scale=1, min_width=180):
+                aloud = gr.Checkbox(label=texts["aloud"], elem_id="ask-aloud")
+            with gr.Column(scale=2, min_width=260):
+                voice = _voices(desk)
         given += [aloud, voice]
         shown.append(_sound("ask-sound"))
         emptied.append((shown[-1], SILENCE))
@@ -350,9 +355,9 @@ def _speak_tab(desk: Desk) -> None:
         api_visibility="private",
     )
     with gr.Row():
-        voice = _voices(desk, scale=2)
+        voice = _voices(desk, scale=2, min_width=260)
         speed = gr.Slider(
-            SLOWEST, FASTEST, value=1, step=0.1, label=texts["speed"], buttons=[], min_width=200
+            SLOWEST, FASTEST, value=1, step=0.1, label=texts["speed"], buttons=[], min_width=260
         )
     with gr.Row():
         say = gr.Button(texts["say"], variant="primary", scale=3)
@@ -638,5 +643,5 @@ def head(language: str) -> str:
     given = json.dumps(settings, ensure_ascii=False).replace("<", "\\u003c")
     return (
         f'<link rel="icon" href="/favicon.ico"><title>{escape(texts["title"])}</title>'
-        f"<script>({static('first.js')})({given});</script>"
+        f"<style>{_PHONE}</style><script>({static('first.js')})({given});</script>"
     )

@@ -211,7 +211,7 @@ def sound_html(speech: Speech, language: str) -> str:
         said = texts["left_out"].format(left_out=" ".join(speech.left_out))
         left = f'<p class="bo-help">{escape(said)}</p>'
     return (
-        f'<audio controls aria-label="{escape(texts["speak"])}"></audio>'
+        f'<audio class="bo-player" controls aria-label="{escape(texts["speak"])}"></audio>'
         f'<div class="bo-files"><span>{escape(texts["download"])}</span>{links}</div>'
         f'{left}<p class="bo-help">{escape(texts["synthetic"])}</p>'
     )

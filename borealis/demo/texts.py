@@ -186,7 +186,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "speed": "Speed",
         "speaking": "Speaking…",
         "synthetic": "The voice is synthetic: a model makes the sound, no person has said this. "
-        "The metadata of the files say so too.",
+        "The metadata of the files says so too.",
         "spoken_counts": "Sound: {seconds} s. Symbols: {symbols}. Frames of the codec: {frames}, "
         "{ms} ms of sound each.",
         "spoken_as": "Read as “{spoken}”",
@@ -201,8 +201,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "spoken_symbol": "symbol “{symbol}”, {ms} ms",
         "spoken_title": "Wave, words, symbols and tokens of the speech",
         "spoken_help": "A symbol is a letter or a pause (a dot in the middle is a space), its "
-        "width is how long it sounds. A token is the number of a frame in the first codebook of the "
-        "codec: equal ones have one colour.",
+        "width is how long it sounds. A token is the number of a frame in the first codebook "
+        "of the codec: equal ones have one colour.",
         "spoken_shown": "Shown are the first {shown} s.",
         "show": "Show",
         "hover": "Point at the picture: the 80 ms under the pointer will appear here.",

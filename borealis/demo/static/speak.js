@@ -79,8 +79,8 @@ function mark(now) {
   cursor.style.left = `${at}px`;
   cursor.style.width = '2px';
   const scroll = element.querySelector('.bo-scroll');
-  const margin = scroll.clientWidth / 4;
-  if (at > scroll.scrollLeft + scroll.clientWidth - margin) scroll.scrollLeft = at - 2 * margin;
+  const quarter = scroll.clientWidth / 4, left = at - scroll.scrollLeft;
+  if (left < quarter || left > 3 * quarter) scroll.scrollLeft = at - 2 * quarter;
 }
 
 function ready({ files }) {
