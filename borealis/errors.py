@@ -65,5 +65,17 @@ class SpeechError(BorealisError):
     """A text can't be said: nothing in it is speech, or it has letters no rule can say."""
 
 
+class SpeechEmptyError(SpeechError):
+    """Nothing of the text is said: it is empty, or has neither a letter nor a digit."""
+
+
+class SpeechMarkupError(SpeechError):
+    """The text has tags, such as SSML."""
+
+
+class SpeechAlphabetError(SpeechError):
+    """The text has letters that no rule can say."""
+
+
 class OutputError(BorealisError):
     """A file can't be written, or would be written over an input."""

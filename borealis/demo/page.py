@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
-from collections.abc import AsyncIterator, Sequence
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict
 from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from borealis.demo import pictures
-from borealis.demo.desk import MEGABYTES, Desk, Failure
-from borealis.demo.texts import GRADIO, QUESTIONS, TEXTS
+from borealis.demo.desk import MEGABYTES, Desk, Failure, Spoken
+from borealis.demo.texts import GRADIO, QUESTIONS, SAYINGS, TEXTS
 from borealis.demo.turnstile import Turnstile, Waiting
 from borealis.demo.uploads import KEEP_MINUTES, SWEEP_SECONDS
 from borealis.inference import Borealis, formats
+from borealis.inference.speech import Speech, SpeechPart
 from borealis.inference.words import Progress
+from borealis.speech.sound import FASTEST, FORMATS, SLOWEST, sixteen_bits
+
+# What static/speak.js plays and shows: `run` names one speech, `parts` are its sound so far, in
+# base64, 16 bits at `rate` Hz; with `html`, which shows the whole, come the `files` in base64.
+SILENCE: dict[str, Any] = {"run": "", "rate": 0, "parts": [], "html": "", "files": {}}
+_PART = 0.2  # seconds of sound that are sent to the page together
+
+# What demo.css can't say: Gradio confines that to what lies inside this box.
+_PHONE = "@media (max-width: 480px) {.main.fillable {padding: 1rem .4rem !important}}"
 
 # Fonts of the visitor's system: nothing is fetched from elsewhere.
 THEME = gr.themes.Soft(
@@ -69,11 +84,15 @@ def build_page(
     keep = (SWEEP_SECONDS, KEEP_MINUTES * 60)
     with gr.Blocks(title=texts["title"], analytics_enabled=False, delete_cache=keep) as page:
         gr.HTML(_links(texts, language, docs), padding=False)
-        gr.Markdown(f"# {texts['title']}\n{desk.say('lead')}")
+        lead = desk.say("lead") + (texts["lead_speaks"] if model.voices else "")
+        gr.Markdown(f"# {texts['title']}\n{lead}")
         with gr.Tab(texts["transcribe"], id="transcribe"):
             _transcribe_tab(desk)
         with gr.Tab(texts["ask"], id="ask"):
             _ask_tab(desk)
+        if model.voices:
+            with gr.Tab(texts["speak"], id="speak"):
+                _speak_tab(desk)
         with gr.Tab(texts["look"], id="look"):
             _look_tab(desk, calculators)
         gr.Markdown(desk.say("limits"))
@@ -109,7 +128,7 @@ def _look_at_once(
     recording: gr.Audio,
     status: gr.HTML,
     *,
-    emptied: Sequence[Any] = (),
+    emptied: Sequence[tuple[Any, Any]] = (),
     run: Any = None,
 ) -> None:
     """A file that isn't audio is refused when it is chosen, and not when its turn comes.
@@ -118,20 +137,20 @@ def _look_at_once(
         desk: who looks.
         recording: where files are chosen.
         status: where the refusal is said.
-        emptied: lists that start anew with another recording. It is one answer that does all this:
-            of two answers to one event either may come last.
+        emptied: what starts anew with another recording, each with what it is then. It is one
+            answer that does all this: of two answers to one event either may come last.
         run: work on the recording before; it is cancelled.
     """
 
     def glance(path: str | None) -> tuple[Any, ...]:
         failure = desk.refusal(path) if path else None
         said = (None, _note(desk, failure)) if failure else (gr.skip(), "")
-        return (*said, *([] for _ in emptied))
+        return (*said, *(empty for _, empty in emptied))
 
     recording.input(
         glance,
         recording,
-        [recording, status, *emptied],
+        [recording, status, *(part for part, _ in emptied)],
         cancels=run,
         queue=False,
         show_progress="hidden",
@@ -153,7 +172,7 @@ def _examples(desk: Desk, target: gr.Audio) -> None:
 
 def _stop_button(desk: Desk, run: Any, status: gr.HTML) -> None:
     """`run` is cancelled, and the page says so."""
-    stop = gr.Button(desk.texts["stop"])
+    stop = gr.Button(desk.texts["stop"], elem_classes="bo-stop")
     stop.click(
         lambda: pictures.note(desk.texts["stopped"]),
         None,
@@ -218,23 +237,34 @@ def _transcribe_tab(desk: Desk) -> None:
 
 def _ask_tab(desk: Desk) -> None:
     texts = desk.texts
+    speaks = bool(desk.model.voices)
 
     async def on_ask(
-        audio: str | None, question: str, turns: list[tuple[str, str]]
-    ) -> AsyncIterator[tuple[str, Any, Any, Any]]:
-        now = turns
-        yield pictures.note(texts["thinking"]), gr.skip(), gr.skip(), gr.skip()
+        audio: str | None,
+        question: str,
+        turns: list[tuple[str, str]],
+        aloud: bool = False,
+        voice: str | None = None,
+    ) -> AsyncIterator[tuple[Any, ...]]:
+        now, same = turns, (gr.skip(),) * 3
+        quiet = (SILENCE,) if speaks else ()
+        yield pictures.note(texts["thinking"]), *same, *quiet
         async for step in desk.ask(audio, question, turns):
             if isinstance(step, str):
                 # The box is emptied once: whoever writes the next question meanwhile keeps it.
                 box = "" if now is turns else gr.skip()
                 now = [*turns, (question.strip(), step)]
-                yield pictures.note(texts["thinking"]), _messages(now), now, box
+                yield pictures.note(texts["thinking"]), _messages(now), now, box, *quiet
             else:
-                yield _note(desk, step), gr.skip(), gr.skip(), gr.skip()
+                yield _note(desk, step), *same, *quiet
                 if isinstance(step, Failure):
                     return
-        yield "", _messages(now), now, gr.skip()
+        yield "", _messages(now), now, gr.skip(), *quiet
+        if aloud and now is not turns and now[-1][1] != texts["no_answer"]:
+            async for status, sound in _sounding(
+                desk, now[-1][1], voice, 1.0, show=lambda s: pictures.sound_html(s, desk.language)
+            ):
+                yield status, *same, sound
 
     asked = _recording(desk, elem_id="ask-audio")
     _examples(desk, asked)
@@ -260,6 +290,18 @@ def _ask_tab(desk: Desk) -> None:
         send = gr.Button(texts["send"], variant="primary", scale=3)
         holder = gr.Column(scale=1, min_width=120)
         clear = gr.Button(texts["clear"], scale=1, min_width=120)
+    given: list[Any] = [asked, question, turns]
+    shown: list[Any] = [status, talk, turns, question]
+    emptied: list[tuple[Any, Any]] = [(talk, []), (turns, [])]
+    if speaks:
+        with gr.Row():
+            with gr.Column(scale=1, min_width=180):
+                aloud = gr.Checkbox(label=texts["aloud"], elem_id="ask-aloud")
+            with gr.Column(scale=2, min_width=260):
+                voice = _voices(desk)
+        given += [aloud, voice]
+        shown.append(_sound("ask-sound"))
+        emptied.append((shown[-1], SILENCE))
     gr.Examples(
         [[q] for q in QUESTIONS[desk.language]],
         question,
@@ -269,8 +311,8 @@ def _ask_tab(desk: Desk) -> None:
     run = gr.on(
         [send.click, question.submit],
         on_ask,
-        [asked, question, turns],
-        [status, talk, turns, question],
+        given,
+        shown,
         api_visibility="private",
         show_progress="hidden",
     )
@@ -278,16 +320,124 @@ def _ask_tab(desk: Desk) -> None:
         _stop_button(desk, run, status)
     gr.on(
         [clear.click, talk.clear, asked.clear],
-        lambda: ("", [], []),
+        lambda: ("", *(empty for _, empty in emptied)),
         None,
-        [status, talk, turns],
+        [status, *(part for part, _ in emptied)],
         cancels=[run],
         queue=False,
         show_progress="hidden",
         api_visibility="private",
     )
     # Another recording is another conversation.
-    _look_at_once(desk, asked, status, emptied=[talk, turns], run=[run])
+    _look_at_once(desk, asked, status, emptied=emptied, run=[run])
+
+
+def _speak_tab(desk: Desk) -> None:
+    texts = desk.texts
+
+    async def on_speak(text: str, voice: str, speed: float) -> AsyncIterator[tuple[str, Any]]:
+        async for step in _sounding(
+            desk, text, voice, speed, show=lambda s: pictures.speech_html(s, desk.language)
+        ):
+            yield step
+
+    text = gr.Textbox(
+        label=texts["said"],
+        placeholder=texts["said_hint"],
+        info=desk.say("said_info"),
+        lines=3,
+        elem_id="speak-text",
+    )
+    gr.Examples(
+        [[saying] for saying in SAYINGS[desk.language]],
+        text,
+        label=texts["sayings"],
+        api_visibility="private",
+    )
+    with gr.Row():
+        voice = _voices(desk, scale=2, min_width=260)
+        speed = gr.Slider(
+            SLOWEST, FASTEST, value=1, step=0.1, label=texts["speed"], buttons=[], min_width=260
+        )
+    with gr.Row():
+        say = gr.Button(texts["say"], variant="primary", scale=3)
+        holder = gr.Column(scale=1, min_width=120)
+    status = gr.HTML(elem_classes="bo-status")
+    sound = _sound("speak-sound")
+    run = say.click(
+        on_speak,
+        [text, voice, speed],
+        [status, sound],
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    with holder:
+        _stop_button(desk, run, status)
+
+
+def _voices(desk: Desk, **options: Any) -> gr.Dropdown:
+    """Where a voice is chosen; those of the page's language come first."""
+    language = desk.language
+    voices = sorted(desk.model.voices, key=lambda voice: voice.language != language)
+    choices = [(voice.description.get(language, voice.name), voice.name) for voice in voices]
+    return gr.Dropdown(
+        [(desk.texts["voice_auto"], ""), *choices],
+        value="",
+        label=desk.texts["voice"],
+        filterable=False,
+        **options,
+    )
+
+
+def _sound(name: str) -> gr.HTML:
+    """Where speech is played and shown; its value is like `SILENCE`."""
+    return gr.HTML(
+        SILENCE, html_template="${value.html}", js_on_load=static("speak.js"), elem_id=name
+    )
+
+
+async def _sounding(
+    desk: Desk, text: str, voice: str | None, speed: float, *, show: Callable[[Speech], str]
+) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """What the page says about how it goes, and the sound, see `SILENCE`.
+
+    Args:
+        desk: who speaks.
+        text: what is said.
+        voice: who says it.
+        speed: how fast.
+        show: HTML of the whole.
+    """
+    run, rate, parts = secrets.token_hex(8), 0, list[str]()
+    held: list[np.ndarray] = []
+    speaking = pictures.note(desk.texts["speaking"])
+    yield speaking, SILENCE
+    async for step in desk.speak(text, voice, speed):
+        now = SILENCE | {"run": run, "rate": rate, "parts": list(parts)}
+        if isinstance(step, SpeechPart):
+            rate = desk.model.speaker.codec.sampling_rate
+            held.append(step.waveform)
+            if sum(map(len, held)) >= _PART * rate:
+                parts.append(_base64(sixteen_bits(np.concatenate(held)).tobytes()))
+                held.clear()
+                yield speaking, now | {"rate": rate, "parts": list(parts)}
+        elif isinstance(step, Spoken):
+            if held:
+                parts.append(_base64(sixteen_bits(np.concatenate(held)).tobytes()))
+            files, html = await asyncio.to_thread(_whole, step.speech, show)
+            whole = {"rate": rate, "parts": parts, "html": html, "files": files}
+            yield pictures.note(desk.texts["cut"]) if step.cut else "", now | whole
+        else:
+            yield _note(desk, step), now
+
+
+def _whole(speech: Speech, show: Callable[[Speech], str]) -> tuple[dict[str, str], str]:
+    """The files in base64, and the HTML."""
+    return {form: _base64(speech.encode(form)) for form in pictures.SOUNDS}, show(speech)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _look_tab(desk: Desk, calculators: str | None) -> None:
@@ -338,40 +488,27 @@ def _messages(turns: list[tuple[str, str]]) -> list[dict[str, str]]:
 def _api(desk: Desk) -> None:
     """Named endpoints, see the page of the documentation; their errors are the same words."""
 
-    async def results(steps: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async for step in steps:
-            if isinstance(step, Failure):
-                raise gr.Error(step.text, title=desk.texts["error"], print_exception=False)
-            if not isinstance(step, Waiting):
-                yield step
-
-    async def last(steps: AsyncIterator[Any]) -> Any:
-        step = None
-        async for step in results(steps):  # noqa: B007
-            pass
-        return step
-
     async def transcribe(audio: str | None) -> dict[str, Any]:
-        progress = await last(desk.transcribe(audio))
+        progress = await _last(desk, desk.transcribe(audio))
         result: dict[str, Any] = progress.transcript.to_dict()
         return result
 
     async def stream(audio: str | None) -> AsyncIterator[str]:
-        async for step in results(desk.transcribe(audio)):
+        async for step in _results(desk, desk.transcribe(audio)):
             yield step.text + step.guess
 
     async def subtitle(audio: str | None, form: str) -> str:
         if form not in pictures.DOWNLOADS:
-            raise gr.Error(desk.say("bad_form"), title=desk.texts["error"], print_exception=False)
-        progress = await last(desk.transcribe(audio))
+            raise _error(desk, desk.say("bad_form"))
+        progress = await _last(desk, desk.transcribe(audio))
         return formats.write(progress.transcript, form)
 
     async def ask(audio: str | None, question: str, history: Any) -> AsyncIterator[str]:
-        async for answer in results(desk.ask(audio, question, _history(history))):
+        async for answer in _results(desk, desk.ask(audio, question, _history(history))):
             yield answer
 
     async def look(audio: str | None) -> dict[str, Any]:
-        seen = await last(desk.inspect(audio))
+        seen = await _last(desk, desk.inspect(audio))
         return {
             "duration": seen.duration,
             "windows": len(seen.windows),
@@ -399,6 +536,56 @@ def _api(desk: Desk) -> None:
     button.click(subtitle, [audio, form], text, api_name="subtitles")
     button.click(ask, [audio, question, history], text, api_name="ask")
     button.click(look, audio, data, api_name="look")
+    if desk.model.voices:
+        _speech_api(desk)
+
+
+def _speech_api(desk: Desk) -> None:
+    async def speak(text: str, voice: str, speed: float, form: str) -> dict[str, Any]:
+        if form not in FORMATS:
+            raise _error(desk, desk.say("bad_sound"))
+        spoken = await _last(desk, desk.speak(text, voice, speed))
+        speech = spoken.speech
+        return {
+            "audio": _base64(await asyncio.to_thread(speech.encode, form)),
+            "format": form,
+            "voice": speech.voice,
+            "duration": round(speech.duration, 3),
+            "spoken": speech.spoken,
+            "left_out": list(speech.left_out),
+            "cut": spoken.cut,
+            "words": [{"start": w.start, "end": w.end, "text": w.text} for w in speech.words],
+        }
+
+    text = gr.Textbox(visible=False, label="text")
+    voice = gr.Textbox("", visible=False, label="voice")
+    speed = gr.Number(1.0, visible=False, label="speed")
+    form = gr.Textbox("wav", visible=False, label="form")
+    data = gr.JSON(visible=False, label="result")
+    voices = [asdict(voice) for voice in desk.model.voices]
+    button = gr.Button(visible=False)
+    button.click(speak, [text, voice, speed, form], data, api_name="speak")
+    button.click(lambda: voices, None, data, api_name="voices")
+
+
+async def _results(desk: Desk, steps: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """What a program is told; the line isn't."""
+    async for step in steps:
+        if isinstance(step, Failure):
+            raise _error(desk, step.text)
+        if not isinstance(step, Waiting):
+            yield step
+
+
+async def _last(desk: Desk, steps: AsyncIterator[Any]) -> Any:
+    step = None
+    async for step in _results(desk, steps):  # noqa: B007
+        pass
+    return step
+
+
+def _error(desk: Desk, text: str) -> gr.Error:
+    return gr.Error(text, title=desk.texts["error"], print_exception=False)
 
 
 def _history(history: Any) -> list[tuple[str, str]]:
@@ -456,5 +643,5 @@ def head(language: str) -> str:
     given = json.dumps(settings, ensure_ascii=False).replace("<", "\\u003c")
     return (
         f'<link rel="icon" href="/favicon.ico"><title>{escape(texts["title"])}</title>'
-        f"<script>({static('first.js')})({given});</script>"
+        f"<style>{_PHONE}</style><script>({static('first.js')})({given});</script>"
     )

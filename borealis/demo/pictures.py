@@ -1,4 +1,4 @@
-"""HTML of the demo: words with times, downloads, the picture of a recording and of attention.
+"""HTML of the demo: words with times, downloads, pictures of a recording and of made speech.
 
 Whatever came from a model or a visitor is escaped here; nothing else makes HTML.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from urllib.parse import quote
 
@@ -16,12 +16,17 @@ import numpy as np
 from borealis.demo.texts import TEXTS, number
 from borealis.inference import Transcript, Word, formats
 from borealis.inference.inspection import Inspection
+from borealis.inference.speech import Speech, SpokenPiece
 
 SURE, HALF_SURE = 0.9, 0.6
 DOWNLOADS = {"srt": "application/x-subrip", "vtt": "text/vtt", "json": "application/json"}
 _TEAL = (31, 169, 155)
 _FAINT = 0.02  # attention that isn't drawn
 _WAVE_COLUMNS = 700
+SOUNDS = ("wav", "mp3")  # that speech is downloaded as
+SHOWN_SECONDS = 30  # of made speech
+_SPOKEN_COLUMNS = 100  # of its wave in a second
+_GOLDEN = 137.508  # degrees: tokens that follow one another are far apart in colour
 
 
 def note(text: str, *, kind: str = "", done: float | None = None) -> str:
@@ -94,7 +99,7 @@ def inspection_html(seen: Inspection, language: str) -> str:
             shown=number(seen.shown, 0, language), duration=number(seen.duration, 1, language)
         )
     rows = [
-        _row(escape(texts["wave"]), _wave(seen.audio) + _grid(seen), "bo-wave"),
+        _row(escape(texts["wave"]), _wave(seen.audio, _WAVE_COLUMNS) + _grid(seen), "bo-wave"),
         _row(escape(texts["mel"]), _mel(seen.mel, texts["mel"]) + _grid(seen), "bo-mel"),
         *(_attention_row(word, seen) for word in seen.words),
         _row(escape(texts["seconds"]), _ruler(seen.shown), "bo-ruler"),
@@ -141,9 +146,9 @@ def _attention_row(word: object, seen: Inspection) -> str:
     return _row(escape(text), picture, "bo-attention", data)
 
 
-def _wave(audio: np.ndarray) -> str:
+def _wave(audio: np.ndarray, columns: int) -> str:
     """Lowest and highest sample of each column."""
-    columns = min(_WAVE_COLUMNS, len(audio))
+    columns = min(columns, len(audio))
     edges = np.linspace(0, len(audio), columns + 1).astype(int)[:-1]
     low, high = np.minimum.reduceat(audio, edges), np.maximum.reduceat(audio, edges)
     scale = 48 / max(float(np.abs(audio).max()), 1e-6)
@@ -173,15 +178,15 @@ def _mel(mel: np.ndarray, name: str) -> str:
 
 def _grid(seen: Inspection) -> str:
     """Borders of encoder windows, places where the recording was cut, and whole seconds."""
-    marks = [("second", s) for s in range(1, int(seen.shown) + 1)]
-    lines = [
-        *marks,
-        *(("cut", at) for at in seen.cuts),
-        *(("window", edge) for edge in (0.0, seen.shown)),
-    ]
+    cuts = [("cut", at) for at in seen.cuts]
+    return _lines([*cuts, *(("window", edge) for edge in (0.0, seen.shown))], seen.shown)
+
+
+def _lines(others: Iterable[tuple[str, float]], shown: float) -> str:
+    """Whole seconds and other lines, each of a kind and at a second."""
+    lines = [*(("second", float(s)) for s in range(1, int(shown) + 1)), *others]
     return "".join(
-        f'<i class="bo-line {kind}" style="left:{100 * at / seen.shown:.3f}%"></i>'
-        for kind, at in lines
+        f'<i class="bo-line {kind}" style="left:{100 * at / shown:.3f}%"></i>' for kind, at in lines
     )
 
 
@@ -189,3 +194,112 @@ def _ruler(seconds: float) -> str:
     return "".join(
         f'<span style="left:{100 * s / seconds:.3f}%">{s}</span>' for s in range(int(seconds) + 1)
     )
+
+
+# ---- made speech ----
+
+
+def sound_html(speech: Speech, language: str) -> str:
+    """A player and links to the files; `static/speak.js` gives them the sound."""
+    texts = TEXTS[language]
+    links = " ".join(
+        f'<a class="bo-file" data-form="{form}" download="borealis.{form}">{form.upper()}</a>'
+        for form in SOUNDS
+    )
+    left = ""
+    if speech.left_out:
+        said = texts["left_out"].format(left_out=" ".join(speech.left_out))
+        left = f'<p class="bo-help">{escape(said)}</p>'
+    return (
+        f'<audio class="bo-player" controls aria-label="{escape(texts["speak"])}"></audio>'
+        f'<div class="bo-files"><span>{escape(texts["download"])}</span>{links}</div>'
+        f'{left}<p class="bo-help">{escape(texts["synthetic"])}</p>'
+    )
+
+
+def speech_html(speech: Speech, language: str) -> str:
+    """The player, and under it wave, words, symbols and tokens of the speech over one ruler.
+
+    Args:
+        speech: what was said; its first `SHOWN_SECONDS` are drawn.
+        language: of the page.
+    """
+    texts, shown = TEXTS[language], min(speech.duration, float(SHOWN_SECONDS))
+    frame = speech.pieces[0].frame if speech.pieces else 0.0
+    counts = texts["spoken_counts"].format(
+        seconds=number(speech.duration, 1, language),
+        symbols=number(sum(len(piece.symbols) for piece in speech.pieces), 0, language),
+        frames=number(sum(piece.codes.shape[1] for piece in speech.pieces), 0, language),
+        ms=f"{frame * 1000:.0f}",
+    )
+    if shown < speech.duration:
+        counts += " " + texts["spoken_shown"].format(shown=SHOWN_SECONDS)
+    drawn = speech.waveform[: round(shown * speech.sampling_rate)]
+    wave = _wave(drawn, round(shown * _SPOKEN_COLUMNS)) + _lines((), shown)
+    words = "".join(
+        _box(escape(word.text), word.start, word.end, shown, "bo-said")
+        for word in speech.words
+        if word.start < shown
+    )
+    pieces = [piece for piece in speech.pieces if piece.start < shown]
+    symbols = "".join(_symbols(piece, shown) for piece in pieces)
+    tokens = "".join(_tokens(piece, shown) for piece in pieces)
+    rows = [
+        _row(escape(texts["wave"]), wave, "bo-wave"),
+        _row(escape(texts["spoken_words"]), words, "bo-saids"),
+        _row(escape(texts["symbols"]), symbols, "bo-symbols"),
+        _row(escape(texts["tokens"]), tokens, "bo-tokens"),
+        _row(escape(texts["seconds"]), _ruler(shown), "bo-ruler"),
+    ]
+    said = {"say": texts["spoken_say"], "symbol": texts["spoken_symbol"], "lang": language}
+    data = " ".join(f'data-{k}="{escape(v)}"' for k, v in said.items())
+    spoken = texts["spoken_as"].format(spoken=speech.spoken)
+    return (
+        f'<div class="bo-look bo-speech" data-seconds="{shown:.4f}" {data}>'
+        f'{sound_html(speech, language)}<p class="bo-spoken">{escape(spoken)}</p>'
+        f'<p class="bo-counts">{escape(counts)}</p>'
+        f'<p class="bo-readout" aria-live="polite">{escape(texts["spoken_hover"])}</p>'
+        f'<div class="bo-scroll" tabindex="0" role="region" '
+        f'aria-label="{escape(texts["spoken_title"])}">'
+        f'<div class="bo-sheet" style="--seconds:{shown:.3f}">{"".join(rows)}'
+        '<i class="bo-cursor" hidden></i></div></div>'
+        f'<p class="bo-help">{escape(texts["spoken_help"])}</p></div>'
+    )
+
+
+def _box(inside: str, start: float, end: float, shown: float, kind: str, more: str = "") -> str:
+    """Something that lasts from one second to another."""
+    left, width = 100 * start / shown, 100 * (end - start) / shown
+    return f'<b class="{kind}" style="left:{left:.4f}%;width:{width:.4f}%"{more}>{inside}</b>'
+
+
+def _symbols(piece: SpokenPiece, shown: float) -> str:
+    """Symbols as wide as they last. Those that last no frame aren't heard nor drawn."""
+    boxes, at = [], piece.start
+    for symbol, frames in zip(piece.symbols, piece.durations, strict=True):
+        start, at = at, at + float(frames) * piece.frame
+        if frames and start < shown:
+            face = escape("·" if symbol == " " else symbol)
+            kind = "bo-symbol" if symbol.isalpha() else "bo-symbol pause"
+            more = (
+                f' data-symbol="{face}" data-start="{start:.4f}" '
+                f'data-ms="{frames * piece.frame * 1000:.0f}"'
+            )
+            boxes.append(_box(face, start, min(at, shown), shown, kind, more))
+    return "".join(boxes)
+
+
+def _tokens(piece: SpokenPiece, shown: float) -> str:
+    """Tokens of the first codebook, a frame each."""
+    width, boxes = 100 * piece.frame / shown, []
+    for place, token in enumerate(piece.codes[0]):
+        start = piece.start + place * piece.frame
+        if start >= shown:
+            break
+        hue = int(token) * _GOLDEN % 360
+        boxes.append(
+            f'<b class="bo-token" style="left:{100 * start / shown:.4f}%;width:{width:.4f}%;'
+            f'--hue:{hue:.0f}" data-start="{start:.4f}" data-frame="{piece.frame:.5f}">'
+            f"{token}</b>"
+        )
+    return "".join(boxes)

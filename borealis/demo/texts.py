@@ -11,7 +11,9 @@ from borealis.errors import (
     AudioTooLongError,
     AudioValueError,
     BorealisError,
-    PromptError,
+    SpeechAlphabetError,
+    SpeechEmptyError,
+    SpeechMarkupError,
 )
 
 TEXTS: dict[str, dict[str, str]] = {
@@ -20,11 +22,13 @@ TEXTS: dict[str, dict[str, str]] = {
         "lead": "Скажите что-нибудь или приложите файл: модель запишет речь, ответит на вопросы и "
         "покажет, к чему прислушивалась. Считает сервер этой страницы: дальше него запись не "
         "уходит и через {keep} минут удаляется.",
+        "lead_speaks": " А ещё прочитает вслух ваш текст.",
         "links": "Ссылки",
         "other": "English",
         "docs": "Документация",
         "transcribe": "Расшифровать",
         "ask": "Спросить",
+        "speak": "Озвучить",
         "look": "Внутри",
         "audio": "Запись: микрофон или файл",
         "examples": "Примеры записей",
@@ -55,6 +59,36 @@ TEXTS: dict[str, dict[str, str]] = {
         "clear": "Начать заново",
         "no_answer": "Модель промолчала.",
         "ask_too_long": "Для вопросов запись слишком длинная: годится до {ask_minutes} минут.",
+        "aloud": "Отвечать вслух",
+        # Speak
+        "say": "Озвучить",
+        "said": "Текст",
+        "said_hint": "Что сказать?",
+        "said_info": "До {characters} знаков, по-русски или по-английски. Числа и сокращения "
+        "читаются словами.",
+        "sayings": "Примеры текстов",
+        "voice": "Голос",
+        "voice_auto": "По языку текста",
+        "speed": "Скорость",
+        "speaking": "Говорю…",
+        "synthetic": "Голос синтетический: звук делает модель, человек этого не произносил. То же "
+        "написано в метаданных файлов.",
+        "spoken_counts": "Звука: {seconds} с. Символов: {symbols}. Кадров кодека: {frames}, каждый "
+        "— {ms} мс звука.",
+        "spoken_as": "Прочитано так: «{spoken}»",
+        "left_out": "Не прочитано: {left_out}",
+        "cut": "Время вышло: озвучено только начало.",
+        "spoken_words": "слова",
+        "symbols": "символы",
+        "tokens": "токены",
+        "spoken_hover": "Наведите указатель на картинку: здесь появится кадр кодека под ним. По "
+        "щелчку звук заиграет с этого места.",
+        "spoken_say": "{from}–{to} с, токен {token}",
+        "spoken_symbol": "символ «{symbol}», {ms} мс",
+        "spoken_title": "Волна, слова, символы и токены речи",
+        "spoken_help": "Символ — буква или пауза (точка посередине — пробел), его ширина — сколько "
+        "он звучит. Токен — номер кадра в первой кодовой книге кодека: у одинаковых один цвет.",
+        "spoken_shown": "Показаны первые {shown} с.",
         # Look inside
         "show": "Показать",
         "hover": "Наведите указатель на картинку: здесь появится кусочек в 80 мс под ним.",
@@ -88,17 +122,29 @@ TEXTS: dict[str, dict[str, str]] = {
         "bad_form": "Такого вида субтитров нет: есть srt, vtt и json.",
         "busy": "Сейчас слишком много желающих. Попробуйте через минуту.",
         "failed": "Не получилось обработать запись.",
+        "no_text": "Текста нет: напишите, что сказать.",
+        "text_too_long": "Текст слишком длинный, знаков: {length}. Озвучивается до {characters}.",
+        "unsayable": "Читать здесь нечего: нужна хотя бы одна буква или цифра.",
+        "markup": "В тексте есть теги: разметка, например SSML, не читается. Оставьте один текст.",
+        "alphabet": "В тексте есть буквы, которые модель не умеет читать. Напишите их русскими или "
+        "латинскими — так, как они звучат.",
+        "no_voice": "Такого голоса нет. Есть: {voices}.",
+        "bad_speed": "Скорость — число от {slowest} до {fastest}.",
+        "bad_sound": "В таком виде звук не отдаётся: есть wav, mp3, flac и opus.",
+        "unspoken": "Не получилось озвучить текст.",
     },
     "en": {
         "title": "Borealis: a model that hears",
         "lead": "Say something or drop a file: the model writes the speech down, answers questions "
         "and shows what it listened to. The server of this page does the work: the recording goes "
         "no further and is deleted after {keep} minutes.",
+        "lead_speaks": " It also reads your text aloud.",
         "links": "Links",
         "other": "Русский",
         "docs": "Documentation",
         "transcribe": "Transcribe",
         "ask": "Ask",
+        "speak": "Speak",
         "look": "Look inside",
         "audio": "Recording: microphone or file",
         "examples": "Example recordings",
@@ -128,6 +174,36 @@ TEXTS: dict[str, dict[str, str]] = {
         "no_answer": "The model said nothing.",
         "ask_too_long": "The recording is too long for questions: up to {ask_minutes} minutes is "
         "taken.",
+        "aloud": "Answer aloud",
+        "say": "Speak",
+        "said": "Text",
+        "said_hint": "What shall I say?",
+        "said_info": "Up to {characters} characters, in Russian or English. Numbers and "
+        "abbreviations are read in words.",
+        "sayings": "Example texts",
+        "voice": "Voice",
+        "voice_auto": "By the text's language",
+        "speed": "Speed",
+        "speaking": "Speaking…",
+        "synthetic": "The voice is synthetic: a model makes the sound, no person has said this. "
+        "The metadata of the files says so too.",
+        "spoken_counts": "Sound: {seconds} s. Symbols: {symbols}. Frames of the codec: {frames}, "
+        "{ms} ms of sound each.",
+        "spoken_as": "Read as “{spoken}”",
+        "left_out": "Not read: {left_out}",
+        "cut": "Time ran out: only the beginning was spoken.",
+        "spoken_words": "words",
+        "symbols": "symbols",
+        "tokens": "tokens",
+        "spoken_hover": "Point at the picture: the codec's frame under the pointer will appear "
+        "here. A click plays the sound from there.",
+        "spoken_say": "{from}–{to} s, token {token}",
+        "spoken_symbol": "symbol “{symbol}”, {ms} ms",
+        "spoken_title": "Wave, words, symbols and tokens of the speech",
+        "spoken_help": "A symbol is a letter or a pause (a dot in the middle is a space), its "
+        "width is how long it sounds. A token is the number of a frame in the first codebook "
+        "of the codec: equal ones have one colour.",
+        "spoken_shown": "Shown are the first {shown} s.",
         "show": "Show",
         "hover": "Point at the picture: the 80 ms under the pointer will appear here.",
         "hover_say": "{from}–{to} s, audio token {token}",
@@ -159,6 +235,17 @@ TEXTS: dict[str, dict[str, str]] = {
         "bad_form": "There are no such subtitles: there are srt, vtt and json.",
         "busy": "Too many people are asking right now. Try again in a minute.",
         "failed": "The recording couldn't be processed.",
+        "no_text": "There is no text: write what to say.",
+        "text_too_long": "The text is too long, {length} characters. Up to {characters} are "
+        "spoken.",
+        "unsayable": "There is nothing to read: at least one letter or digit is needed.",
+        "markup": "The text has tags: markup such as SSML isn't read. Leave the text alone.",
+        "alphabet": "The text has letters that the model can't read. Write them in Russian or "
+        "Latin letters, as they sound.",
+        "no_voice": "There is no such voice. There are: {voices}.",
+        "bad_speed": "The speed is a number from {slowest} to {fastest}.",
+        "bad_sound": "Sound isn't given in this form: there are wav, mp3, flac and opus.",
+        "unspoken": "The text couldn't be spoken.",
     },
 }
 
@@ -176,6 +263,21 @@ QUESTIONS = {
         "What is the first word?",
         "How many words are said?",
         "What do you hear?",
+    ],
+}
+
+SAYINGS = {
+    "ru": [
+        "Добрый день! Этот голос синтетический.",
+        "Поезд № 25 отправится в 14:30 с 3-го пути.",
+        "Билет стоит 1500 ₽, а дорога займёт 2 часа.",
+        "Hello! I can read English, too.",
+    ],
+    "en": [
+        "Good afternoon! This voice is synthetic.",
+        "Train no. 25 leaves at 14:30 from platform 3.",
+        "The ticket costs $15, and the journey takes 2 hours.",
+        "Здравствуйте! По-русски я тоже читаю.",
     ],
 }
 
@@ -232,13 +334,24 @@ _ERRORS: list[tuple[type[BorealisError], str]] = [
     (AudioNotFoundError, "no_audio"),
     (AudioFormatError, "not_audio"),
     (AudioValueError, "bad_value"),
-    (PromptError, "failed"),
+    (SpeechEmptyError, "unsayable"),
+    (SpeechMarkupError, "markup"),
+    (SpeechAlphabetError, "alphabet"),
 ]
 
 
-def explain(error: BorealisError, language: str, **numbers: float) -> str:
-    """What went wrong, in the visitor's language and without paths."""
-    key = next((k for kind, k in _ERRORS if isinstance(error, kind)), "failed")
+def explain(
+    error: BorealisError, language: str, otherwise: str = "failed", /, **numbers: float
+) -> str:
+    """What went wrong, in the visitor's language and without paths.
+
+    Args:
+        error: what was raised.
+        language: `ru` or `en`.
+        otherwise: the text for an error that has none of its own.
+        numbers: for the texts.
+    """
+    key = next((k for kind, k in _ERRORS if isinstance(error, kind)), otherwise)
     return TEXTS[language][key].format(**numbers)
 
 

@@ -70,6 +70,12 @@ def address() -> Iterator[str]:
         assert not list(Path(temporary).glob("borealis-demo-*"))
 
 
+@pytest.fixture(scope="session")
+def speaking_address(speaking_folder: Path) -> Iterator[str]:
+    """The demo alone with a model that speaks."""
+    yield from serve("--no-site", "--model", str(speaking_folder))
+
+
 @pytest.fixture(scope="package")
 def with_site(site: Path) -> Iterator[str]:  # noqa: F811
     """The demo with the built site around it."""

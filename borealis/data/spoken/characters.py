@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from borealis.data.spoken.traced import Span, Traced
-from borealis.errors import SpeechError
+from borealis.errors import SpeechAlphabetError, SpeechMarkupError
 
 STRESSED = frozenset("аеёиоуыэюяАЕЁИОУЫЭЮЯ")
 _RUSSIAN = frozenset("абвгдеёжзийклмнопрстуфхцчшщъыьэюяАБВГДЕЁЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯ")
@@ -82,10 +82,11 @@ def read(text: str) -> Characters:
     accent right after, is a stress mark.
 
     Raises:
-        SpeechError: the text has tags, or letters that no rule can say.
+        SpeechMarkupError: the text has tags.
+        SpeechAlphabetError: it has letters that no rule can say.
     """
     if tag := _TAG.search(text):
-        raise SpeechError(
+        raise SpeechMarkupError(
             f"The text has a tag, {_short(tag[0])}: markup such as SSML isn't read; give plain "
             "text, with stress as a `+` before the vowel."
         )
@@ -120,7 +121,7 @@ def read(text: str) -> Characters:
             spans.append((place, place + 1))
     if foreign:
         some = ", ".join(list(foreign)[:5])
-        raise SpeechError(
+        raise SpeechAlphabetError(
             f"The text has letters that can't be said: {some}; write them in Russian or Latin "
             "letters, as they sound."
         )

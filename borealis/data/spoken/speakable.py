@@ -11,7 +11,7 @@ from borealis.ctc.alphabet import Alphabet
 from borealis.data.spoken import characters, english, russian
 from borealis.data.spoken.traced import Traced
 from borealis.data.text import CTC_CHARACTERS
-from borealis.errors import SpeechError
+from borealis.errors import SpeechEmptyError, SpeechError
 
 # Longer texts are refused: a book is to be read chapter by chapter.
 MAX_CHARACTERS = 100_000
@@ -104,7 +104,7 @@ def speakable(text: str, language: str = "ru", *, stress: bool = False) -> Speak
     stressed = read.stressed if stress else frozenset()
     words = tuple(_word(said[slice(*m.span())], stressed) for m in _WORD.finditer(said.text))
     if not words:
-        raise SpeechError(
+        raise SpeechEmptyError(
             "Nothing of the text can be said: give at least one letter or digit."
             if text.strip()
             else "The text is empty: give at least one word to say."
