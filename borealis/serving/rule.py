@@ -19,7 +19,7 @@ ARGUMENT = "borealis_speech"  # of `SamplingParams.extra_args`
 
 
 def speech_params(
-    rule: StreamRule, *, temperature: float, top_k: int, seed: int, max_model_len: int
+    rule: StreamRule, *, temperature: float, top_k: int, seed: int, max_tokens: int
 ) -> SamplingParams:
     """How vLLM writes a stream of speech.
 
@@ -28,14 +28,14 @@ def speech_params(
         temperature: 0 takes the most probable token.
         top_k: how many of the most probable ones are drawn from.
         seed: of the draws.
-        max_model_len: tokens of a stream that the engine has room for.
+        max_tokens: that the engine has room for behind the prompt.
     """
     said = {"symbols": rule.symbols, "frame_rate": rule.frame_rate}
     return SamplingParams(
         temperature=temperature,
         top_k=top_k if temperature else 0,
         seed=seed,
-        max_tokens=min(rule.longest, max_model_len),
+        max_tokens=min(rule.longest, max_tokens),
         stop_token_ids=[rule.vocabulary.codec.end_id],
         detokenize=False,
         extra_args={ARGUMENT: said},
@@ -50,9 +50,7 @@ class SpeechLogits(AdapterLogitsProcessor):
     written. See `borealis.speech.rule`.
     """
 
-    def __init__(
-        self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool
-    ) -> None:
+    def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:
         super().__init__(vllm_config, device, is_pin_memory)
         speech = getattr(vllm_config.model_config.hf_config, "speech", None) or {}
         self.vocabulary = SpeechVocabulary.of_settings(speech) if speech.get("voices") else None

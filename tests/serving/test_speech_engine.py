@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from borealis.inference.speech import Order
+from borealis.serving.speech import RULE
 from borealis.speech.rule import StreamRule
 from borealis.speech.stream import prompt_ids, read_stream
 from tests.serving.conftest import engine, needs_vllm
 
 pytestmark = [needs_vllm, pytest.mark.slow]
 
-RULE = "borealis.serving.rule:SpeechLogits"
 TEXTS = [
     ("Мороз и солнце, день чудесный!", "anna"),
     ("В доме 25 окон.", "ivan"),
@@ -33,9 +33,7 @@ def speaking_engine(speaking_folder) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def orders(speaking) -> list[Order]:
-    return [
-        speaking.speaker.order(text, voice=voice, temperature=0) for text, voice in TEXTS
-    ]
+    return [speaking.speaker.order(text, voice=voice, temperature=0) for text, voice in TEXTS]
 
 
 def rules(speaking: Any, order: Order) -> list[StreamRule]:
@@ -59,7 +57,7 @@ def generated(llm: Any, speaking: Any, orders: list[Order], **changes: Any) -> l
     """What vLLM writes of the first piece of each order, all of them in a batch."""
     from borealis.serving.rule import speech_params
 
-    settings = {"temperature": 0, "top_k": 20, "seed": 0, "max_model_len": 4000} | changes
+    settings = {"temperature": 0, "top_k": 20, "seed": 0, "max_tokens": 4000} | changes
     asked = [rules(speaking, order)[0] for order in orders]
     prompts = [prompt(rule, order) for rule, order in zip(asked, orders, strict=True)]
     params = [speech_params(rule, **settings) for rule in asked]
@@ -104,7 +102,7 @@ def test_a_request_for_text_in_the_same_batch_is_left_alone(
     plain = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
     (alone,) = speaking_engine.generate([text], plain, use_tqdm=False)
     rule = rules(speaking, orders[0])[0]
-    spoken = speech_params(rule, temperature=0, top_k=1, seed=0, max_model_len=4000)
+    spoken = speech_params(rule, temperature=0, top_k=1, seed=0, max_tokens=4000)
     spoken.output_kind = plain.output_kind = spoken.output_kind.FINAL_ONLY
     both = speaking_engine.generate(
         [text, prompt(rule, orders[0])], [plain, spoken], use_tqdm=False
