@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +21,7 @@ import pytest
 
 from borealis.audio import load_audio
 from borealis.speech.sound import CONTENT_TYPES, MARK
+from tests.conftest import ROOT
 from tests.serving.conftest import needs_vllm
 from tests.serving.server import KEY, Server, chat, refused
 
@@ -262,6 +266,23 @@ def test_an_answer_that_cannot_be_said_has_no_sound(speaks, speaking) -> None:
     body = chat("Да?", max_tokens=2, logit_bias={str(token): 100}) | spoken
     message = speaks.post("/v1/chat/completions", json=body).json()["choices"][0]["message"]
     assert (message["content"], message["audio"]) == ("..", None)
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "speech.py"], ["bash", "speech.sh"]], ids=str)
+def test_example_of_the_pages(command, speaking_server, tmp_path) -> None:
+    program, name = command
+    url = f"{speaking_server.url}/v1"
+    environment = os.environ | {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEY}
+    done = subprocess.run(
+        [program, ROOT / "examples" / "serve" / name],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "anna" in done.stdout
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written & {"frost.mp3", "frost.opus"}
+    for path in tmp_path.iterdir():
+        assert len(load_audio(path)) > 0
 
 
 def test_a_model_without_voices_says_so(http) -> None:
