@@ -28,6 +28,7 @@ CONTENT_TYPES = {
     "opus": "audio/ogg",
     "pcm": "audio/pcm",
 }
+_BIT_RATES = {"mp3": 64_000}  # FFmpeg's own for these sampling rates is heard
 # A page of Ogg holds a second by default: whoever listens would wait for it.
 _OPTIONS = {"opus": {"page_duration": "200000"}}
 MARK = "Synthetic speech made by Borealis"
@@ -151,6 +152,8 @@ class _Writer:
         self._container.metadata["comment"] = mark(voice)
         stream: Any = self._container.add_stream(codec, rate=_rate(form, sampling_rate))
         stream.layout = "mono"
+        if form in _BIT_RATES:
+            stream.bit_rate = _BIT_RATES[form]
         self._stream = stream
         self._resampler = av.AudioResampler(format=stream.format, layout="mono", rate=stream.rate)
         self._container.start_encoding()
