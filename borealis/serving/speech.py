@@ -122,6 +122,7 @@ class Announcer:
         self.narrator, self.engine = narrator, engine
         self.running = 0  # speeches that are being made
         self._places = asyncio.Semaphore(_AT_ONCE)
+        self._texts = asyncio.Semaphore(_AT_ONCE)  # the longest take seconds to be put into words
 
     def describe_voices(self) -> list[dict[str, Any]]:
         return [
@@ -156,7 +157,8 @@ class Announcer:
             RequestError: the text can't be said.
         """
         try:
-            return await asyncio.to_thread(self.narrator.order, text, **manner)
+            async with self._texts:
+                return await asyncio.to_thread(self.narrator.order, text, **manner)
         except (SpeechError, PromptError) as error:
             raise RequestError(str(error), param=param) from None
 
