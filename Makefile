@@ -147,7 +147,7 @@ lock: ## resolve the requirements*.lock anew
 	$(PYTHON) -m venv --clear build/lock
 	build/lock/bin/pip install --quiet uv
 	$(RESOLVE) pyproject.toml --extra all --group build -o requirements.lock
-	$(RESOLVE) pyproject.toml --group build --group serve-cpu --no-emit-package triton -o requirements-serve.lock
+	$(RESOLVE) pyproject.toml --extra speech --group build --group serve-cpu --no-emit-package triton -o requirements-serve.lock
 	$(RESOLVE) --group gpu-tests --no-deps -o requirements-gpu.lock
 	@for list in requirements*.lock; do for python in 3.11.2 3.12 3.13; do \
 		build/lock/bin/uv pip install --quiet --dry-run --no-deps --only-binary :all: --target build/lock/none \

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -189,34 +189,42 @@ class Order:
     seed: int
 
 
-class Speaker:
-    """Speaks with a model whose vocabulary has a codec's tokens and voices.
+class Narrator:
+    """Turns texts into sound, whoever writes the tokens between.
 
     Args:
-        model: on its device, in evaluation mode.
-        codec: by default the one that the model's configuration names.
+        speech: `config.speech` of a model.
+        codec: by default the one that it names.
+        device: of the codec, where it isn't given.
 
     Raises:
         SpeechError: the model wasn't taught to speak.
-        CodecError: its codec can't be loaded.
     """
 
-    def __init__(self, model: BorealisForConditionalGeneration, codec: Codec | None = None) -> None:
-        settings = model.config.speech
-        if not settings or not settings.get("voices"):
+    def __init__(
+        self,
+        speech: Mapping[str, Any] | None,
+        codec: Codec | None = None,
+        *,
+        device: str = "cpu",
+    ) -> None:
+        if not speech or not speech.get("voices"):
             raise SpeechError(
                 "This model wasn't taught to speak: it has no voices. Load one whose `voices` "
                 "aren't empty."
             )
-        self.model = model
-        self.vocabulary = SpeechVocabulary.of_settings(settings)
-        self.voices = [Voice(**voice) for voice in settings["voices"]]
-        self._given_codec, self._name = codec, settings["codec"]
+        self.vocabulary = SpeechVocabulary.of_settings(speech)
+        self.voices = [Voice(**voice) for voice in speech["voices"]]
+        self._given_codec, self._name, self._device = codec, speech["codec"], device
 
     @cached_property
     def codec(self) -> Codec:
-        """What makes the tokens heard."""
-        return self._given_codec or load_codec(self._name, device=str(self.model.device))
+        """What makes the tokens heard.
+
+        Raises:
+            CodecError: it can't be loaded.
+        """
+        return self._given_codec or load_codec(self._name, device=self._device)
 
     @cached_property
     def refiner(self) -> Any:
@@ -311,9 +319,12 @@ class Speaker:
             raise SpeechError(f"There is no voice {name!r}; this model has {names}.")
         return found[0]
 
-    def speak(self, order: Order) -> Speech:
-        """The whole speech."""
-        parts = list(self.stream(order))
+    def making(self, order: Order) -> Making:
+        """An order on its way to sound."""
+        return Making(self, order)
+
+    def whole(self, order: Order, parts: Sequence[SpeechPart]) -> Speech:
+        """The speech that all parts of an order make together."""
         return Speech(
             order.text,
             order.said.text,
@@ -325,51 +336,39 @@ class Speaker:
             order.said.left_out,
         )
 
+
+class Speaker(Narrator):
+    """Speaks with a model whose vocabulary has a codec's tokens and voices.
+
+    Args:
+        model: on its device, in evaluation mode.
+        codec: by default the one that the model's configuration names.
+
+    Raises:
+        SpeechError: the model wasn't taught to speak.
+    """
+
+    def __init__(self, model: BorealisForConditionalGeneration, codec: Codec | None = None) -> None:
+        super().__init__(model.config.speech, codec, device=str(model.device))
+        self.model = model
+
+    def speak(self, order: Order) -> Speech:
+        """The whole speech."""
+        return self.whole(order, list(self.stream(order)))
+
     def stream(self, order: Order) -> Iterator[SpeechPart]:
         """The speech as it is made; closing the iterator stops the work."""
         generator = torch.Generator(self.model.device).manual_seed(order.seed)
-        clock = _Clock(order, self.codec.sampling_rate)
-        for place, (begin, spelling) in enumerate(order.pieces):
-            if place and len(gap := clock.silence(_GAP)):
-                yield SpeechPart(gap, [])
-            yield from self._piece(order, spelling, begin, generator, clock)
-        if len(rest := clock.finish()):
-            yield SpeechPart(rest, [])
-
-    def _piece(
-        self,
-        order: Order,
-        spelling: Spelling,
-        begin: int,
-        generator: torch.Generator,
-        clock: _Clock,
-    ) -> Iterator[SpeechPart]:
-        """One piece of the text."""
-        rule = StreamRule(self.vocabulary, spelling.symbols, self.frame_rate)
-        making = _Making(self, spelling.symbols, order.voice)
-        start, frames = clock.seconds, 0
-        for token in self.write(rule, order.voice, order.temperature, order.top_k, generator):
-            sound = making.push(token)
-            if sound is None:
-                continue
-            # A symbol has ended.
-            place = begin + spelling.places[len(making.durations) - 1]
-            frames += making.durations[-1]
-            clock.at(place, making.symbol, start, frames / self.frame_rate / order.speed)
-            last = rule.done
-            if last:
-                sound = np.concatenate([sound, making.finish()])
-            if len(sound) or last:
-                piece = None
-                if last:
-                    piece = SpokenPiece(
-                        start,
-                        spelling.symbols,
-                        np.array(making.durations, np.int32),
-                        making.codes(),
-                        1 / self.frame_rate / order.speed,
-                    )
-                yield SpeechPart(clock.sound(sound), clock.words(), piece)
+        making = self.making(order)
+        for piece in making.pieces:
+            rule = piece.rule()
+            for token in self.write(rule, order.voice, order.temperature, order.top_k, generator):
+                if part := piece.push(token):
+                    yield part
+            if gap := piece.gap():
+                yield gap
+        if rest := making.finish():
+            yield rest
 
     def write(
         self,
@@ -423,17 +422,90 @@ class Speaker:
         return ids[int(places[drawn])]
 
 
-class _Making:
+class Making:
+    """An order on its way to sound: its pieces are written one after another.
+
+    Args:
+        narrator: whose codec and voices are used.
+        order: what is spoken.
+    """
+
+    def __init__(self, narrator: Narrator, order: Order) -> None:
+        self.narrator, self.order = narrator, order
+        self.clock = _Clock(order, narrator.codec.sampling_rate)
+        last = len(order.pieces) - 1
+        self.pieces = [
+            PieceMaking(self, spelling, begin, last=number == last)
+            for number, (begin, spelling) in enumerate(order.pieces)
+        ]
+
+    def finish(self) -> SpeechPart | None:
+        """The sound that is left behind the last piece; None if there is none."""
+        rest = self.clock.finish()
+        return SpeechPart(rest, []) if len(rest) else None
+
+
+class PieceMaking:
+    """A piece of an order: its tokens come in, sound goes out.
+
+    Args:
+        making: of the order.
+        spelling: of the piece.
+        begin: its first character in what is said.
+        last: no piece follows.
+    """
+
+    def __init__(self, making: Making, spelling: Spelling, begin: int, *, last: bool) -> None:
+        self.making, self.spelling, self.begin, self.last = making, spelling, begin, last
+        self._sounds: _Sounds | None = None
+        self._start, self._frames = 0.0, 0
+
+    def rule(self) -> StreamRule:
+        """A fresh rule for whoever writes the tokens."""
+        narrator = self.making.narrator
+        return StreamRule(narrator.vocabulary, self.spelling.symbols, narrator.frame_rate)
+
+    def push(self, token: int) -> SpeechPart | None:
+        """Take the next token; what is ready by it, if anything is."""
+        order, clock, narrator = self.making.order, self.making.clock, self.making.narrator
+        symbols, rate = self.spelling.symbols, narrator.frame_rate * order.speed
+        if self._sounds is None:  # the pieces before have been heard
+            self._sounds = _Sounds(narrator, symbols, order.voice)
+            self._start = clock.seconds
+        sounds = self._sounds
+        sound = sounds.push(token)
+        if sound is None:
+            return None
+        # A symbol has ended.
+        place = self.begin + self.spelling.places[len(sounds.durations) - 1]
+        self._frames += sounds.durations[-1]
+        clock.at(place, sounds.symbol, self._start, self._frames / rate)
+        piece = None
+        if len(sounds.durations) == len(symbols):
+            sound = np.concatenate([sound, sounds.finish()])
+            durations = np.array(sounds.durations, np.int32)
+            piece = SpokenPiece(self._start, symbols, durations, sounds.codes(), 1 / rate)
+        if not len(sound) and piece is None:
+            return None
+        return SpeechPart(clock.sound(sound), clock.words(), piece)
+
+    def gap(self) -> SpeechPart | None:
+        """The silence behind it that is ready; None behind the last piece."""
+        silence = None if self.last else self.making.clock.silence(_GAP)
+        return SpeechPart(silence, []) if silence is not None and len(silence) else None
+
+
+class _Sounds:
     """Tokens of one piece into sound, symbol by symbol."""
 
-    def __init__(self, speaker: Speaker, symbols: str, voice: str) -> None:
-        codec, vocabulary = speaker.codec, speaker.vocabulary.codec
-        self.symbols, self.vocabulary = symbols, speaker.vocabulary
+    def __init__(self, narrator: Narrator, symbols: str, voice: str) -> None:
+        codec, vocabulary = narrator.codec, narrator.vocabulary.codec
+        self.symbols, self.vocabulary = symbols, narrator.vocabulary
         self.durations: list[int] = []
         self._taken: list[np.ndarray] = []  # that the decoder got
         self._tokens: list[int] = []  # of the current symbol
         self._books = vocabulary.num_codebooks
-        self._refined = speaker.refiner and speaker.refiner.stream(codec, symbols, voice)
+        self._refined = narrator.refiner and narrator.refiner.stream(codec, symbols, voice)
         self._decoder: StreamDecoder = codec.stream_decoder(
             num_codebooks=codec.num_codebooks if self._refined else self._books
         )

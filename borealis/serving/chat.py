@@ -102,7 +102,7 @@ class _Sampling(BaseModel):
 
 
 async def prepare_chat(
-    body: bytes, state: Any, sounds: Sounds, visit: Visit, drafts: Drafts | None = None
+    request: dict[str, Any], state: Any, sounds: Sounds, visit: Visit, drafts: Drafts | None = None
 ) -> bytes | Response:
     """A checked request for vLLM: audio as 16 kHz WAV, greedy unless a temperature is given.
 
@@ -110,7 +110,7 @@ async def prepare_chat(
     answer with the transcript in view gets that of the only recording.
 
     Args:
-        body: JSON as the client sent it.
+        request: as the client sent it; its messages are taken out.
         state: of vLLM's application.
         sounds: decodes the audio.
         visit: the request; what is decoded is counted there.
@@ -119,7 +119,6 @@ async def prepare_chat(
     Raises:
         RequestError: the request isn't one this server takes.
     """
-    request = parse_json(body)
     messages = request.pop("messages", None)
     model_config = state.engine_client.model_config
     sampling = _sampling(request, model_config.get_vocab_size())
@@ -221,8 +220,11 @@ def _message(number: int, message: Any, check: _TextCheck) -> dict[str, Any]:
             f"Message {number} needs a 'role': system, developer, user or assistant.",
             param="messages",
         )
-    # Clients send answers back as they got them, with fields that are null or empty.
-    if more := next((k for k, v in message.items() if k not in ("role", "content") and v), None):
+    # Clients send answers back as they got them: with fields that are null or empty, and with the
+    # sound, of which the text is in the content.
+    heard = ("audio",) if role == "assistant" and message.get("content") else ()
+    known = ("role", "content", *heard)
+    if more := next((k for k, v in message.items() if k not in known and v), None):
         raise RequestError(
             f"Message {number} has '{shown(more)}', which isn't supported here; a message has "
             "'role' and 'content'.",
@@ -411,7 +413,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise RequestError("The body isn't JSON; send Content-Type: application/json.") from None
     if not isinstance(value, dict):
-        raise RequestError("The body is JSON but not an object with 'model' and 'messages'.")
+        raise RequestError("The body is JSON but not an object with fields such as 'model'.")
     return value
 
 

@@ -145,6 +145,7 @@ def make_plan(args: argparse.Namespace, path: str, config: Any, machine: Machine
         ServingError: an option is out of range, or opens the server to the network without a key.
     """
     from borealis.serving.settings import VARIABLE, Settings
+    from borealis.serving.speech import RULE
 
     _check(args)
     text = config.text_config
@@ -162,7 +163,10 @@ def make_plan(args: argparse.Namespace, path: str, config: Any, machine: Machine
         *("--allowed-origins", "[]"),
         "--disable-fastapi-docs",
     ]
-    if text.vocab_size < _LETTERS:
+    speech = config.speech or {}
+    if speech.get("voices"):
+        flags += ["--logits-processors", RULE]
+    if speech.get("first_id", text.vocab_size) < _LETTERS:  # tokens of speech stand behind the text
         # A token is a letter: an event for each would cost more than the letter.
         flags += ["--stream-interval", "4"]
     if args.tensor_parallel_size > 1:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 
 from borealis.errors import BorealisError
-from borealis.serving.chat import prepare_chat
+from borealis.serving.aloud import answer_aloud, take_aloud
+from borealis.serving.chat import parse_json, prepare_chat
 from borealis.serving.errors import (
     ClientGoneError,
     Message,
@@ -34,6 +35,7 @@ from borealis.serving.sounds import Sounds
 
 if TYPE_CHECKING:
     from borealis.serving.drafts import Drafts
+    from borealis.serving.speech import Announcer
 
 # Everything else that vLLM has is closed: most of it isn't covered by its key.
 ROUTES = {
@@ -42,17 +44,19 @@ ROUTES = {
     ("GET", "/v1/models"),
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/audio/transcriptions"),
+    ("POST", "/v1/audio/speech"),
+    ("GET", "/v1/audio/voices"),
 }
 OPEN = {"/health"}  # says only that the server is alive
 _MODEL = "/v1/models/"  # and a name after it
 _NOT_OFFERED = {
     "/v1/audio/translations": "Speech isn't translated here: the transcript is in the language of "
     "the recording. Send it to /v1/audio/transcriptions.",
-    "/v1/audio/speech": "This server doesn't speak: it hears recordings and answers with text.",
 }
 # Headers that vLLM may see; others could steer it (the id of a request, its rank, its priority).
 _HEADERS = {b"host", b"authorization", b"accept", b"user-agent", b"traceparent", b"tracestate"}
 _GENERIC = "The server couldn't answer this request. The reason is in its log."
+_MAX_TEXT = 2**20  # bytes; the longest text is far shorter, however it is escaped
 _DEAD = "The model of this server has stopped; the server is going down."
 
 log = logging.getLogger("borealis.serving")
@@ -71,6 +75,7 @@ class Front:
         self.sounds = Sounds(self.settings)
         self.room = Room(self.settings.max_requests, self.settings.max_held)
         self.drafts: Drafts | None = None
+        self.announcer: Announcer | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -90,29 +95,42 @@ class Front:
             await guarded.instead(_failure(scope))
 
     async def _live(self, scope: Message, receive: Receive, send: Send) -> None:
-        """The life of the server: with a `ctc` adapter the model is read before any request comes.
+        """The life of the server: what it does itself is made ready before any request comes.
+
+        With a `ctc` adapter that is the model, which writes transcripts; and the codec of one that
+        speaks.
 
         Not earlier: vLLM forks its engine, and a process that has used PyTorch or CUDA mustn't.
         """
-        model_config = scope["app"].state.engine_client.model_config
-        if getattr(model_config.hf_config, "adapter_type", "") == "ctc":
-            from borealis.serving.drafts import load_drafts, show
-
-            try:
-                self.drafts = await asyncio.to_thread(
-                    load_drafts, str(model_config.model), model_config.dtype
-                )
-            except Exception as error:  # raised, it would pass for an app without a startup
-                if not isinstance(error, BorealisError):
-                    log.exception("The model can't be loaded.")
-                await receive()
-                return await send({"type": "lifespan.startup.failed", "message": str(error)})
-            show(self.drafts)
+        try:
+            await self._load(scope["app"].state.engine_client)
+        except Exception as error:  # raised, it would pass for an app without a startup
+            if not isinstance(error, BorealisError):
+                log.exception("The model can't be loaded.")
+            await receive()
+            return await send({"type": "lifespan.startup.failed", "message": str(error)})
         try:
             await self.app(scope, receive, send)
         finally:
             if self.drafts is not None:
                 await asyncio.to_thread(self.drafts.close)
+
+    async def _load(self, engine: Any) -> None:
+        """Make ready what this process does itself."""
+        model_config = engine.model_config
+        if getattr(model_config.hf_config, "adapter_type", "") == "ctc":
+            from borealis.serving import drafts
+
+            self.drafts = await asyncio.to_thread(
+                drafts.load_drafts, str(model_config.model), model_config.dtype
+            )
+            drafts.show(self.drafts)
+        if getattr(model_config.hf_config, "speech", None):
+            from borealis.serving import speech
+
+            self.announcer = await asyncio.to_thread(speech.load_announcer, model_config, engine)
+            if self.announcer is not None:
+                speech.show(self.announcer)
 
     async def _route(self, scope: Message, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
@@ -136,38 +154,63 @@ class Front:
             check_model(name, state)
             row = next(row for row in describe_models(state) if row["id"] == name)
             return await JSONResponse(row)(scope, receive, send)
+        if path == "/v1/audio/voices":
+            voices = self.announcer.describe_voices() if self.announcer else []
+            return await JSONResponse({"voices": voices})(scope, receive, send)
         if scope["method"] == "GET":
             return await self.app(scope, receive, send)
         with self.room.visit() as visit:
-            body = await self._body(scope, receive, visit)
+            speaks = path == "/v1/audio/speech"
+            body = await self._body(scope, receive, visit, _MAX_TEXT if speaks else None)
             visit.take_place()
-            if path == "/v1/audio/transcriptions":
+            if speaks:
                 # Imports torch; the rest of the front doesn't.
-                from borealis.serving.transcription import transcribe
+                from borealis.serving.speech import speak
+
+                return await speak(scope, body, receive, send, self.announcer)
+            if path == "/v1/audio/transcriptions":
+                from borealis.serving.transcription import transcribe  # torch as well
 
                 return await transcribe(scope, body, receive, send, self.sounds, visit, self.drafts)
+            request = parse_json(body)
+            aloud = take_aloud(request, self.announcer)
             prepared = await unless_gone(
-                prepare_chat(body, state, self.sounds, visit, self.drafts), receive
+                prepare_chat(request, state, self.sounds, visit, self.drafts), receive
             )
-            if isinstance(prepared, Response):
-                return await prepared(scope, receive, send)
-            body = prepared
-            headers = [(k, v) for k, v in scope["headers"] if k in _HEADERS]
-            headers.append((b"content-type", b"application/json"))
-            headers.append((b"content-length", str(len(body)).encode()))
-            return await self.app({**scope, "headers": headers}, _replay(body, receive), send)
 
-    async def _body(self, scope: Message, receive: Receive, visit: Visit) -> bytes:
+            async def answer(send: Send) -> None:
+                if isinstance(prepared, Response):
+                    return await prepared(scope, receive, send)
+                headers = [(k, v) for k, v in scope["headers"] if k in _HEADERS]
+                headers.append((b"content-type", b"application/json"))
+                headers.append((b"content-length", str(len(prepared)).encode()))
+                await self.app({**scope, "headers": headers}, _replay(prepared, receive), send)
+
+            if aloud is None:
+                return await answer(send)
+            return await answer_aloud(aloud, answer, scope, receive, send)
+
+    async def _body(
+        self, scope: Message, receive: Receive, visit: Visit, longest: int | None
+    ) -> bytes:
         """The body of a request, within its size and its time.
+
+        Args:
+            scope, receive: the request and its connection.
+            visit: where what has come is counted.
+            longest: bytes of a body without audio; None where it has audio.
 
         Raises:
             RequestError: it is too large or too late, or there is no memory for it now.
             ClientGoneError: the client left.
         """
-        limit = self.settings.max_body
+        limit = longest or self.settings.max_body
+        largest = f"{self.settings.max_bytes / 2**20:.0f} MB of audio"
         too_large = RequestError(
-            f"The request is larger than the limit of {self.settings.max_bytes / 2**20:.0f} MB of "
-            "audio; cut the recording or compress it.",
+            f"The request is larger than {limit} bytes; send the text in parts."
+            if longest
+            else f"The request is larger than the limit of {largest}; cut the recording or "
+            "compress it.",
             413,
         )
         length = dict(scope["headers"]).get(b"content-length", b"0")

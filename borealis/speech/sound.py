@@ -31,6 +31,9 @@ CONTENT_TYPES = {
     "opus": "audio/ogg",
     "pcm": "audio/pcm",
 }
+_BIT_RATES = {"mp3": 64_000}  # FFmpeg's own for these sampling rates is heard
+# A page of Ogg holds a second by default: whoever listens would wait for it.
+_OPTIONS = {"opus": {"page_duration": "200000"}}
 MARK = "Synthetic speech made by Borealis"
 
 
@@ -72,30 +75,142 @@ def encoded(waveform: np.ndarray, sampling_rate: int, form: str, *, voice: str =
     Raises:
         SpeechError: another form.
     """
-    import av
-
-    form = SAME.get(form, form)
-    samples = sixteen_bits(waveform)
+    form = check_form(form)
     if form == "pcm":
-        return samples.astype("<i2").tobytes()
-    if form not in FORMATS:
-        raise SpeechError(
-            f"Sound can't be written as '{form}'; give {', '.join([*FORMATS, 'pcm'])}."
-        )
-    kind, codec = FORMATS[form]
+        return _pcm(sixteen_bits(waveform))
     file = io.BytesIO()
-    with av.open(file, "w", format=kind) as container:
-        container.metadata["comment"] = f"{MARK}, voice {voice}" if voice else MARK
-        stream: Any = container.add_stream(codec, rate=_rate(form, sampling_rate))
-        stream.layout = "mono"
-        resampler = av.AudioResampler(format=stream.format, layout="mono", rate=stream.rate)
-        for frame in _frames(samples, sampling_rate):
-            for ready in resampler.resample(frame):
-                container.mux(stream.encode(ready))
-        for ready in resampler.resample(None):
-            container.mux(stream.encode(ready))
-        container.mux(stream.encode(None))
+    writer = _Writer(file, sampling_rate, form, voice)
+    writer.write(sixteen_bits(waveform))
+    writer.close()
     return file.getvalue()
+
+
+def check_form(form: str) -> str:
+    """The form by its first name.
+
+    Raises:
+        SpeechError: sound isn't written so.
+    """
+    form = SAME.get(form, form)
+    if form not in CONTENT_TYPES:
+        raise SpeechError(f"Sound can't be written as '{form}'; give {', '.join(CONTENT_TYPES)}.")
+    return form
+
+
+def mark(voice: str = "") -> str:
+    """What says that nobody has spoken it."""
+    return f"{MARK}, voice {voice}" if voice else MARK
+
+
+class Encoder:
+    """Sound as a file that is sent while the sound is still being made.
+
+    Its bytes joined are a file like that of `encoded`, but for what only the end tells: the headers
+    of `wav` and `flac` don't know the length.
+
+    Args:
+        sampling_rate: Hz.
+        form: see `encoded`.
+        voice: put down beside the mark.
+
+    Raises:
+        SpeechError: another form.
+    """
+
+    def __init__(self, sampling_rate: int, form: str, *, voice: str = "") -> None:
+        self._pipe = _Pipe()
+        form = check_form(form)
+        bare = form == "pcm"
+        self._writer = None if bare else _Writer(self._pipe, sampling_rate, form, voice)
+
+    def push(self, waveform: np.ndarray) -> bytes:
+        """Bytes that are certain after these samples, float32 `[n]`; often none."""
+        samples = sixteen_bits(waveform)
+        if self._writer is None:
+            return _pcm(samples)
+        self._writer.write(samples)
+        return self._pipe.taken()
+
+    def finish(self) -> bytes:
+        """The bytes that are left; nothing can be pushed afterwards."""
+        if self._writer is None:
+            return b""
+        self._writer.close()
+        return self._pipe.taken()
+
+
+class _Pipe:
+    """A file that can only be written to, from its beginning to its end."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def taken(self) -> bytes:
+        """What was written since the last call."""
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+class _Writer:
+    """Samples into a file, part by part.
+
+    Args:
+        file: to write to; where it can't be sought in, nothing is put down afterwards.
+        sampling_rate: Hz.
+        form: a key of `FORMATS`.
+        voice: put down beside the mark.
+    """
+
+    def __init__(self, file: Any, sampling_rate: int, form: str, voice: str) -> None:
+        import av
+
+        kind, codec = FORMATS[form]
+        self.sampling_rate, self._given = sampling_rate, 0
+        options = {"flush_packets": "1"} | _OPTIONS.get(form, {})
+        self._container = av.open(file, "w", format=kind, options=options)
+        self._container.metadata["comment"] = mark(voice)
+        stream: Any = self._container.add_stream(codec, rate=_rate(form, sampling_rate))
+        stream.layout = "mono"
+        if form in _BIT_RATES:
+            stream.bit_rate = _BIT_RATES[form]
+        self._stream = stream
+        self._resampler = av.AudioResampler(format=stream.format, layout="mono", rate=stream.rate)
+        self._container.start_encoding()
+
+    def write(self, samples: np.ndarray) -> None:
+        """int16 `[n]`, the next ones."""
+        for frame in self._frames(samples):
+            self._encode(frame)
+
+    def close(self) -> None:
+        """Write what is left, and the end of the file."""
+        if self._given:  # a filter that got nothing has nothing to give
+            self._encode(None)
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def _encode(self, frame: Any) -> None:
+        for ready in self._resampler.resample(frame):
+            self._container.mux(self._stream.encode(ready))
+
+    def _frames(self, samples: np.ndarray) -> Iterator[Any]:
+        import av
+
+        for at in range(0, len(samples), self.sampling_rate):
+            part = samples[None, at : at + self.sampling_rate]
+            frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = self.sampling_rate, self._given
+            frame.time_base = Fraction(1, self.sampling_rate)
+            self._given += part.shape[1]
+            yield frame
+
+
+def _pcm(samples: np.ndarray) -> bytes:
+    return samples.astype("<i2").tobytes()
 
 
 def _rate(form: str, sampling_rate: int) -> int:
@@ -103,18 +218,6 @@ def _rate(form: str, sampling_rate: int) -> int:
     if form != "opus":
         return sampling_rate
     return next((r for r in (8000, 12000, 16000, 24000) if r >= sampling_rate), 48000)
-
-
-def _frames(samples: np.ndarray, sampling_rate: int) -> Iterator[Any]:
-    import av
-
-    for at in range(0, len(samples), sampling_rate):
-        frame = av.AudioFrame.from_ndarray(
-            samples[None, at : at + sampling_rate], format="s16", layout="mono"
-        )
-        frame.sample_rate, frame.pts = sampling_rate, at
-        frame.time_base = Fraction(1, sampling_rate)
-        yield frame
 
 
 class Tempo:

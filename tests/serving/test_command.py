@@ -49,6 +49,14 @@ def test_processor_and_gpu_get_their_own_flags(tiny_config) -> None:
     assert "TORCHDYNAMO_DISABLE" not in on_gpu.environment
 
 
+def test_a_model_that_speaks_has_its_rule_in_the_engine(tiny_config, speaking) -> None:
+    assert "--logits-processors" not in plan(tiny_config).flags
+    made = plan(speaking.model.config)
+    assert value(made, "--logits-processors") == "borealis.serving.rule:SpeechLogits"
+    # Its text is still of letters, whatever tokens of speech stand behind them.
+    assert value(made, "--stream-interval") == "4"
+
+
 def test_context_holds_the_longest_audio_but_no_more_than_the_model_reads(tiny_config) -> None:
     assert value(plan(tiny_config), "--max-model-len") == "4096"
     tiny_config.max_audio_seconds, before = 60.0, tiny_config.max_audio_seconds

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from borealis.audio import load_audio
 from borealis.errors import SpeechError
 from borealis.speech.pieces import pieces
-from borealis.speech.sound import FORMATS, MARK, Tempo, encoded
+from borealis.speech.sound import CONTENT_TYPES, FORMATS, MARK, Encoder, Tempo, encoded
 from tests.conftest import AUDIO
 
 
@@ -81,3 +81,49 @@ def test_a_piece_is_a_sentence() -> None:
     found = [text[a:b] for a, b in pieces(text)]
     assert found[:2] == ["первая. ", "вторая, подлиннее! "]
     assert all(len(piece) <= 200 for piece in found) and found[-1].endswith("конец.")
+
+
+@pytest.mark.parametrize("form", CONTENT_TYPES)
+def test_a_file_that_is_sent_as_it_is_made_sounds_like_the_whole(
+    sound: np.ndarray, form: str
+) -> None:
+    encoder = Encoder(16_000, form, voice="anna")
+    parts = [encoder.push(sound[at : at + 1777]) for at in range(0, len(sound), 1777)]
+    sent, whole = b"".join([*parts, encoder.finish()]), encoded(sound, 16_000, form, voice="anna")
+    if form == "pcm":
+        assert sent == whole
+        return
+    again, expected = load_audio(sent), load_audio(whole)
+    late = len(again) - len(expected)  # the length of an mp3's silence stands in its header alone
+    assert 0 <= late < (1600 if form == "mp3" else 1)
+    assert max(np.corrcoef(again[k:][:16_000], sound[:16_000])[0, 1] for k in range(late + 1)) > 0.9
+    with av.open(io.BytesIO(sent)) as file:
+        assert (file.metadata | file.streams[0].metadata)["comment"] == f"{MARK}, voice anna"
+
+
+@pytest.mark.parametrize("form", CONTENT_TYPES)
+def test_what_is_sent_lags_behind_by_less_than_half_a_second(sound: np.ndarray, form: str) -> None:
+    encoder = Encoder(16_000, form)
+    sent = b"".join(encoder.push(sound[at : at + 800]) for at in range(0, 32_000, 800))
+    heard = len(sent) / 2 if form == "pcm" else len(decoded(sent))
+    assert heard / 16_000 > 1.5
+
+
+def decoded(data: bytes) -> np.ndarray:
+    """A torn file as far as it goes, at 16 kHz."""
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=16_000)
+    parts = [np.zeros(0, np.float32)]
+    with av.open(io.BytesIO(data)) as file:
+        try:
+            for frame in file.decode(audio=0):
+                parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]
+        except av.error.EOFError:
+            pass
+    return np.concatenate(parts)
+
+
+@pytest.mark.parametrize("form", CONTENT_TYPES)
+def test_no_sound_is_an_empty_file(form: str) -> None:
+    encoder = Encoder(16_000, form)
+    sent = encoder.push(np.zeros(0, np.float32)) + encoder.finish()
+    assert bool(sent) == (form != "pcm")
