@@ -66,11 +66,12 @@ def _stage(
     update["validation.speech"] = [name for name in stage.validation.speech if name in speech]
     for task in ("speech", "listening"):
         if (section := getattr(stage.tasks, task)) is not None:
-            sets = [name for name in section.sets if name in speech]
-            # Without recordings the task falls out; the schema wants a name all the same.
-            update[f"tasks.{task}.sets"] = sets or section.sets
-            if not sets:
-                update[f"tasks.{task}.share"] = 0.0
+            update[f"tasks.{task}.sets"] = [name for name in section.sets if name in speech]
+            if section.share and not update[f"tasks.{task}.sets"]:
+                raise RecipeError(
+                    f"Stage '{stage.name}' has nothing to learn {task} from: none of its "
+                    "recordings (data.speech) are there."
+                )
     if not update["validation.sources"]:
         update["validation.patience"] = None  # nothing to be patient with
     if stage.talk_sources:

@@ -13,11 +13,11 @@ from borealis.training.planner.recipes import recipe_config
 from borealis.training.recipe import bundled_recipes, load_recipe
 from borealis.training.recipe.resolve import resolve
 
-SIZES = ("0.6b", "1.7b", "5b", "5b-adapter-only", "5b-turbo")
+SIZES = ("0.6b", "0.6b-speech", "1.7b", "5b", "5b-adapter-only", "5b-turbo")
 
 
 def test_every_size_has_a_recipe() -> None:
-    assert set(bundled_recipes()) >= {"nano", *SIZES}
+    assert set(bundled_recipes()) >= {"nano", "nano-speech", *SIZES}
 
 
 @pytest.mark.parametrize("name", ["nano", *SIZES])
@@ -43,7 +43,8 @@ def test_large_recipes_fit_one_gpu_and_hear_what_they_say(name: str) -> None:
     assert plan_recipe(recipe, Options(gpu="rtx4090")).fits
     for stage, cost in zip(recipe.stages, plan.stages, strict=True):
         heard = stage.max_steps * stage.batch.per_step * stage.batch.seconds / 3600
-        assert cost.audio_hours == pytest.approx(heard * (1 - stage.tasks.share("conversations")))
+        silent = stage.tasks.share("conversations", "speech", "listening")
+        assert cost.audio_hours == pytest.approx(heard * (1 - silent))
         # Recordings without a feature cache are encoded whenever they are heard.
         assert cost.encoded_hours == cost.audio_hours
         assert stage.batch.per_step % 4 == 0
@@ -55,6 +56,7 @@ def test_every_key_of_a_large_recipe_is_in_its_place(name: str) -> None:
     for stage in recipe.stages:
         named = {*stage.sources, *stage.talk_sources, *stage.validation.sources}
         assert named <= set(recipe.data.sources)
+        assert set(stage.speech_sets) <= set(recipe.data.speech)
 
 
 def test_keys_are_changed_by_their_path() -> None:
