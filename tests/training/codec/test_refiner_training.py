@@ -256,7 +256,7 @@ def test_keys_are_explained(capsys):
     ("change", "said"),
     [
         ("stages.latents.losses.latents=0", "give latents, mel or both a weight"),
-        ("stages.latents.errors.near=0.99", "more than 1 together"),
+        ("stages.latents.errors.near=1", "more than 1 together"),
         ("data.train=[nowhere]", "'nowhere' isn't in speech"),
         ("data.weights.boris=2", "weights has the voice 'boris'"),
         ("refiner.colour=red", "Extra inputs are not permitted"),
