@@ -159,10 +159,10 @@ class Desk:
             cut, began = False, time.monotonic()
             with closing(speaker.stream(order)) as stream:  # type: ignore[type-var]
                 for part in stream:
-                    if cut := time.monotonic() - began > SPEAKING_SECONDS:
-                        break
                     parts.append(part)
                     yield part
+                    if cut := time.monotonic() - began > SPEAKING_SECONDS:
+                        break
             waveform = np.concatenate([np.zeros(0, np.float32), *(p.waveform for p in parts)])
             if not len(waveform):
                 raise _PlainError(self.say("no_answer"))

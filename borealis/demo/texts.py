@@ -293,6 +293,8 @@ GRADIO = {
         "Could not start recording from the microphone.": "Не получилось записать с микрофона.",
         "Uploading {} file...": "Файл отправляется…",
         "Uploading {} files...": "Файлы отправляются…",
+        "number input for {}": "{}: число",
+        "range slider for {}": "{}: ползунок",
         "Adjust volume": "Громкость",
         "High volume": "Громко",
         "Low volume": "Тихо",

@@ -15,7 +15,7 @@ import soundfile
 from playwright.sync_api import TimeoutError
 
 from borealis.audio import load_audio
-from borealis.demo.texts import QUESTIONS, TEXTS
+from borealis.demo.texts import QUESTIONS, SAYINGS, TEXTS
 from tests.demo.contrast import contrasts, faint
 from tests.site.conftest import CHROMIUM, FLAGS
 
@@ -45,7 +45,11 @@ _WORDS = """() => {
   return found.filter(Boolean);
 }"""
 # Latin letters in the Russian page: names, and a link to the page in English.
-_NAMES = re.compile(r"Borealis|English|wav, mp3, ogg, m4a, mp4, webm|SRT|VTT|JSON|\d+x")
+_NAMES = re.compile(
+    r"Borealis|English|wav, mp3, ogg, m4a, mp4, webm|SRT|VTT|JSON|WAV|MP3|\d+x"
+    r"|Hello! I can read English, too\."
+)
+TABS = ("transcribe", "ask", "speak", "look")
 
 
 def foreign(words: set[str], language: str) -> list[str]:
@@ -53,7 +57,7 @@ def foreign(words: set[str], language: str) -> list[str]:
     if language == "ru":
         return sorted(word for word in words if re.search("[A-Za-z]", _NAMES.sub("", word)))
     # How the example recordings begin, and the link to the page in Russian.
-    own = re.compile("«.*»|Русский")
+    own = re.compile(f"«.*»|Русский|{re.escape(SAYINGS['en'][-1])}")
     return sorted(w for w in words if re.search("[А-Яа-яЁё]", w) and not own.fullmatch(w))
 
 
@@ -78,8 +82,8 @@ class Visitor:
     def _count(self, request) -> None:
         self.looks += "/run/predict" in request.url
 
-    def tab(self, number: int) -> None:
-        self.page.get_by_role("tab").nth(number).click(timeout=WAIT)
+    def tab(self, name: str) -> None:
+        self.page.locator(f"[role=tab][data-tab-id={name}]:visible").click(timeout=WAIT)
 
     def give(self, name: str, file: Path) -> None:
         """Choose a file, and wait until it is there."""
@@ -112,13 +116,21 @@ class Visitor:
         return "".join(self.page.locator(".toast-wrap").all_inner_texts()).strip()
 
     def ask(self, question: str) -> None:
-        """Send a question. Gradio takes none until it has noticed the end of the last answer."""
+        """Send a question."""
+        self._send("#ask-question", question)
+
+    def say(self, text: str) -> None:
+        """Have a text spoken."""
+        self._send("#speak-text", text)
+
+    def _send(self, box: str, text: str) -> None:
+        """Gradio takes nothing until it has noticed the end of the last answer."""
         for _ in range(20):
-            self.page.locator("#ask-question textarea").fill(question)
+            self.page.locator(f"{box} textarea").fill(text)
             with suppress(TimeoutError), self.page.expect_request(_JOIN, timeout=3000):
                 self.press()
                 return
-        pytest.fail("the question wasn't sent")
+        pytest.fail("the text wasn't sent")
 
     def answered(self, number: int) -> None:
         """Wait until so many answers are whole."""
@@ -181,7 +193,7 @@ def test_a_recording_is_written_down_and_downloaded(visit, language, speech, nan
 
 def test_questions_and_answers_are_plain_text(visit, speech, nano):
     page = visit("/demo/ru/")
-    page.tab(1)
+    page.tab("ask")
     page.give("ask", speech)
     page.uploaded("ask")
     question = QUESTIONS["ru"][0]
@@ -199,7 +211,7 @@ def test_questions_and_answers_are_plain_text(visit, speech, nano):
 
 def test_hovering_shows_the_80_milliseconds(visit, speech):
     page = visit("/demo/ru/?__theme=dark")
-    page.tab(2)
+    page.tab("look")
     assert "dark" in (page.page.locator("body").get_attribute("class") or "")
     page.give("look", speech)
     page.uploaded("look")
@@ -224,12 +236,12 @@ def test_hovering_shows_the_80_milliseconds(visit, speech):
 
 
 @pytest.mark.parametrize("language", ["ru", "en"])
-def test_every_tab_is_in_sight_on_a_phone(visit, language):
+def test_every_tab_is_in_sight_on_a_phone(visit, language, nano):
     """Gradio hides tabs that don't fit behind three dots, where nobody looks for them."""
     page = visit(f"/demo/{language}/", viewport={"width": 390, "height": 844}).page
     page.get_by_role("tab").first.wait_for(timeout=WAIT)
     page.wait_for_timeout(300)
-    names = [TEXTS[language][tab] for tab in ("transcribe", "ask", "look")]
+    names = [TEXTS[language][tab] for tab in TABS if tab != "speak" or nano.voices]
     assert page.get_by_role("tab").all_inner_texts() == names
 
 
@@ -302,9 +314,9 @@ def test_a_file_without_sound_is_refused_when_it_is_chosen(visit, language, spee
     (tmp_path / "notes.txt").write_text("это не звук\n" * 100, encoding="utf-8")
     (tmp_path / "torn.wav").write_bytes(b"these are not sounds" * 100)
     page = visit(f"/demo/{language}/", locale="en-US" if language == "ru" else "ru-RU")
-    for tab, name in enumerate(("transcribe", "ask", "look")):
-        page.tab(tab)
-        page.give(name, tmp_path / ("torn.wav" if tab else "notes.txt"))
+    for name in ("transcribe", "ask", "look"):
+        page.tab(name)
+        page.give(name, tmp_path / ("notes.txt" if name == "transcribe" else "torn.wav"))
         assert page.note(".error") == TEXTS[language]["not_audio"]
         page.page.locator(f"#{name}-audio input[type=file]").wait_for(state="attached")
         assert page.toast() == ""
@@ -347,14 +359,14 @@ def test_everything_is_said_in_the_language_of_the_page(visit, language, speech)
     """Labels for screen readers too, and whatever language the browser speaks."""
     page = visit(f"/demo/{language}/", locale="en-US" if language == "ru" else "ru-RU")
     assert page.page.evaluate("navigator.language") == language
-    for tab, name in enumerate(("transcribe", "ask", "look")):
-        page.tab(tab)
+    for name in ("transcribe", "ask", "look"):
+        page.tab(name)
         assert foreign(page.words(), language) == []
         page.give(name, speech)
         page.uploaded(name)
         page.page.locator(f"#{name}-audio .play-pause-button").wait_for(timeout=WAIT)
         assert foreign(page.words(), language) == []
-    page.tab(1)
+    page.tab("ask")
     page.page.locator("#ask-question textarea").fill("?!")
     page.press()
     page.page.locator("#ask-talk .bot.message").wait_for(timeout=WAIT)
@@ -384,12 +396,14 @@ def test_all_text_stands_out_from_what_is_behind_it(visit, scheme, speech):
 
     page.press()
     page.note(".error")
-    look("[role=tab] >> nth=2", "button.secondary:visible", ".gallery-item:visible")
+    look("[data-tab-id=look]:visible", "button.secondary:visible", ".gallery-item:visible")
     assert len(contrasts(page.page)) > 10
-    for tab, (name, done) in enumerate(
-        {"transcribe": ".bo-file", "ask": "#ask-talk .bot.message", "look": ".bo-look"}.items()
-    ):
-        page.tab(tab)
+    for name, done in {
+        "transcribe": ".bo-file",
+        "ask": "#ask-talk .bot.message",
+        "look": ".bo-look",
+    }.items():
+        page.tab(name)
         look("button.primary:visible")
         page.give(name, speech)
         page.uploaded(name)
@@ -407,6 +421,88 @@ def test_all_text_stands_out_from_what_is_behind_it(visit, scheme, speech):
         f'<p style="{style}">pale</p>',
     )
     assert [text.split(": ")[1] for text in faint(page.page)] == ["pale"]
+
+
+# ---- a model that speaks ----
+
+
+@pytest.fixture
+def hear(browser, speaking_address):
+    """`hear(path, **settings of the context)`: a visitor of the demo that speaks."""
+    contexts, visitors = [], []
+
+    def make(path: str, **settings) -> Visitor:
+        contexts.append(browser.new_context(**settings))
+        # Every moment of sound that the page plays while more is made.
+        contexts[-1].add_init_script(
+            "window.played = []; const start = AudioBufferSourceNode.prototype.start;"
+            "AudioBufferSourceNode.prototype.start = function (at) {"
+            "  played.push([at, this.buffer.duration]); return start.call(this, at); };"
+        )
+        visitors.append(Visitor(contexts[-1], speaking_address, path))
+        visitors[-1].tab("speak")
+        return visitors[-1]
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert not [fault for visitor in visitors for fault in visitor.faults]
+
+
+@pytest.mark.parametrize(
+    ("language", "scheme", "width"), [("ru", "light", 1280), ("en", "dark", 390)]
+)
+def test_a_text_is_heard_seen_and_downloaded(hear, language, scheme, width):
+    page = hear(f"/demo/{language}/", color_scheme=scheme, viewport={"width": width, "height": 1700})  # fmt: skip
+    tabs = page.page.locator("[role=tab]:visible").all_inner_texts()
+    assert tabs == [TEXTS[language][tab] for tab in TABS]
+    page.press()
+    assert page.note(".error") == TEXTS[language]["no_text"]
+    page.say("<speak>Да</speak>")
+    page.page.get_by_text(TEXTS[language]["markup"]).wait_for(timeout=WAIT)
+    word = {"ru": "Да", "en": "Yes"}[language]
+    page.say(f"{word} 25 😀")
+    look = page.page.locator("#speak-sound .bo-speech")
+    look.wait_for(timeout=WAIT)
+    # It was played while it was made, without a gap in time and whole.
+    played = page.page.evaluate("window.played")
+    length = page.page.wait_for_function(
+        "document.querySelector('#speak-sound audio').duration", timeout=WAIT
+    ).json_value()
+    assert sum(part for _, part in played) == pytest.approx(length, abs=0.01)
+    assert look.locator(".bo-said").all_inner_texts() == [word, "25"]
+    assert look.locator(".bo-token").count() == pytest.approx(length * 25, abs=1)
+    look.locator(".bo-token").nth(3).hover()
+    assert re.match(r"0[.,]12–0[.,]16 \w, \w+ \d+ · ", look.locator(".bo-readout").inner_text())
+    # What is still to be heard is silenced, and nothing runs over the picture any more.
+    page.page.locator(".bo-stop:visible").click()
+    page.page.get_by_text(TEXTS[language]["stopped"]).wait_for(timeout=WAIT)
+    look.locator(".bo-cursor").wait_for(state="hidden", timeout=WAIT)
+    assert faint(page.page) == [] and foreign(page.words(), language) == []
+    assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+    for form in ("WAV", "MP3"):
+        with page.page.expect_download() as download:
+            look.locator(".bo-file", has_text=form).click()
+        assert download.value.suggested_filename == f"borealis.{form.lower()}"
+        with av.open(str(download.value.path())) as file:
+            assert "Synthetic" in file.metadata["comment"]
+            assert file.duration / av.time_base == pytest.approx(length, abs=0.2)
+
+
+def test_an_answer_is_said_when_it_is_written(hear, speech):
+    page = hear("/demo/ru/")
+    page.tab("ask")
+    page.give("ask", speech)
+    page.uploaded("ask")
+    page.page.locator("#ask-aloud input").check()
+    page.ask("Какое у него настроение?")
+    page.page.locator("#ask-talk .bot.message").wait_for(timeout=WAIT)
+    page.page.wait_for_function("!document.querySelector('.bo-note')", timeout=WAIT)
+    answer = page.page.locator("#ask-talk .bot.message").inner_text().strip()
+    if answer != TEXTS["ru"]["no_answer"]:
+        page.page.locator("#ask-sound audio[src]").wait_for(state="attached", timeout=WAIT)
+    else:  # there is nothing to say
+        assert page.page.locator("#ask-sound audio").count() == 0
 
 
 def test_stopping_stops(visit, clips, tmp_path, address):
@@ -514,7 +610,7 @@ def test_the_calculators_are_in_the_demo_and_count(browser, with_site, language)
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     try:
         visitor = Visitor(context, with_site, f"/demo/{language}/?__theme=dark")
-        visitor.tab(2)
+        visitor.tab("look")
         visitor.page.get_by_text(TEXTS[language]["calculators"], exact=True).click(timeout=WAIT)
         frame = visitor.page.frame_locator("iframe.bo-frame")
         cost = frame.locator("[data-calculator=cost]")
