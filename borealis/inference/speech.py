@@ -487,7 +487,8 @@ class PieceMaking:
             piece = SpokenPiece(self._start, symbols, durations, sounds.codes(), 1 / rate)
         if not len(sound) and piece is None:
             return None
-        return SpeechPart(clock.sound(sound), clock.words(), piece)
+        part = SpeechPart(clock.sound(sound), clock.words(), piece)
+        return part if len(part.waveform) or part.words or piece else None
 
     def gap(self) -> SpeechPart | None:
         """The silence behind it that is ready; None behind the last piece."""
