@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import itertools
 import json
 import re
 
@@ -147,7 +148,7 @@ def test_the_page_gets_the_sound_in_parts_and_then_whole(desk, speaking):
     assert said[0] == (pictures.note(TEXTS["ru"]["speaking"]), SILENCE)
     values = [value for _, value in said[1:]]
     assert len({value["run"] for value in values}) == 1 and said[-1][0] == ""
-    for before, after in zip(values[:-1], values[1:], strict=True):  # nothing is told twice
+    for before, after in itertools.pairwise(values):  # nothing is told twice
         assert after["parts"][: len(before["parts"])] == before["parts"] and not before["html"]
     sound = b"".join(map(base64.b64decode, values[-1]["parts"]))
     wanted = speaking.speak(TEXT, voice="anna")
