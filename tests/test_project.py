@@ -29,7 +29,7 @@ ALLOWED = {
         *("evaluation", "inference"),
     },
     "evaluation": {"", "inference", "data", "checkpoints", "model"},
-    "demo": {"", "inference"},
+    "demo": {"", "inference", "speech"},
 }
 
 

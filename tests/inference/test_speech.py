@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import shutil
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,10 +17,16 @@ import borealis
 from borealis import cli
 from borealis.audio import load_audio
 from borealis.checkpoints import resolve_checkpoint
+from borealis.codec import load_codec
+from borealis.codec.nano import CodeRefiner, CodeRefinerConfig
+from borealis.codec.nano.refiner import codebook_entries
 from borealis.errors import BorealisError, OutputError, PromptError, SpeechError
 from borealis.inference.scope import Scope
 from borealis.inference.speech import MAX_CHARACTERS, Speaker, Speech, SpeechPart
 from borealis.speech.rule import Choice
+from borealis.speech.symbols import SYMBOLS
+from borealis.training.recipe import SpeechSection
+from borealis.training.start.vocabulary import add_speech
 
 TEXT = "Вес 25 кг."
 
@@ -86,8 +94,9 @@ def test_speed_changes_length_and_times_alike(speaking, spoken: Speech, speed: f
         assert word.start == pytest.approx(before.start / speed, abs=0.02)
         assert word.end == pytest.approx(before.end / speed, abs=0.02)
     assert np.array_equal(other.pieces[0].codes, spoken.pieces[0].codes)
-    parts = [p.waveform for p in speaking.speak_stream(TEXT, speed=speed)]
-    assert np.array_equal(np.concatenate(parts), other.waveform)
+    parts = list(speaking.speak_stream(TEXT, speed=speed))
+    assert all(len(p.waveform) or p.words or p.piece for p in parts)
+    assert np.array_equal(np.concatenate([p.waveform for p in parts]), other.waveform)
 
 
 def test_a_piece_tells_how_it_was_written(spoken: Speech) -> None:
@@ -96,6 +105,40 @@ def test_a_piece_tells_how_it_was_written(spoken: Speech) -> None:
     assert len(piece.durations) == len(piece.symbols)
     assert piece.codes.shape == (2, piece.durations.sum())
     assert piece.codes.shape[1] * piece.frame == pytest.approx(spoken.duration)
+
+
+@pytest.fixture
+def refined(make_tiny, nano, speaking_folder, tmp_path) -> Speaker:
+    """A model that writes one codebook of two; a refiner of random weights adds the other."""
+    folder = tmp_path / "codec"
+    shutil.copytree(speaking_folder / "codec", folder)
+    codec = load_codec(str(folder))
+    config = CodeRefinerConfig(
+        symbols=SYMBOLS, voices=["anna"], num_codebooks=2, codebook_size=32,
+        latent_size=codebook_entries(codec, 2)[0].shape[1], hidden_size=16, intermediate_size=24,
+        num_layers=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    CodeRefiner(config).save_pretrained(folder / "refiner")
+    model, processor = make_tiny("ctc", own=copy.deepcopy(nano.processor.tokenizer))
+    voices = [{"name": "anna", "language": "ru", "gender": "female"}]
+    section = SpeechSection(codec=str(folder), num_codebooks=1, voices=voices)
+    add_speech(model, processor, section)
+    return Speaker(model.eval())
+
+
+def test_a_refiner_adds_the_codebooks_that_the_model_leaves_out(refined: Speaker) -> None:
+    order = refined.order(TEXT)
+    said, parts = refined.speak(order), list(refined.stream(order))
+    (piece,) = said.pieces
+    assert refined.vocabulary.codec.num_codebooks == 1
+    assert piece.codes.shape == (2, piece.durations.sum())
+    assert said.duration == pytest.approx(piece.codes.shape[1] * piece.frame)
+    assert np.array_equal(np.concatenate([p.waveform for p in parts]), said.waveform)
+    whole = refined.refiner.complete(
+        refined.codec, piece.codes[:1], piece.symbols, piece.durations, "anna"
+    )
+    assert np.array_equal(whole, piece.codes)
 
 
 # ---- words ----
