@@ -14,7 +14,7 @@ import torch
 
 from borealis import arguments
 from borealis.arguments import number, whole
-from borealis.codec import load_codec
+from borealis.codec import load_codec, load_refiner
 from borealis.data.spoken import Speakable, speakable
 from borealis.errors import PromptError, SpeechError
 from borealis.files import aside
@@ -231,9 +231,7 @@ class Narrator:
         """What adds the codebooks that the model doesn't write; None where it isn't needed."""
         if self.vocabulary.codec.num_codebooks == self.codec.num_codebooks:
             return None
-        from borealis.codec.nano.refiner import load_refiner
-
-        return load_refiner(self._name)
+        return load_refiner(self._name, device=self._device)
 
     @property
     def frame_rate(self) -> float:
