@@ -344,7 +344,7 @@ async def speak(
     chunks: AsyncGenerator[Any, None] = make(order, form)
     try:
         # With the first sound in hand: what fails before it is answered with an error.
-        first = await unless_gone(anext(chunks), receive)
+        first = await unless_gone(anext(chunks, b""), receive)  # no samples are pcm, too
         headers = {SYNTHETIC: mark(order.voice)}
         kind = "text/event-stream" if asked.events else CONTENT_TYPES[form]
         going_on = _going_on(first, chunks, events=asked.events)

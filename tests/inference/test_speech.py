@@ -6,6 +6,7 @@ import copy
 import itertools
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +19,16 @@ from borealis import cli
 from borealis.audio import load_audio
 from borealis.checkpoints import resolve_checkpoint
 from borealis.codec import load_codec
-from borealis.codec.nano import CodeRefiner, CodeRefinerConfig
+from borealis.codec.nano import (
+    BorealisCodec,
+    BorealisCodecConfig,
+    CodeRefiner,
+    CodeRefinerConfig,
+)
 from borealis.codec.nano.refiner import codebook_entries
 from borealis.errors import BorealisError, OutputError, PromptError, SpeechError
 from borealis.inference.scope import Scope
-from borealis.inference.speech import MAX_CHARACTERS, Speaker, Speech, SpeechPart
+from borealis.inference.speech import MAX_CHARACTERS, Narrator, Speaker, Speech, SpeechPart
 from borealis.speech.rule import Choice
 from borealis.speech.symbols import SYMBOLS
 from borealis.training.recipe import SpeechSection
@@ -424,3 +430,37 @@ def test_a_recording_is_not_written_over_by_its_answer(speech, tmp_path, capsys)
     assert cli.main(["ask", str(twin), QUESTION, "--speak", str(twin)]) == 2
     assert "also an input" in capsys.readouterr().err
     assert twin.read_bytes() == speech.read_bytes()
+
+
+def test_codebooks_that_the_model_does_not_write_are_completed(speaking, tmp_path: Path) -> None:
+    told = speaking.model.config.speech
+    torch.manual_seed(0)
+    codec = BorealisCodec(
+        BorealisCodecConfig(
+            num_codebooks=4, codebook_size=32, latent_size=8, hidden_size=32,
+            intermediate_size=48, encoder_layers=1, decoder_layers=1,
+        )
+    )  # fmt: skip
+    codec.save_pretrained(tmp_path)
+    refiner = CodeRefiner(
+        CodeRefinerConfig(
+            symbols=told["symbols"], voices=[voice["name"] for voice in told["voices"]],
+            num_codebooks=4, given_codebooks=2, codebook_size=32, latent_size=8, hidden_size=16,
+            intermediate_size=24, kernel_size=3, num_layers=2,
+        )
+    )  # fmt: skip
+    refiner.save_pretrained(tmp_path / "refiner")
+    narrator = Narrator(told | {"codec": str(tmp_path)})
+    order = narrator.order("Да. Нет.", temperature=0)
+    making, parts = narrator.making(order), []
+    for piece in making.pieces:
+        generator = torch.Generator()
+        for token in speaking.speaker.write(piece.rule(), order.voice, 0, 1, generator):
+            parts += [part for part in [piece.push(token)] if part]
+        parts += [part for part in [piece.gap()] if part]
+    speech = narrator.whole(order, [*parts, *filter(None, [making.finish()])])
+    plain = speaking.speak("Да. Нет.", temperature=0)
+    for made, written in zip(speech.pieces, plain.pieces, strict=True):
+        assert made.codes.shape == (4, made.durations.sum())
+        assert np.array_equal(made.codes[:2], written.codes)
+    assert len(speech.waveform) == len(plain.waveform)
