@@ -167,6 +167,22 @@ def test_the_page_gets_the_sound_in_parts_and_then_whole(desk, speaking):
             assert "Synthetic" in file.metadata["comment"], form
 
 
+def test_an_answer_is_written_and_then_said(speaking, speech, monkeypatch):
+    """Only if that was wished for; the text stays whatever becomes of the sound."""
+    monkeypatch.setattr(speaking, "possible_answers", lambda question: ["Да."])
+    functions = build_page(speaking, "ru").fns.values()
+    (ask,) = {f.fn for f in functions if getattr(f.fn, "__name__", "") == "on_ask"}
+    asked = str(speech), "Слышно речь?", []
+    quiet = steps(ask(*asked, False, ""))
+    assert all(answer[-1] == SILENCE for answer in quiet)
+    loud = steps(ask(*asked, True, "ivan"))
+    assert [len(answer) for answer in loud] == [5] * len(loud)
+    assert loud[len(quiet) - 1][2] == [("Слышно речь?", "Да.")]
+    assert loud[-1][0] == "" and "bo-player" in loud[-1][-1]["html"]
+    *_, failed = steps(ask(*asked, True, "nobody"))
+    assert "Такого голоса нет" in failed[0] and failed[-1]["html"] == ""
+
+
 def test_a_model_without_voices_has_neither_tab_nor_switch(tiny, speaking):
     """Nor the names for programs."""
     import borealis
@@ -203,7 +219,7 @@ def test_voices_of_the_pages_language_come_first(speaking):
 
 
 @pytest.fixture
-def speech() -> Speech:
+def tone() -> Speech:
     """One second of a tone: "да" with a pause around it, spoken twice as fast."""
     wave = np.sin(np.arange(16_000) / 20).astype(np.float32)
     codes = np.arange(100).reshape(2, 50)
@@ -211,8 +227,8 @@ def speech() -> Speech:
     return Speech(NASTY, NASTY, "anna", wave, 16_000, [Word(0.2, 0.6, NASTY, None)], [piece], (NASTY,))  # fmt: skip
 
 
-def test_the_picture_shows_words_symbols_and_tokens_at_their_times(speech):
-    html = pictures.speech_html(speech, "ru")
+def test_the_picture_shows_words_symbols_and_tokens_at_their_times(tone):
+    html = pictures.speech_html(tone, "ru")
     assert "Звука: 1,0 с. Символов: 4. Кадров кодека: 50, каждый — 20 мс звука." in html
     assert 'bo-said" style="left:20.0000%;width:40.0000%"' in html
     symbols = re.findall(r'data-symbol="(.)" data-start="([\d.]+)" data-ms="(\d+)"', html)
@@ -222,15 +238,15 @@ def test_the_picture_shows_words_symbols_and_tokens_at_their_times(speech):
     assert tokens[-1][0] == "0.9800"
 
 
-def test_nothing_of_a_text_becomes_html(speech):
+def test_nothing_of_a_text_becomes_html(tone):
     for language in ("ru", "en"):
-        made = pictures.speech_html(speech, language)
+        made = pictures.speech_html(tone, language)
         assert "<script" not in made and "alert('" not in made
 
 
-def test_a_long_speech_is_drawn_to_its_thirtieth_second(speech):
+def test_a_long_speech_is_drawn_to_its_thirtieth_second(tone):
     long = Speech(
-        "да", "да", "anna", np.tile(speech.waveform, 40), 16_000,
+        "да", "да", "anna", np.tile(tone.waveform, 40), 16_000,
         [Word(s, s + 0.5, "да", None) for s in range(40)],
         [SpokenPiece(float(s), *("да", np.array([20, 30]), np.zeros((1, 50), int), 0.02)) for s in range(40)],
     )  # fmt: skip
