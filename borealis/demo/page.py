@@ -418,12 +418,12 @@ async def _sounding(
             rate = desk.model.speaker.codec.sampling_rate
             held.append(step.waveform)
             if sum(map(len, held)) >= _PART * rate:
-                parts.append(_base64(sixteen_bits(np.concatenate(held)).tobytes()))
+                parts.append(_in_text(sixteen_bits(np.concatenate(held)).tobytes()))
                 held.clear()
                 yield speaking, now | {"rate": rate, "parts": list(parts)}
         elif isinstance(step, Spoken):
             if held:
-                parts.append(_base64(sixteen_bits(np.concatenate(held)).tobytes()))
+                parts.append(_in_text(sixteen_bits(np.concatenate(held)).tobytes()))
             files, html = await asyncio.to_thread(_whole, step.speech, show)
             whole = {"rate": rate, "parts": parts, "html": html, "files": files}
             yield pictures.note(desk.texts["cut"]) if step.cut else "", now | whole
@@ -433,10 +433,10 @@ async def _sounding(
 
 def _whole(speech: Speech, show: Callable[[Speech], str]) -> tuple[dict[str, str], str]:
     """The files in base64, and the HTML."""
-    return {form: _base64(speech.encode(form)) for form in pictures.SOUNDS}, show(speech)
+    return {form: _in_text(speech.encode(form)) for form in pictures.SOUNDS}, show(speech)
 
 
-def _base64(data: bytes) -> str:
+def _in_text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
@@ -547,7 +547,7 @@ def _speech_api(desk: Desk) -> None:
         spoken = await _last(desk, desk.speak(text, voice, speed))
         speech = spoken.speech
         return {
-            "audio": _base64(await asyncio.to_thread(speech.encode, form)),
+            "audio": _in_text(await asyncio.to_thread(speech.encode, form)),
             "format": form,
             "voice": speech.voice,
             "duration": round(speech.duration, 3),

@@ -702,8 +702,9 @@ class Borealis:
             voice: one of `voices`; by default the first one of the text's language.
             language: that numbers and signs are said in, `ru` or `en`; by default the voice's.
             speed: from 0.5 to 2; 2 is twice as fast, at the same pitch.
-            temperature: how much is left to chance; 0 takes the most probable token every time.
-            top_k: how many of the most probable tokens are drawn from.
+            temperature: how much is left to chance; 0 takes the most
+                probable codes every time, and ends a sound when that is more probable than not.
+            top_k: how many of the most probable codes are drawn from.
             seed: of the draws.
 
         Raises:

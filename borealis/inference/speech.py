@@ -20,6 +20,7 @@ from borealis.errors import PromptError, SpeechError
 from borealis.files import aside
 from borealis.inference.messages import language_of
 from borealis.inference.transcript import Word
+from borealis.speech.choosing import COLDEST, shaped
 from borealis.speech.pieces import LONGEST, MAX_CHARACTERS, pieces
 from borealis.speech.rule import Choice, StreamRule
 from borealis.speech.sound import FASTEST, SLOWEST, Tempo, check_suffix, encoded
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from borealis.model import BorealisForConditionalGeneration
 
 TEMPERATURE, TOP_K = 0.6, 20
-_COLDEST = 1e-4  # below it a draw is the most probable token anyway, and logits overflow
 _LARGEST_SEED = 2**63 - 1
 _GAP = 0.15  # seconds of silence between two pieces, beside what they end and begin with
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
@@ -174,8 +174,8 @@ class Order:
         pieces: of what will be said, in order: where each begins, and its symbols.
         voice: its name.
         speed: 2 is twice as fast.
-        temperature: 0 takes the most probable token.
-        top_k: how many of the most probable ones are drawn from.
+        temperature: 0 takes the most probable codes.
+        top_k: how many of the most probable codes are drawn from.
         seed: of the draws.
     """
 
@@ -381,8 +381,8 @@ class Speaker(Narrator):
         Args:
             rule: a fresh one.
             voice: its name.
-            temperature: 0 takes the most probable token.
-            top_k: how many of the most probable ones are drawn from.
+            temperature: 0 takes the most probable codes.
+            top_k: how many of the most probable codes are drawn from.
             generator: of the draws.
         """
         ids = prompt_ids(self.vocabulary, rule.symbols, voice)
@@ -409,15 +409,18 @@ class Speaker(Narrator):
         generator: torch.Generator,
     ) -> int:
         """The next token of those that may come."""
-        allowed, ids = logits[choice.codes.start : choice.codes.stop], list(choice.codes)
-        if choice.due is not None:
-            allowed = torch.cat([allowed, logits[self.vocabulary.next_id, None]])
+        over = None if choice.due is None else logits[self.vocabulary.next_id]
+        codes, over = shaped(
+            logits[choice.codes.start : choice.codes.stop], over, temperature, top_k
+        )
+        ids = list(choice.codes)
+        if over is not None:
+            codes = torch.cat([codes, over[None]])
             ids.append(choice.due)
-        if temperature < _COLDEST or len(ids) == 1:
-            return ids[int(allowed.argmax())]
-        best, places = (allowed / temperature).topk(min(top_k, len(ids)))
-        drawn = torch.multinomial(best.softmax(-1), 1, generator=generator)
-        return ids[int(places[drawn])]
+        if temperature < COLDEST or len(ids) == 1:
+            return ids[int(codes.argmax())]
+        drawn = torch.multinomial((codes / temperature).softmax(-1), 1, generator=generator)
+        return ids[int(drawn)]
 
 
 class Making:

@@ -9,6 +9,7 @@ from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.sample.logits_processor import AdapterLogitsProcessor
 
+from borealis.speech.choosing import shaped
 from borealis.speech.rule import StreamRule
 from borealis.speech.vocabulary import SpeechVocabulary
 
@@ -30,10 +31,10 @@ def speech_params(
         seed: of the draws.
         max_tokens: that the engine has room for behind the prompt.
     """
-    said = {"symbols": rule.symbols, "frame_rate": rule.frame_rate}
+    said = {"symbols": rule.symbols, "frame_rate": rule.frame_rate, "top_k": top_k}
     return SamplingParams(
         temperature=temperature,
-        top_k=top_k if temperature else 0,
+        top_k=0,  # of codes alone: see `borealis.speech.choosing`
         seed=seed,
         max_tokens=min(rule.longest, max_tokens),
         stop_token_ids=[rule.vocabulary.codec.end_id],
@@ -60,11 +61,15 @@ class SpeechLogits(AdapterLogitsProcessor):
         said = (sampling_params.extra_args or {}).get(ARGUMENT)
         if said is None:
             return
-        known = isinstance(said, dict) and set(said) == {"symbols", "frame_rate"}
+        known = isinstance(said, dict) and set(said) == {"symbols", "frame_rate", "top_k"}
         if not known or not isinstance(said["symbols"], str) or not said["symbols"]:
-            raise ValueError(f"'{ARGUMENT}' wants symbols and frame_rate; see speech_params.")
+            raise ValueError(
+                f"'{ARGUMENT}' wants symbols, frame_rate and top_k; see speech_params."
+            )
         if not isinstance(said["frame_rate"], (int, float)) or not 0 < said["frame_rate"] < 1e6:
             raise ValueError(f"The frame_rate of '{ARGUMENT}' isn't a rate.")
+        if not isinstance(said["top_k"], int) or said["top_k"] < 1:
+            raise ValueError(f"The top_k of '{ARGUMENT}' isn't a number of codes.")
 
     def is_argmax_invariant(self) -> bool:
         return False
@@ -73,14 +78,15 @@ class SpeechLogits(AdapterLogitsProcessor):
         said = (params.extra_args or {}).get(ARGUMENT)
         if said is None or self.vocabulary is None:
             return None
-        return _Follower(StreamRule(self.vocabulary, **said))
+        rule = StreamRule(self.vocabulary, said["symbols"], said["frame_rate"])
+        return _Follower(rule, params.temperature, said["top_k"])
 
 
 class _Follower:
     """The rule of one request."""
 
-    def __init__(self, rule: StreamRule) -> None:
-        self.rule = rule
+    def __init__(self, rule: StreamRule, temperature: float, top_k: int) -> None:
+        self.rule, self.temperature, self.top_k = rule, temperature, top_k
         self._followed = 0  # tokens that were written
 
     def __call__(self, written: list[int], logits: torch.Tensor) -> torch.Tensor:
@@ -93,7 +99,8 @@ class _Follower:
         choice = self.rule.choice()
         left: Any = torch.full_like(logits, -torch.inf)
         codes = slice(choice.codes.start, choice.codes.stop)
-        left[codes] = logits[codes]
-        if choice.due is not None:
-            left[choice.due] = logits[self.rule.vocabulary.next_id]
+        over = None if choice.due is None else logits[self.rule.vocabulary.next_id].float()
+        left[codes], over = shaped(logits[codes].float(), over, self.temperature, self.top_k)
+        if over is not None:
+            left[choice.due] = over
         return left

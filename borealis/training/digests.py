@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from borealis.checkpoints import bundled, resolve_checkpoint
 from borealis.data.importers.rows import AUDIO_SUFFIXES
 from borealis.data.manifest import read_manifest
 from borealis.data.row_groups import group_of
@@ -59,3 +60,22 @@ def weights_digest(folder: Path) -> str:
         if not path.name.startswith("bad-step"):
             digest.update(file_digest(path).encode())
     return digest.hexdigest()
+
+
+def local_path(name: str) -> Path | None:
+    """Where a checkpoint, an encoder or a language model lies, if it is on this machine."""
+    path = Path(name)
+    return path if name not in bundled() and path.exists() else None
+
+
+def weights_of(name: str) -> str:
+    """Digest of what a key of `model` names; empty for a hub id or where nothing is left."""
+    if name in bundled():
+        return Path(resolve_checkpoint(name)).name  # carries the digest
+    path = local_path(name)
+    if path is None:
+        return ""
+    if path.is_file():
+        return file_digest(path)
+    files = sorted(p for p in path.iterdir() if p.suffix in (".safetensors", ".bin", ".json"))
+    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()

@@ -64,7 +64,7 @@ class CodeRefiner(PreTrainedModel):
         # Of what the given codebooks leave over: the network sees numbers near 1.
         self.register_buffer("centre", torch.zeros(config.latent_size))
         self.register_buffer("spread", torch.ones(()))
-        self._tables: WeakKeyDictionary[Any, list[torch.Tensor]] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[Any, list[torch.Tensor]] = WeakKeyDictionary()
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -186,7 +186,7 @@ class CodeRefiner(PreTrainedModel):
         Raises:
             CodecError: the codec has other sizes than the network was made for.
         """
-        if codec not in self._tables:
+        if codec not in self._kept:
             config = self.config
             sizes = (codec.num_codebooks, codec.codebook_size)
             if sizes != (config.num_codebooks, config.codebook_size):
@@ -194,17 +194,17 @@ class CodeRefiner(PreTrainedModel):
                     f"'{codec.name}' has {sizes[0]} codebooks of {sizes[1]} codes, and the refiner "
                     f"is of a codec with {config.num_codebooks} of {config.codebook_size}."
                 )
-            self._tables[codec] = codebook_entries(codec, config.num_codebooks)
-            width = self._tables[codec][0].shape[1]
+            self._kept[codec] = codebook_entries(codec, config.num_codebooks)
+            width = self._kept[codec][0].shape[1]
             if width != config.latent_size:
-                del self._tables[codec]
+                del self._kept[codec]
                 raise CodecError(
                     f"The decoder of '{codec.name}' reads {width} numbers a frame, and the refiner "
                     f"gives {config.latent_size}: it is of another codec."
                 )
-        if self._tables[codec][0].device != self.device:
-            self._tables[codec] = [table.to(self.device) for table in self._tables[codec]]
-        return self._tables[codec]
+        if self._kept[codec][0].device != self.device:
+            self._kept[codec] = [table.to(self.device) for table in self._kept[codec]]
+        return self._kept[codec]
 
     def _given(self, codec: Codec, codes: np.ndarray) -> np.ndarray:
         self.tables(codec)

@@ -25,13 +25,13 @@ from borealis.errors import AudioError, RecipeError
 from borealis.files import free_bytes, write_text
 from borealis.training.codec.recipe import CodecBatchSection, CodecDataSection
 from borealis.training.data.distortions import AUGMENTATIONS
+from borealis.training.data.level import levelled
 from borealis.training.digests import manifest_digest
 from borealis.training.loop.checkpoints import room_for
 
 logger = logging.getLogger(__name__)
 LETTER = SAMPLING_RATE // 50  # samples that a letter stands for
 UNKNOWN = 255  # a letter that nobody told
-_LEVEL = 0.07  # root mean square of a recording, about that of normalised speech
 _AT_ONCE = 8  # recordings whose letters are told together
 _SOUND, _LETTERS, _INDEX = "sound.i16", "letters.u8", "clips.json"
 
@@ -271,10 +271,3 @@ def _add(
         )
         sound.write((clip * 32767).round().astype(np.int16).tobytes())
         letters.write(row.tobytes())
-
-
-def levelled(clip: np.ndarray, kind: str) -> np.ndarray:
-    """A recording at the usual level; silence stays silent."""
-    level = float(np.sqrt(np.mean(clip**2)))
-    gain = _LEVEL / level if kind != "silence" and level > 1e-4 else 1.0
-    return np.clip(clip * gain, -1, 1)

@@ -31,9 +31,8 @@ from borealis.files import write_text
 from borealis.speech.rule import LONGEST_LETTER, LONGEST_PAUSE, longest_frames
 from borealis.speech.stream import Spoken
 from borealis.speech.symbols import spell, symbol_ends, whole_frames
-from borealis.training.codec.clips import levelled
-from borealis.training.digests import manifest_digest
-from borealis.training.run.places import weights_of
+from borealis.training.data.level import levelled
+from borealis.training.digests import manifest_digest, weights_of
 
 if TYPE_CHECKING:
     from borealis.codec import Codec

@@ -15,6 +15,7 @@ from borealis.errors import CheckpointError, RecipeError
 from borealis.files import write_text
 from borealis.inference.scope import Scope
 from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
+from borealis.training.digests import local_path
 from borealis.training.loop.checkpoints import (
     LEARNED,
     best_checkpoint,
@@ -24,7 +25,6 @@ from borealis.training.loop.checkpoints import (
 )
 from borealis.training.publish.card import model_card
 from borealis.training.recipe import Recipe
-from borealis.training.run.places import local_path
 from borealis.training.run.record import RECORD, START, read_record
 from borealis.training.weights.learning import finish_weights, prepare_weights
 from borealis.training.weights.lora import split_lora

@@ -14,11 +14,17 @@ from pathlib import Path
 
 from borealis.errors import RecipeError
 from borealis.training.data.distortions import preset_place
-from borealis.training.digests import file_digest, folder_digest, manifest_digest, weights_digest
+from borealis.training.digests import (
+    file_digest,
+    folder_digest,
+    manifest_digest,
+    weights_digest,
+    weights_of,
+)
 from borealis.training.loop.checkpoints import is_whole, latest_checkpoint, step_of
 from borealis.training.loop.schedules import rates
 from borealis.training.recipe import Recipe, StageSection
-from borealis.training.run.places import named_weights, weights_of
+from borealis.training.run.places import named_weights
 from borealis.training.run.record import (
     FINAL,
     FOLDERS,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from borealis.checkpoints import bundled, resolve_checkpoint
 from borealis.errors import RecipeError
-from borealis.training.digests import file_digest
+from borealis.training.digests import local_path
 from borealis.training.recipe import ModelSection, Recipe
 from borealis.training.run.record import FOLDERS
 
@@ -22,12 +20,6 @@ def named_weights(model: ModelSection) -> dict[str, str]:
     return names
 
 
-def local_path(name: str) -> Path | None:
-    """Where a checkpoint, an encoder or a language model lies, if it is on this machine."""
-    path = Path(name)
-    return path if name not in bundled() and path.exists() else None
-
-
 def local_names(recipe: Recipe) -> list[str]:
     """Values of a recipe that are files or folders of this machine, and nothing to publish."""
     found = [name for name in named_weights(recipe.model).values() if local_path(name) is not None]
@@ -35,19 +27,6 @@ def local_names(recipe: Recipe) -> list[str]:
         if section.dataset and Path(section.dataset).exists():
             found.append(section.dataset)
     return list(dict.fromkeys(found))
-
-
-def weights_of(name: str) -> str:
-    """Digest of what a key of `model` names; empty for a hub id or where nothing is left."""
-    if name in bundled():
-        return Path(resolve_checkpoint(name)).name  # carries the digest
-    path = local_path(name)
-    if path is None:
-        return ""
-    if path.is_file():
-        return file_digest(path)
-    files = sorted(p for p in path.iterdir() if p.suffix in (".safetensors", ".bin", ".json"))
-    return hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()
 
 
 def check_apart(recipe: Recipe, data: Path, output: Path, pack_to: Path | None) -> None:

@@ -36,8 +36,8 @@ from borealis.training.data.speech import (
     is_made,
     plan_recordings,
 )
+from borealis.training.digests import weights_of
 from borealis.training.loop.checkpoints import room_for
-from borealis.training.run.places import weights_of
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def spoken_digest(recipe: RefinerRecipe, names: Sequence[str], data: Path, symbo
     told = []
     for name in names:
         sources = _sources(recipe, name, data)
-        key = _alignment_key(recipe, sources, data, symbols)
+        key = _key_of(recipe, sources, data, symbols)
         told.append([key, [[dict(s.voices), s.commas] for s in sources]])
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
@@ -88,7 +88,7 @@ def prepare_spoken(
     speech = {"codec": recipe.refiner.codec, "num_codebooks": codec.num_codebooks}
     for name in recipe.data.used:
         sources, place = _sources(recipe, name, data), folder / name
-        key = _alignment_key(recipe, sources, data, symbols)
+        key = _key_of(recipe, sources, data, symbols)
         recordings = plan_recordings(sources, data, seed=recipe.seed)
         with room_for("aligned recordings", folder.parent, place / f"{ALIGNED}.partial"):
             if not is_made(place, ALIGNED, ALIGNED_KEY, key):
@@ -127,7 +127,7 @@ def _sources(recipe: RefinerRecipe, name: str, data: Path) -> list[SpeechSource]
     return [SpeechSource(**part.model_dump()) for part in parts]
 
 
-def _alignment_key(
+def _key_of(
     recipe: RefinerRecipe, sources: Sequence[SpeechSource], data: Path, symbols: str
 ) -> str:
     return alignment_key(sources, data, symbols, recipe.data.aligner, seed=recipe.seed)
