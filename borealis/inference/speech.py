@@ -414,7 +414,7 @@ class Speaker(Narrator):
             logits[choice.codes.start : choice.codes.stop], over, temperature, top_k
         )
         ids = list(choice.codes)
-        if over is not None:
+        if over is not None and choice.due is not None:
             codes = torch.cat([codes, over[None]])
             ids.append(choice.due)
         if temperature < COLDEST or len(ids) == 1:
