@@ -58,6 +58,8 @@ class House:
 
         app = Starlette(routes=[Route("/health", health), Route("/metrics", metrics)])
         app.state.args = argparse.Namespace(api_key=None)
+        deaf = argparse.Namespace(hf_config=argparse.Namespace())  # the front reads no model
+        app.state.engine_client = argparse.Namespace(model_config=deaf)
         app.add_middleware(Front)
         config = uvicorn.Config(app, http=PunctualProtocol, ws="none", log_level="error")
         self.server = uvicorn.Server(config)
