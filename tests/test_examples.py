@@ -37,6 +37,14 @@ def test_the_lesson_on_speech_runs_with_a_model_that_speaks(speaking_folder, cap
 
 
 @pytest.mark.slow
+def test_a_program_has_a_text_read_by_the_demo(speaking_folder, capsys, monkeypatch):
+    model = borealis.load(speaking_folder)
+    monkeypatch.setattr(borealis, "load", lambda: model)
+    runpy.run_path(str(ROOT / "examples" / "demo_speak.py"), run_name="__main__")
+    assert "train twenty five leaves at" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_fine_tuning_recipe(tmp_path, monkeypatch):
     assert load_recipe(ROOT / "examples" / "fine_tune.yaml").stages[0].max_steps == 600
     monkeypatch.chdir(ROOT)
