@@ -84,7 +84,8 @@ def test_a_text_is_read_from_standard_input_or_a_file(
     assert first.read_bytes() == second.read_bytes()
 
 
-@pytest.mark.parametrize("form", [None, "flac", "pcm"])
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [None, "pcm"])
 def test_standard_output_is_sound_alone(speaking, speaking_folder, form: str | None) -> None:
     command = [sys.executable, "-m", "borealis", "speak", "Да.", "-o", "-"]
     command += ["--model", str(speaking_folder), *(["--format", form] if form else [])]
@@ -93,6 +94,7 @@ def test_standard_output_is_sound_alone(speaking, speaking_folder, form: str | N
     assert done.stdout == speaking.speak("Да.").encode(form or "wav")
 
 
+@pytest.mark.slow
 def test_a_full_disk_behind_standard_output_is_told(speaking_folder) -> None:
     command = [sys.executable, "-m", "borealis", "speak", "Да.", "-o", "-", "--model"]
     with open("/dev/full", "wb") as full:

@@ -222,8 +222,9 @@ def test_closing_a_stream_ends_the_work(speaking) -> None:
     assert before < 500
 
 
+@pytest.mark.slow
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from borealis.codec import CodecVocabulary
@@ -74,6 +74,7 @@ def test_the_rule_allows_what_is_learned(case: tuple[int, Spoken]) -> None:
     assert rule.done
 
 
+@settings(deadline=None)
 @given(texts, st.integers(1, 3), st.randoms(use_true_random=False), st.booleans())
 def test_every_stream_ends(text: str, books: int, random, stubborn: bool) -> None:
     tokens = vocabulary(books)
