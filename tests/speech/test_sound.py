@@ -8,7 +8,7 @@ import itertools
 import av
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from borealis.audio import load_audio
@@ -65,6 +65,7 @@ def test_nothing_at_another_speed_is_nothing() -> None:
     assert len(Tempo(1.5, 16_000).finish()) == 0
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="аб .,!;", max_size=120), st.integers(5, 30))
 def test_pieces_are_all_of_the_text(text: str, longest: int) -> None:
     found = pieces(text, longest)

@@ -38,6 +38,7 @@ def spoken(draw: st.DrawFn) -> tuple[int, Spoken]:
     )
 
 
+@settings(deadline=None)
 @given(spoken())
 def test_what_is_written_is_read(case: tuple[int, Spoken]) -> None:
     books, said = case
@@ -53,6 +54,7 @@ def test_what_is_written_is_read(case: tuple[int, Spoken]) -> None:
     assert (labels == tokens.next_id).sum() == len(said.symbols)
 
 
+@settings(deadline=None)
 @given(spoken(), st.data())
 def test_a_stream_that_is_cut_off_keeps_its_whole_frames(case, data) -> None:
     books, said = case
@@ -64,6 +66,7 @@ def test_a_stream_that_is_cut_off_keeps_its_whole_frames(case, data) -> None:
     assert durations.sum() == codes.shape[1]
 
 
+@settings(deadline=None)
 @given(spoken())
 def test_the_rule_allows_what_is_learned(case: tuple[int, Spoken]) -> None:
     books, said = case

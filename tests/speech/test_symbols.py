@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from borealis.ctc.alphabet import Alphabet
@@ -52,6 +52,7 @@ def test_what_has_no_letters_is_told(text: str) -> None:
         spell(text)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=SYMBOLS + "ABЦё—…;:-\n7", max_size=60))
 def test_every_spelling_is_well_formed(text: str) -> None:
     try:
