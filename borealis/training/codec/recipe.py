@@ -118,6 +118,13 @@ class CodecStage(Section):
         3e-4, gt=0, description="Learning rate of the discriminators, constant after warm-up."
     )
     optimizer: OptimizerSection = Field(description="AdamW and its learning rate.")
+    muon_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Matrices of the codec, but for projections, learn by Muon (Jordan et al., "
+        "2024) at this peak rate and the schedule of optimizer; the rest by AdamW. If not given, "
+        "all by AdamW.",
+    )
     batch: CodecBatchSection = Field(
         default_factory=CodecBatchSection, description="What a step hears."
     )

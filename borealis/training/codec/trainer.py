@@ -35,7 +35,8 @@ from borealis.training.weights.precision import use_bfloat16
 _HELD = 64  # steps before the quantizer begins whose latents k-means looks at
 _BETA1 = 0.8  # of AdamW: judges and codec move against each other
 _QUIET = 0.02  # weight of the latents' mean square while nothing quantizes them
-BESIDE, JUDGES = "beside.safetensors", "judges"
+BESIDE, JUDGES, MUON = "beside.safetensors", "judges", "muon"
+_EDGE = "project"  # in the names of layers between widths of different kinds
 
 
 class CodecTrainer:
@@ -89,7 +90,18 @@ class CodecTrainer:
         if self.letters is not None:
             parts["letters"] = self.letters
         self.learning = nn.ModuleDict(parts)
-        self.optimizer = make_optimizer(self.learning, stage.optimizer, beta1=_BETA1)
+        matrices = {
+            name: weight
+            for name, weight in self.learning.named_parameters()
+            if stage.muon_rate and weight.requires_grad and weight.ndim == 2 and _EDGE not in name
+        }
+        self.optimizer = make_optimizer(
+            self.learning, stage.optimizer, beta1=_BETA1, without=matrices
+        )
+        self.muon: torch.optim.Muon | None = None
+        if stage.muon_rate:
+            group = {"params": list(matrices.values()), "initial_lr": stage.muon_rate}
+            self.muon = torch.optim.Muon([group], lr=stage.muon_rate, weight_decay=0.0)
         self.judging: torch.optim.AdamW | None = None
         if self.judges is not None:
             rate = {"learning_rate": stage.discriminator_rate, "rates": {}}
@@ -119,7 +131,7 @@ class CodecTrainer:
         loss = torch.stack([value * weights.get(name, 1.0) for name, value in parts.items()]).sum()
         if not bool(torch.isfinite(loss)):
             stop_at_bad_step("the loss", float(loss), step.number, [{"sound": real}], self.output)
-        self.optimizer.zero_grad()
+        self.learning.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.learning.parameters(), stage.optimizer.max_grad_norm)
         step.gradient = float(norm)
@@ -128,8 +140,9 @@ class CodecTrainer:
                 "the gradient", step.gradient, step.number, [{"sound": real}], self.output
             )
         rate = self._rate(self.taken)
-        set_rate(self.optimizer, rate)
-        self.optimizer.step()
+        for optimizer in (self.optimizer, *([self.muon] if self.muon else [])):
+            set_rate(optimizer, rate)
+            optimizer.step()
         step.loss, step.rate = float(loss.detach()), stage.optimizer.learning_rate * rate
         step.audio_seconds = real.numel() / config.sampling_rate
         for name, value in parts.items():
@@ -238,6 +251,9 @@ class CodecTrainer:
         held = {f"before.{i}": latents for i, latents in enumerate(self._before)}
         save_file(beside | held, folder / BESIDE, metadata={"format": "pt"})
         save_optimizer(self.learning, self.optimizer, folder)
+        if self.muon is not None:
+            (folder / MUON).mkdir()
+            save_optimizer(self.learning, self.muon, folder / MUON)
         if self.judges is not None and self.judging is not None:
             (folder / JUDGES).mkdir()
             save_optimizer(self.judges, self.judging, folder / JUDGES)
@@ -249,6 +265,8 @@ class CodecTrainer:
         self._before = [state.pop(name) for name in names]
         self._beside().load_state_dict(state)
         load_optimizer(self.learning, self.optimizer, folder)
+        if self.muon is not None:
+            load_optimizer(self.learning, self.muon, folder / MUON)
         if self.judges is not None and self.judging is not None:
             load_optimizer(self.judges, self.judging, folder / JUDGES)
         self.model.load_state_dict(load_file(folder / "model.safetensors"))

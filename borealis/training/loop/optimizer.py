@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,11 @@ _FREE = re.compile(r"bias|layernorm|rmsnorm|(?:^|[._])norm(?:$|\.)")
 
 
 def make_optimizer(
-    model: torch.nn.Module, settings: OptimizerSection, *, beta1: float = 0.9
+    model: torch.nn.Module,
+    settings: OptimizerSection,
+    *,
+    beta1: float = 0.9,
+    without: Container[str] = (),
 ) -> torch.optim.AdamW:
     """AdamW over the parameters that learn; each group keeps its peak rate as `initial_lr`.
 
@@ -29,6 +34,7 @@ def make_optimizer(
         model: some of its parameters want a gradient.
         settings: of the stage.
         beta1: decay of the first moments.
+        without: names of parameters that another optimizer moves.
     """
     norms = {
         f"{name}.{own}"
@@ -38,9 +44,9 @@ def make_optimizer(
     }
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            without = name in norms or _FREE.search(name.lower())
-            kind = (_rate_of(name, settings), 0.0 if without else settings.weight_decay)
+        if parameter.requires_grad and name not in without:
+            free = name in norms or _FREE.search(name.lower())
+            kind = (_rate_of(name, settings), 0.0 if free else settings.weight_decay)
             groups.setdefault(kind, []).append(parameter)
     return torch.optim.AdamW(
         [

@@ -53,6 +53,7 @@ TINY = {
             "quantizer": {"begin": 12, "books": {1: 0.3, 3: 0.7}},
             "losses": {"letters": 0.3},
             "optimizer": OPTIMIZER,
+            "muon_rate": 0.01,
             "batch": {"clips": 3, "seconds": 0.8},
             "augment": "light",
             "precision": "float32",
