@@ -34,7 +34,7 @@ from borealis.inference.messages import (
     user_message,
 )
 from borealis.inference.scope import Scope, text_of
-from borealis.inference.speech import TEMPERATURE, TOP_K, Speaker, Speech, SpeechPart, Voice
+from borealis.inference.speech import TEMPERATURE, TOP_K, Manner, Speaker, Speech, SpeechPart, Voice
 from borealis.inference.stopping import StopOnDemand
 from borealis.inference.streaming import read_along
 from borealis.inference.transcript import Guess, Segment, Transcript, Word, placed
@@ -702,8 +702,8 @@ class Borealis:
             voice: one of `voices`; by default the first one of the text's language.
             language: that numbers and signs are said in, `ru` or `en`; by default the voice's.
             speed: from 0.5 to 2; 2 is twice as fast, at the same pitch.
-            temperature: how much is left to chance; 0 takes the most
-                probable codes every time, and ends a sound when that is more probable than not.
+            temperature: how much is left to chance; 0 takes the most probable codes every time,
+                and ends a sound when that is more probable than not.
             top_k: how many of the most probable codes are drawn from.
             seed: of the draws.
 
@@ -725,17 +725,7 @@ class Borealis:
             )
         )
 
-    def speak_stream(
-        self,
-        text: str,
-        *,
-        voice: str | None = None,
-        language: str | None = None,
-        speed: float = 1.0,
-        temperature: float = TEMPERATURE,
-        top_k: int = TOP_K,
-        seed: int = 0,
-    ) -> Iterator[SpeechPart]:
+    def speak_stream(self, text: str, **manner: Unpack[Manner]) -> Iterator[SpeechPart]:
         """Say a text and give the sound away as soon as it is ready; arguments as in `speak`.
 
         Closing the iterator stops the work.
@@ -748,17 +738,7 @@ class Borealis:
             PromptError: as in `speak`.
         """
         speaker = self.speaker
-        return speaker.stream(
-            speaker.order(
-                text,
-                voice=voice,
-                language=language,
-                speed=speed,
-                temperature=temperature,
-                top_k=top_k,
-                seed=seed,
-            )
-        )
+        return speaker.stream(speaker.order(text, **manner))
 
     def _aloud(self, speak: bool, voice: str | None, stream: bool) -> bool:
         """Whether answers are to be said, checked before there are any."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import torch
@@ -183,6 +183,17 @@ class Order:
     said: Speakable
     pieces: tuple[tuple[int, Spelling], ...]
     voice: str
+    speed: float
+    temperature: float
+    top_k: int
+    seed: int
+
+
+class Manner(TypedDict, total=False):
+    """How a text is said; see `Borealis.speak`."""
+
+    voice: str | None
+    language: str | None
     speed: float
     temperature: float
     top_k: int

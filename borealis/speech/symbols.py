@@ -8,7 +8,6 @@ with one of `. ! ?`, which holds the silence after the last.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -173,8 +172,3 @@ def _labels(spelling: str, alphabet: Alphabet) -> tuple[list[int], list[int]]:
             labels.append(classes[0])
             owners.append(place)
     return labels, owners
-
-
-def frame_symbols(durations: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Which symbol each frame belongs to: durations `[symbols]` -> `[frames]`."""
-    return np.repeat(np.arange(len(durations)), durations)

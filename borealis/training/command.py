@@ -53,16 +53,14 @@ def run(args: argparse.Namespace) -> int:
     """Run what `add_arguments` parsed."""
     from borealis.errors import RecipeError
     from borealis.training.codec.command import train_codec
-    from borealis.training.codec.recipe import CodecRecipe, is_codec_recipe
+    from borealis.training.codec.recipe import CodecRecipe
     from borealis.training.codec.refiner.command import train_refiner
-    from borealis.training.codec.refiner.recipe import RefinerRecipe, is_refiner_recipe
-    from borealis.training.recipe import load_recipe, recipe_help
+    from borealis.training.codec.refiner.recipe import RefinerRecipe
+    from borealis.training.recipe import Recipe, kind_of, load_recipe, recipe_help
 
-    codec = args.recipe is not None and is_codec_recipe(args.recipe)
-    refiner = args.recipe is not None and is_refiner_recipe(args.recipe)
+    kind = kind_of(args.recipe) if args.recipe else ""
     if args.help_recipe:
-        kind = [CodecRecipe] if codec else [RefinerRecipe] if refiner else []
-        print(recipe_help(*kind))
+        print(recipe_help({"codec": CodecRecipe, "refiner": RefinerRecipe}.get(kind, Recipe)))
         return 0
     if not args.recipe:
         raise RecipeError("Name a recipe: 'borealis train nano', or a YAML file of your own.")
@@ -73,9 +71,9 @@ def run(args: argparse.Namespace) -> int:
         raise RecipeError(f"--max-steps is {args.max_steps}; it must be 1 or more.")
     if args.price is not None and not 0 <= args.price < 1e6:
         raise RecipeError(f"--price is {args.price:g}; it is dollars for an hour, 0 or more.")
-    if codec:
+    if kind == "codec":
         return train_codec(args, changes, named)
-    if refiner:
+    if kind == "refiner":
         return train_refiner(args, changes, named)
     recipe = load_recipe(args.recipe, changes)
     stages = named.split(",") if named else None

@@ -106,12 +106,10 @@ def run(args: argparse.Namespace) -> int:
     """Run what `add_arguments` parsed."""
     from dataclasses import asdict, fields
 
-    from borealis.training.codec.recipe import is_codec_recipe
-    from borealis.training.codec.refiner.recipe import is_refiner_recipe
     from borealis.training.planner import Options, PlanError, plan, plan_recipe
     from borealis.training.planner.measured import measured_points
     from borealis.training.planner.recipes import vocabulary_line
-    from borealis.training.recipe import load_recipe
+    from borealis.training.recipe import kind_of, load_recipe
 
     if args.compare and args.format == "json":
         raise PlanError("--compare prints text; JSON has one plan.")
@@ -125,8 +123,7 @@ def run(args: argparse.Namespace) -> int:
         if epochs is not None and hours is None:
             raise PlanError("--epochs needs --hours-of-audio: how much is one epoch?")
         options = Options(**given)
-        if is_codec_recipe(args.recipe) or is_refiner_recipe(args.recipe):
-            part = "codec" if is_codec_recipe(args.recipe) else "refiner"
+        if part := kind_of(args.recipe):
             raise PlanError(
                 f"'{args.recipe}' is the recipe of a {part}, and a plan is of a language model: "
                 f"'borealis train {args.recipe} --dry-run' says what it takes."

@@ -25,9 +25,9 @@ from pymdownx.snippets import SnippetMissingError
 
 from borealis.cli import build_parser
 from borealis.errors import BorealisError
-from borealis.training.codec.recipe import is_codec_recipe, load_codec_recipe
-from borealis.training.codec.refiner.recipe import is_refiner_recipe, load_refiner_recipe
-from borealis.training.recipe import Recipe, load_recipe
+from borealis.training.codec.recipe import load_codec_recipe
+from borealis.training.codec.refiner.recipe import load_refiner_recipe
+from borealis.training.recipe import Recipe, kind_of, load_recipe
 from tests.docs.blocks import ROOT, Block
 
 # Words of the shell that a command may stand behind.
@@ -134,10 +134,8 @@ def _borealis(arguments: list[str], root: Path) -> str | None:
         # A file of the reader's own can't be read here; bundled recipes and examples can.
         try:
             place = root / recipe if (root / recipe).is_file() else recipe
-            if is_refiner_recipe(place):
-                load_refiner_recipe(place)
-            else:
-                (load_codec_recipe if is_codec_recipe(place) else load_recipe)(place)
+            readers = {"codec": load_codec_recipe, "refiner": load_refiner_recipe}
+            readers.get(kind_of(place), load_recipe)(place)
         except BorealisError as error:
             return str(error)
     return None

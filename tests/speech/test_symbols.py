@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from borealis.ctc.alphabet import Alphabet
 from borealis.data.text import CTC_CHARACTERS
 from borealis.errors import PromptError
-from borealis.speech.symbols import PAUSES, SYMBOLS, durations, frame_symbols, spell
+from borealis.speech.symbols import PAUSES, SYMBOLS, durations, spell
 
 ALPHABET = Alphabet(CTC_CHARACTERS)
 
@@ -120,7 +120,3 @@ def test_too_short_a_recording_is_told() -> None:
         num_frames=1,
     )
     assert found is None
-
-
-def test_frames_know_their_symbol() -> None:
-    assert frame_symbols([2, 0, 3]).tolist() == [0, 0, 2, 2, 2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from borealis.training.codec.recipe import CodecRecipe
@@ -20,6 +20,44 @@ WORK = {
 FOREIGN = ("hub", "gpu", "gpus", "stages")
 
 
+def check_options(args: argparse.Namespace, stages: str, what: str) -> None:
+    """Refuse what goes with recipes of language models.
+
+    Args:
+        args: parsed options.
+        stages: that were named.
+        what: is trained, a codec or a refiner.
+
+    Raises:
+        RecipeError: something of it was given.
+    """
+    from borealis.errors import RecipeError
+
+    for name in FOREIGN:
+        if getattr(args, name) is not None:
+            raise RecipeError(f"--{name} goes with recipes of language models, not of {what}s.")
+    if stages:
+        raise RecipeError(f"A {what} is trained through all of its stages; leave stage=... out.")
+
+
+def begin(args: argparse.Namespace) -> dict[str, Any]:
+    """Log to the console, take as many threads as asked for; arguments of the run itself."""
+    import logging
+
+    import torch
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    return {
+        "data": Path(args.data),
+        "output": Path(args.output),
+        "max_steps": args.max_steps,
+        "resume": not args.no_resume,
+        "price": args.price,
+    }
+
+
 def train_codec(args: argparse.Namespace, changes: Sequence[str], stages: str) -> int:
     """Run, or tell, what `borealis train RECIPE` was given.
 
@@ -31,15 +69,10 @@ def train_codec(args: argparse.Namespace, changes: Sequence[str], stages: str) -
     Raises:
         RecipeError: the recipe has mistakes, or an option is given that codecs don't have.
     """
-    from borealis.errors import RecipeError
     from borealis.training.codec.pack import check_pack, pack_finished
     from borealis.training.codec.recipe import load_codec_recipe
 
-    for name in FOREIGN:
-        if getattr(args, name) is not None:
-            raise RecipeError(f"--{name} goes with recipes of language models, not of codecs.")
-    if stages:
-        raise RecipeError("A codec is trained through all of its stages; leave stage=... out.")
+    check_options(args, stages, "codec")
     recipe = load_codec_recipe(args.recipe, changes)
     if args.pack:
         check_pack(Path(args.pack), Path(args.output), [Path(args.data)])
@@ -47,23 +80,9 @@ def train_codec(args: argparse.Namespace, changes: Sequence[str], stages: str) -
         print(told(recipe, Path(args.data), Path(args.output), args.max_steps, args.no_resume))
         return 0
 
-    import logging
-
-    import torch
-
     from borealis.training.codec.run import run_codec_recipe
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    folder = run_codec_recipe(
-        recipe,
-        data=Path(args.data),
-        output=Path(args.output),
-        max_steps=args.max_steps,
-        resume=not args.no_resume,
-        price=args.price,
-    )
+    folder = run_codec_recipe(recipe, **begin(args))
     print(f"The codec is in {folder}")
     if args.pack:
         print(pack_finished(folder, Path(args.pack)))

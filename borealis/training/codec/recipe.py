@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
-from borealis.training.recipe.schema import read_recipe
+from borealis.training.recipe.schema import bundled_recipes, check_names, read_recipe
 from borealis.training.recipe.section import Section
 from borealis.training.recipe.stage import CheckpointsSection, LogSection, OptimizerSection
 
@@ -175,9 +173,7 @@ class CodecRecipe(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> CodecRecipe:
-        names = [stage.name for stage in self.stages]
-        if len(set(names)) < len(names):
-            raise ValueError("stages: every stage needs a name of its own")
+        check_names(self.stages)
         if not self.stages[0].learns_codes or not self.stages[0].quantizer.begin:
             raise ValueError("stages.0: the first one makes the codes; give quantizer.begin")
         for stage in self.stages:
@@ -188,26 +184,6 @@ class CodecRecipe(Section):
         return self
 
 
-def bundled_codec_recipes() -> dict[str, Path]:
-    """Codec recipes that come with the package, by name."""
-    folder = Path(str(resources.files("borealis") / "recipes" / "codec"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def is_codec_recipe(name_or_path: str | Path) -> bool:
-    """Whether a recipe is of a codec: a bundled name, or a file with the key `codec`."""
-    if str(name_or_path) in bundled_codec_recipes():
-        return True
-    path = Path(name_or_path)
-    if not path.is_file():
-        return False
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return False  # told by who reads it
-    return isinstance(data, dict) and "codec" in data
-
-
 def load_codec_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> CodecRecipe:
     """Read a codec recipe by the name of a bundled one or by path; see `read_recipe`."""
-    return read_recipe(CodecRecipe, name_or_path, bundled_codec_recipes(), overrides)
+    return read_recipe(CodecRecipe, name_or_path, bundled_recipes("codec"), overrides)

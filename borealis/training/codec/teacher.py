@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
-from borealis.checkpoints import resolve_checkpoint
 from borealis.ctc.alignment import align
-from borealis.ctc.alphabet import Alphabet
-from borealis.errors import RecipeError
-from borealis.model import BorealisForConditionalGeneration, BorealisProcessor
 from borealis.training.codec.clips import LETTER, UNKNOWN
-from borealis.training.weights.precision import use_bfloat16
+from borealis.training.data.aligner import Aligner
 
 _REACH = 6  # frames to both sides of its peak that a letter may last
 
@@ -29,25 +24,14 @@ class LetterTeacher:
     """
 
     def __init__(self, name: str) -> None:
-        folder = resolve_checkpoint(name)
-        self.model = BorealisForConditionalGeneration.from_pretrained(folder).eval()
-        self.processor = BorealisProcessor.from_pretrained(folder)
-        config = self.model.config
-        if config.ctc_labels is None:
-            raise RecipeError(
-                f"data.teacher is '{name}', which hears no letters: its adapter is of the kind "
-                f"{config.adapter_type}, not ctc."
-            )
-        self.alphabet = Alphabet(config.ctc_labels)
-        self.longest = config.window_length
-        self.bfloat16 = use_bfloat16("auto", use_cpu=True)
+        self.aligner = Aligner(name, "data.teacher")
+        self.alphabet = self.aligner.alphabet
 
     @property
     def classes(self) -> int:
         """Letters and the blank."""
         return len(self.alphabet)
 
-    @torch.inference_mode()
     def __call__(self, clips: Sequence[np.ndarray], texts: Sequence[str]) -> list[np.ndarray]:
         """Classes of letters, 0 where none is said, `UNKNOWN` where nobody can tell.
 
@@ -63,18 +47,15 @@ class LetterTeacher:
             i
             for i, (clip, text) in enumerate(zip(clips, texts, strict=True))
             if self.alphabet.spell(text)
-            and len(clip) <= self.longest
+            and len(clip) <= self.aligner.longest
             # Of a number nobody knows how it was said.
             and not any(c.isdigit() for c in text)
         ]
         if not known:
             return told
-        features = self.processor.extract_features([clips[i] for i in known])
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            heard = self.model.model.hear(features["input_features"], features["num_samples"])
-        for i, log_probs in zip(known, heard.log_probs(), strict=True):
+        for i, log_probs in zip(known, self.aligner([clips[i] for i in known]), strict=True):
             labels = self.alphabet.spell(texts[i])
-            path = align(log_probs.numpy(), labels)
+            path = align(log_probs, labels)
             if path is not None:
                 row = _lasting(path, np.array(labels, np.uint8))[: len(told[i])]
                 told[i][: len(row)] = row

@@ -19,19 +19,20 @@ class Aligner:
 
     Args:
         name: bundled model, folder or hub id; its adapter must be of the kind `ctc`.
+        key: of the recipe, that names it.
 
     Raises:
         RecipeError: it hears no letters.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, key: str = "data.aligner") -> None:
         folder = resolve_checkpoint(name)
         self.model = BorealisForConditionalGeneration.from_pretrained(folder).eval()
         self.processor = BorealisProcessor.from_pretrained(folder)
         config = self.model.config
         if config.ctc_labels is None:
             raise RecipeError(
-                f"data.aligner is '{name}', which hears no letters: its adapter is of the kind "
+                f"{key} is '{name}', which hears no letters: its adapter is of the kind "
                 f"{config.adapter_type}, not ctc."
             )
         self.alphabet = Alphabet(config.ctc_labels)

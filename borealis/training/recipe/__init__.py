@@ -10,6 +10,7 @@ from borealis.training.recipe.model import (
 from borealis.training.recipe.schema import (
     Recipe,
     bundled_recipes,
+    kind_of,
     load_recipe,
     recipe_help,
     sections,
@@ -28,6 +29,7 @@ __all__ = [
     "StageSection",
     "VoiceSection",
     "bundled_recipes",
+    "kind_of",
     "load_recipe",
     "recipe_help",
     "sections",

@@ -21,6 +21,7 @@ from borealis.training.recipe.overrides import key_path, override
 from borealis.training.recipe.section import Section
 from borealis.training.recipe.stage import StageSection
 
+KINDS = ("codec", "refiner")  # of recipes beside those of models
 AnyRecipe = TypeVar("AnyRecipe", bound=Section)
 
 
@@ -43,10 +44,44 @@ class Recipe(Section):
         raise RecipeError(f"The recipe '{self.name}' has no stage '{name}'; it has {known}.")
 
 
-def bundled_recipes() -> dict[str, Path]:
-    """Recipes that come with the package, by name."""
-    folder = Path(str(resources.files("borealis") / "recipes"))
+def bundled_recipes(kind: str = "") -> dict[str, Path]:
+    """Recipes that come with the package, by name.
+
+    Args:
+        kind: one of `KINDS`; those of models if empty.
+    """
+    folder = Path(str(resources.files("borealis") / "recipes")) / kind
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def kind_of(name_or_path: str | Path) -> str:
+    """What a recipe is of: `codec`, `refiner`, or a model, then empty.
+
+    Args:
+        name_or_path: the name of a bundled one, or a file; its keys tell.
+    """
+    for kind in KINDS:
+        if str(name_or_path) in bundled_recipes(kind):
+            return kind
+    path = Path(name_or_path)
+    if not path.is_file():
+        return ""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return ""  # told by who reads it
+    found = [kind for kind in KINDS if isinstance(data, dict) and kind in data]
+    return found[0] if found else ""
+
+
+def check_names(stages: Sequence[Any]) -> None:
+    """Whether every stage has a name of its own, for validators.
+
+    Raises:
+        ValueError: two have the same.
+    """
+    if len({stage.name for stage in stages}) < len(stages):
+        raise ValueError("stages: every stage needs a name of its own")
 
 
 def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

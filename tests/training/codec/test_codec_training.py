@@ -24,10 +24,10 @@ from borealis.training.codec.losses import MelDistance
 from borealis.training.codec.recipe import (
     CodecBatchSection,
     CodecRecipe,
-    bundled_codec_recipes,
     load_codec_recipe,
 )
 from borealis.training.codec.teacher import LetterTeacher
+from borealis.training.recipe import bundled_recipes
 
 OPTIMIZER = {"learning_rate": 2e-3, "warmup_steps": 4}
 TINY = {
@@ -225,7 +225,7 @@ def test_mistakes_of_a_recipe_are_named(change, said):
 
 
 def test_bundled_recipes_are_valid():
-    assert all(isinstance(load_codec_recipe(n), CodecRecipe) for n in bundled_codec_recipes())
+    assert all(isinstance(load_codec_recipe(n), CodecRecipe) for n in bundled_recipes("codec"))
 
 
 # ---- parts ----

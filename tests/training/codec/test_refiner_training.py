@@ -22,12 +22,12 @@ from borealis.speech.symbols import SYMBOLS
 from borealis.training.codec.codebooks import CodebookLearner
 from borealis.training.codec.refiner.recipe import (
     RefinerRecipe,
-    bundled_refiner_recipes,
     load_refiner_recipe,
 )
 from borealis.training.codec.refiner.run import refiner_config
 from borealis.training.codec.refiner.spoken import read_spoken
 from borealis.training.codec.refiner.trainer import RefinerTrainer
+from borealis.training.recipe import bundled_recipes
 
 TINY = {
     "name": "tiny",
@@ -268,7 +268,7 @@ def test_mistakes_of_a_recipe_are_named(change, said):
 
 
 def test_bundled_recipes_are_valid():
-    names = bundled_refiner_recipes()
+    names = bundled_recipes("refiner")
     assert names and all(isinstance(load_refiner_recipe(n), RefinerRecipe) for n in names)
 
 

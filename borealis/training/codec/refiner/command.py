@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from borealis.training.codec.command import FOREIGN, WORK
+from borealis.training.codec.command import WORK, begin, check_options
 
 if TYPE_CHECKING:
     from borealis.training.codec.refiner.recipe import RefinerRecipe
@@ -24,15 +24,10 @@ def train_refiner(args: argparse.Namespace, changes: Sequence[str], stages: str)
     Raises:
         RecipeError: the recipe has mistakes, or an option is given that refiners don't have.
     """
-    from borealis.errors import RecipeError
     from borealis.training.codec.pack import check_pack, pack_finished
     from borealis.training.codec.refiner.recipe import load_refiner_recipe
 
-    for name in FOREIGN:
-        if getattr(args, name) is not None:
-            raise RecipeError(f"--{name} goes with recipes of language models, not of refiners.")
-    if stages:
-        raise RecipeError("A refiner is trained through all of its stages; leave stage=... out.")
+    check_options(args, stages, "refiner")
     recipe = load_refiner_recipe(args.recipe, changes)
     data, output = Path(args.data), Path(args.output)
     if args.pack:
@@ -41,23 +36,9 @@ def train_refiner(args: argparse.Namespace, changes: Sequence[str], stages: str)
         print(told(recipe, data, output, args.max_steps, args.no_resume))
         return 0
 
-    import logging
-
-    import torch
-
     from borealis.training.codec.refiner.run import run_refiner_recipe
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    folder = run_refiner_recipe(
-        recipe,
-        data=data,
-        output=output,
-        max_steps=args.max_steps,
-        resume=not args.no_resume,
-        price=args.price,
-    )
+    folder = run_refiner_recipe(recipe, **begin(args))
     print(f"The codec with its refiner is in {folder}")
     if args.pack:
         print(pack_finished(folder, Path(args.pack)))

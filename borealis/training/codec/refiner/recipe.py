@@ -7,15 +7,13 @@ codec whose codebooks add up, and from recordings of the voices that will speak.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
 from borealis.training.recipe.data import SpeechSourceSection
-from borealis.training.recipe.schema import read_recipe
+from borealis.training.recipe.schema import bundled_recipes, check_names, read_recipe
 from borealis.training.recipe.section import Section
 from borealis.training.recipe.stage import CheckpointsSection, LogSection, OptimizerSection
 
@@ -168,32 +166,10 @@ class RefinerRecipe(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> RefinerRecipe:
-        names = [stage.name for stage in self.stages]
-        if len(set(names)) < len(names):
-            raise ValueError("stages: every stage needs a name of its own")
+        check_names(self.stages)
         return self
-
-
-def bundled_refiner_recipes() -> dict[str, Path]:
-    """Refiner recipes that come with the package, by name."""
-    folder = Path(str(resources.files("borealis") / "recipes" / "refiner"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def is_refiner_recipe(name_or_path: str | Path) -> bool:
-    """Whether a recipe is of a refiner: a bundled name, or a file with the key `refiner`."""
-    if str(name_or_path) in bundled_refiner_recipes():
-        return True
-    path = Path(name_or_path)
-    if not path.is_file():
-        return False
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        return False  # told by who reads it
-    return isinstance(data, dict) and "refiner" in data
 
 
 def load_refiner_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> RefinerRecipe:
     """Read a refiner recipe by the name of a bundled one or by path; see `read_recipe`."""
-    return read_recipe(RefinerRecipe, name_or_path, bundled_refiner_recipes(), overrides)
+    return read_recipe(RefinerRecipe, name_or_path, bundled_recipes("refiner"), overrides)

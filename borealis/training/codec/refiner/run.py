@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import platform
 from collections.abc import Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +15,8 @@ from borealis.codec import load_codec
 from borealis.codec.loading import REFINER
 from borealis.codec.nano import CodeRefiner, CodeRefinerConfig
 from borealis.codec.nano.refiner import codebook_entries
-from borealis.errors import RecipeError
-from borealis.files import write_text
 from borealis.speech.stream import Spoken
 from borealis.speech.symbols import SYMBOLS
-from borealis.training import processes
 from borealis.training.codec.refiner.recipe import RefinerRecipe, RefinerStage
 from borealis.training.codec.refiner.spoken import (
     codec_digest,
@@ -31,25 +25,22 @@ from borealis.training.codec.refiner.spoken import (
     spoken_digest,
 )
 from borealis.training.codec.refiner.trainer import RefinerTrainer
-from borealis.training.codec.run import LOG, MADE, RUN
-from borealis.training.loop.checkpoints import (
-    STATE,
-    clear_stage,
-    is_whole,
-    latest_checkpoint,
-    save_whole,
-    step_of,
-    write_checkpoint,
+from borealis.training.codec.stages import (
+    open_stage,
+    refuse_processes,
+    run_stage,
+    stage_keys,
+    work_of,
+    write_record,
 )
-from borealis.training.loop.log import StageLog
-from borealis.training.loop.progress import Meter
+from borealis.training.loop.checkpoints import (
+    save_whole,
+)
 from borealis.training.run.record import FINAL
-from borealis.training.run.settings import changes, leaves
+from borealis.training.run.settings import leaves
 
 logger = logging.getLogger(__name__)
 SPOKEN = "spoken"
-# Keys that change nothing of what comes out.
-_FREE = {"log", "checkpoints", "validation"}
 
 
 def run_refiner_recipe(
@@ -79,10 +70,7 @@ def run_refiner_recipe(
         RecipeError: a manifest is missing, or the folder holds another run.
         TrainingError: a loss isn't finite, or the disk is full.
     """
-    if processes.count() > 1:
-        raise RecipeError(
-            "A refiner is trained by one process; start the command without torchrun."
-        )
+    refuse_processes("A refiner")
     codec: Any = load_codec(recipe.refiner.codec)
     stages = bounded_stages(recipe, max_steps)
     if resume:
@@ -96,47 +84,28 @@ def run_refiner_recipe(
     _tell(clips)
     torch.manual_seed(recipe.seed)
     refiner = CodeRefiner(refiner_config(recipe, codec))
-    log: list[dict[str, Any]] = []
     for number, stage in enumerate(stages):
         place = output / stage.name
         if work[stage.name] == "done":
             logger.info("stage %s is done already", stage.name)
             refiner = CodeRefiner.from_pretrained(place)
-        else:
-            if work[stage.name] == "new":
-                clear_stage(place)
-            place.mkdir(parents=True, exist_ok=True)
-            made = _made(recipe, stages[: number + 1], data)
-            write_text(place / MADE, json.dumps(made, ensure_ascii=False, indent=1) + "\n")
-            newest = latest_checkpoint(place)
-            trainer = RefinerTrainer(
-                refiner,
-                codec,
-                stage,
-                clips,
-                weights,
-                place,
-                seed=recipe.seed * 1000 + number,
-                taken=step_of(newest) if newest else 0,
-            )
-            if number == 0 and newest is None:
-                trainer.begin()
-            measured = _measured(folder, recipe, stage, codec.num_codebooks)
-            took = _run_stage(trainer, measured, place, price)
-            write_text(place / LOG, json.dumps(took, indent=1) + "\n")
-        log.append(json.loads((place / LOG).read_text(encoding="utf-8")))
+            continue
+        made = _made(recipe, stages[: number + 1], data)
+        taken = open_stage(place, made, anew=work[stage.name] == "new")
+        seed = recipe.seed * 1000 + number
+        trainer = RefinerTrainer(
+            refiner, codec, stage, clips, weights, place, seed=seed, taken=taken
+        )
+        if number == 0 and not taken:
+            trainer.begin()
+        measured = _measured(folder, recipe, stage, codec.num_codebooks)
+        measure = partial(trainer.measure, measured) if measured else None
+        run_stage(trainer, measure, place, price)
+        save_whole(refiner, place)
     final = output / FINAL
     save_whole(codec.model, final)
     save_whole(refiner.eval(), final / REFINER)
-    record = {
-        "recipe": recipe.model_dump(mode="json"),
-        "stages": log,
-        "threads": torch.get_num_threads(),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-    write_text(output / RUN, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+    write_record(recipe, stages, output)
     return final
 
 
@@ -180,20 +149,7 @@ def check_refiner_run(
     Raises:
         RecipeError: something else was begun there; the message names what differs.
     """
-    work = {}
-    for number, stage in enumerate(stages):
-        place = output / stage.name
-        made = _made(recipe, stages[: number + 1], data)
-        if (place / MADE).is_file():
-            there = json.loads((place / MADE).read_text(encoding="utf-8"))
-            if different := changes(there, made):
-                raise RecipeError(
-                    f"'{place}' holds a stage of another run. {'; '.join(different[:8])}. Give "
-                    "another --output, or --no-resume to train it anew."
-                )
-        begun = latest_checkpoint(place) is not None
-        work[stage.name] = "done" if is_whole(place) else "on" if begun else "new"
-    return work
+    return work_of(stages, lambda number: _made(recipe, stages[: number + 1], data), output)
 
 
 def _made(recipe: RefinerRecipe, stages: Sequence[RefinerStage], data: Path) -> dict[str, Any]:
@@ -207,35 +163,7 @@ def _made(recipe: RefinerRecipe, stages: Sequence[RefinerStage], data: Path) -> 
     made |= leaves("refiner", recipe.refiner.model_dump(mode="json", exclude={"codec"}))
     data_keys = recipe.data.model_dump(mode="json", include={"train", "weights"})
     made |= leaves("data", data_keys)
-    for stage in stages:
-        made |= leaves(f"stages.{stage.name}", stage.model_dump(mode="json", exclude=_FREE))
-    return made
-
-
-def _run_stage(
-    trainer: RefinerTrainer, measured: Sequence[Spoken], place: Path, price: float | None
-) -> dict[str, Any]:
-    stage = trainer.stage
-    meter = Meter(stage.max_steps, price=price)
-    log = StageLog(stage, meter, place, trainer.device)
-    if (newest := latest_checkpoint(place)) is not None:
-        trainer.load(newest)
-        state = json.loads((newest / STATE).read_text(encoding="utf-8"))
-        log.go_on(trainer.taken, state)
-    with closing(log):
-        while trainer.taken < stage.max_steps:
-            log.add(trainer.step())
-            last = trainer.taken == stage.max_steps
-            if measured and (last or trainer.taken % stage.validation.every == 0):
-                numbers = trainer.measure(measured)
-                log.write(trainer.taken, numbers)
-                told = ", ".join(f"{k} {v:g}" for k, v in numbers.items())
-                logger.info("validation: %s", told)
-            if last or trainer.taken % stage.checkpoints.every == 0:
-                write = partial(_write, trainer=trainer, log=log)
-                write_checkpoint(place, trainer.taken, stage.checkpoints.keep, write)
-    save_whole(trainer.refiner, place)
-    return {"stage": stage.name, "steps": trainer.taken, **meter.numbers(), "rows": log.rows}
+    return made | stage_keys(stages)
 
 
 def _measured(
@@ -254,10 +182,3 @@ def _tell(clips: Sequence[Spoken]) -> None:
         frames[clip.voice] = frames.get(clip.voice, 0) + clip.codes.shape[1]
     told = ", ".join(f"{voice} {count}" for voice, count in sorted(frames.items()))
     logger.info("frames of each voice: %s", told)
-
-
-def _write(folder: Path, trainer: RefinerTrainer, log: StageLog) -> None:
-    """Put a checkpoint into a folder."""
-    trainer.save(folder)
-    state = {"global_step": trainer.taken, "max_steps": trainer.stage.max_steps} | log.state()
-    write_text(folder / STATE, json.dumps(state, indent=1) + "\n")
