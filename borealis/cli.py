@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import atexit
-import gc
 import io
 import json
 import os
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 from borealis import __version__, arguments
 from borealis.errors import BorealisError
 from borealis.files import open_aside, refuse_inputs
+from borealis.model_options import load_model, model_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -228,14 +227,6 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + "."
 
 
-def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model", default="nano", help="bundled name, checkpoint folder or hub id (nano)"
-    )
-    parser.add_argument("--device", help="cpu, cuda, ...; by default CUDA where there is one")
-    parser.add_argument("--dtype", help="float32, bfloat16 or float16; by default by device")
-
-
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' isn't a whole number from 1 up")
@@ -253,26 +244,6 @@ def _language(text: str) -> str | None:
         return arguments.language(text)
     except BorealisError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _load(args: argparse.Namespace) -> Any:
-    import borealis
-
-    load = borealis.load  # imports what `_quiet` needs, and quicker
-    _quiet()
-    # The process ends with its libraries: looking for garbage in them takes half a second, and in
-    # the model half of that.
-    gc.freeze()
-    atexit.register(gc.freeze)
-    return load(args.model, device=args.device, dtype=args.dtype)
-
-
-def _quiet() -> None:
-    """Keep library chatter out of the output: progress of weight loading, notices."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
 
 
 def _complain(error: Exception | str) -> None:
@@ -349,7 +320,7 @@ def _transcribe(commands: Any) -> None:
         action="store_true",
         help="leave recordings alone whose files in --output-dir are there",
     )
-    _model_options(parser)
+    model_options(parser)
 
 
 def _formats_by_name(text: str) -> list[str]:
@@ -380,7 +351,7 @@ def _run_transcribe(args: argparse.Namespace) -> int:
         return USER_MISTAKE if pages.files else 0
     written = 0
     with pages, _bar(len(pages.files), len(first) / SAMPLING_RATE) as bar:
-        model = _load(args)
+        model = load_model(args)
         from borealis.inference.engine import gather
 
         if pages.with_words and model.model.config.adapter_type == "ctc":
@@ -546,7 +517,7 @@ def _ask(commands: Any) -> None:
         "--speak", metavar="SOUND", help="say the answer: the .wav, .flac, ... file to write"
     )
     parser.add_argument("--voice", metavar="NAME", help="of --speak; see borealis speak --voices")
-    _model_options(parser)
+    model_options(parser)
 
 
 def _run_ask(args: argparse.Namespace) -> int:
@@ -569,7 +540,7 @@ def _run_ask(args: argparse.Namespace) -> int:
     clips = list(_readable(files, names))
     if not clips:
         return USER_MISTAKE
-    model = _load(args)
+    model = load_model(args)
     options = {"sampling_rate": SAMPLING_RATE, "max_new_tokens": args.max_new_tokens}
     if args.stream and args.format == "text" and single:
         for piece in model.ask(clips[0], questions[0], stream=True, **options):
@@ -619,7 +590,7 @@ def _chat(commands: Any) -> None:
     parser = _command(commands, "chat", _run_chat, "talk about a recording")
     parser.add_argument("file", metavar="FILE", help="audio or video")
     parser.add_argument("--max-new-tokens", type=_positive, default=128, help="longest (128)")
-    _model_options(parser)
+    model_options(parser)
 
 
 def _run_chat(args: argparse.Namespace) -> None:
@@ -628,7 +599,7 @@ def _run_chat(args: argparse.Namespace) -> None:
     from borealis.inference.messages import TRANSCRIBE_PROMPTS
 
     clip = load_audio(args.file)
-    model = _load(args)
+    model = load_model(args)
     shown = sys.stdin is not None and sys.stdin.isatty()
     sound = {"type": "audio", "audio": clip}
     messages: list[dict[str, Any]] = []
@@ -664,7 +635,7 @@ def _run_chat(args: argparse.Namespace) -> None:
 def _info(commands: Any) -> None:
     parser = _command(commands, "info", _run_info, "show a model and the versions it runs with")
     parser.add_argument("--format", choices=("text", "json"), default="text")
-    _model_options(parser)
+    model_options(parser)
 
 
 def _run_info(args: argparse.Namespace) -> None:
@@ -672,7 +643,7 @@ def _run_info(args: argparse.Namespace) -> None:
 
     from borealis.checkpoints import resolve_checkpoint
 
-    model = _load(args)
+    model = load_model(args)
     config, parts = model.model.config, model.model.model
     path = resolve_checkpoint(args.model)
     files = list(path.glob("*.safetensors")) if isinstance(path, Path) else []
@@ -721,7 +692,7 @@ def _eval(commands: Any) -> None:
         "--peer", metavar="DIR", help="measure this Whisper (CTranslate2) on the same clips"
     )
     parser.add_argument("--output", metavar="FILE", help="write the result file there as well")
-    _model_options(parser)
+    model_options(parser)
 
 
 def _run_eval(args: argparse.Namespace) -> None:
@@ -736,7 +707,7 @@ def _run_eval(args: argparse.Namespace) -> None:
         from borealis.evaluation.peer import Whisper
 
         peer = Whisper(args.peer)
-    model = _load(args)
+    model = load_model(args)
     settings = {"batch_size": args.batch_size, "language": args.language}
     report = runner.evaluate_manifest(model, utterances, **settings).to_dict()
     if peer is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from borealis.errors import CodecError
 from borealis.files import aside, refuse_inputs
+from borealis.model_options import quiet
 
 SOUND = {".wav": "WAV", ".flac": "FLAC"}  # what decode writes, 16 bits a sample
 
@@ -62,16 +63,8 @@ def _device_option(parser: argparse.ArgumentParser) -> None:
 def _load(name: str, device: str | None = None) -> Any:
     from borealis.codec.loading import load_codec
 
-    _quiet()
+    quiet()
     return load_codec(name, device=device)
-
-
-def _quiet() -> None:
-    """Keep progress bars and notices of transformers out of the output."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
 
 
 def _encode(args: argparse.Namespace) -> None:

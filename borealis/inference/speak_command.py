@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from borealis import arguments
 from borealis.errors import BorealisError, OutputError, PromptError, SpeechError
 from borealis.files import open_aside, refuse_inputs
+from borealis.model_options import load_model, model_options
 from borealis.speech.pieces import MAX_CHARACTERS
 from borealis.speech.sound import FASTEST, FORMATS, SAME, SLOWEST, check_suffix
 
 if TYPE_CHECKING:
-    from borealis.inference.engine import Borealis
     from borealis.inference.speech import Speech, Voice
 
 INTERMIXED = True  # words of the text may stand between options
@@ -88,11 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of chance: the same one says the same text alike (0)",
     )
-    parser.add_argument(
-        "--model", default="nano", help="bundled name, checkpoint folder or hub id (nano)"
-    )
-    parser.add_argument("--device", help="cpu, cuda, ...; by default CUDA where there is one")
-    parser.add_argument("--dtype", help="float32, bfloat16 or float16; by default by device")
+    model_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -109,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
             refuse_inputs(1 if output == "-" else output, source)
     if args.words and args.output and os.path.abspath(args.words) == os.path.abspath(args.output):
         raise OutputError("--words and --output name the same file; give each its own.")
-    said = _load(args).speak(
+    said = load_model(args).speak(
         text,
         voice=args.voice,
         language=args.language,
@@ -258,7 +254,7 @@ def _list_voices(args: argparse.Namespace) -> None:
         raise SpeechError("--voices only lists voices: leave the text and the outputs out.")
     if args.format not in (None, *_LISTS):
         raise SpeechError(f"--voices are listed as text or json, not as {args.format}.")
-    voices = _load(args).voices
+    voices = load_model(args).voices
     if args.format == "json":
         print(json.dumps([asdict(voice) for voice in voices]))
     elif not voices:
@@ -279,17 +275,6 @@ def _about(voice: Voice) -> str:
 
 def _shown(char: str) -> str:
     return char if char.isprintable() else f"U+{ord(char):04X}"
-
-
-def _load(args: argparse.Namespace) -> Borealis:
-    import borealis
-
-    load = borealis.load
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    return load(args.model, device=args.device, dtype=args.dtype)
 
 
 def _number(text: str) -> float | int | str:
